@@ -1,0 +1,51 @@
+//! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
+//! leaves: tables on standard output. Nothing is asserted: machines are noisy.
+//!
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|event|syscall]…`
+
+mod event;
+mod load;
+mod stat;
+mod start;
+mod syscall;
+mod tracer;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Measures skep beside a peer
+#[derive(Debug, Parser)]
+struct Args {
+    /// The skep binary (run as `SKEP trace …`)
+    #[arg(long, default_value = "target/release/skep")]
+    skep: String,
+    /// The peer's command, words separated by blanks
+    #[arg(long, default_value = "bpftrace")]
+    peer: String,
+    /// Rounds of each measurement
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// What to measure: start, event, syscall (all without)
+    what: Vec<String>,
+}
+
+fn main() -> Result<()> {
+    if let Some(code) = load::run_as_child() {
+        std::process::exit(code);
+    }
+    let args = Args::parse();
+    let skep = tracer::Command::new("skep", &format!("{} trace", args.skep));
+    let peer = tracer::Command::new("peer", &args.peer);
+    let all = args.what.is_empty();
+    let wanted = |name: &str| all || args.what.iter().any(|w| w == name);
+    if wanted("start") {
+        start::measure(&skep, &peer, args.rounds)?;
+    }
+    if wanted("event") {
+        event::measure(&skep, &peer, args.rounds)?;
+    }
+    if wanted("syscall") {
+        syscall::measure(&skep, &peer, args.rounds)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! eBPF as data: instructions, BTF, ELF, kinds of programs and maps, and the two hinges of skep,
+//! [`object::Object`] and [`target::Target`].
+//!
+//! Nothing here makes a system call or touches a file: bytes and values enter, bytes and values leave.
+
+pub mod asm;
+pub mod backend;
+pub mod btf;
+pub mod core;
+pub mod disasm;
+pub mod event;
+pub mod format;
+pub mod helpers;
+pub mod insn;
+pub mod kinds;
+pub mod object;
+pub mod schema;
+pub mod target;
+pub mod tracepoint;
+pub mod version;

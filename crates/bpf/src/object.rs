@@ -1,0 +1,355 @@
+//! [`Object`]: everything that a compiled source is, before any kernel sees it. Immutable and deterministic: the same
+//! source, options and [`crate::target::Target`] answers give the same bytes.
+
+use crate::event::EventLayout;
+use crate::insn::Insn;
+use crate::kinds::{AttachType, MapType, ProgType};
+use crate::schema::ValueType;
+
+/// A compiled source.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Object {
+    /// The programs' license, as the kernel compares it ("GPL", "Dual MIT/GPL", …).
+    pub license: String,
+    /// The programs.
+    pub programs: Vec<Program>,
+    /// The maps; relocations, events and actions name them by index.
+    pub maps: Vec<MapSpec>,
+    /// BTF of the program's own types, functions and line info (raw, this machine's byte order); empty without.
+    pub btf: Vec<u8>,
+    /// Layouts of the records in the ring buffer, by event number.
+    pub events: Vec<EventLayout>,
+    /// Well-known maps and what user space must know to run the object.
+    pub session: SessionSpec,
+    /// What the compiler chose and the user may want to know (`-v`).
+    pub notes: Vec<String>,
+}
+
+/// Maps with a role, and settings for the session.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct SessionSpec {
+    /// The ring buffer that events come through.
+    pub events: Option<usize>,
+    /// Per-CPU array of u64 counters; `counters[i]` says what entry `i` counts.
+    pub counter_map: Option<usize>,
+    /// Meaning of each entry of `counter_map`.
+    pub counters: Vec<Counter>,
+    /// Whether maps are printed at the end (config `print_maps_on_exit`).
+    pub print_maps_on_exit: bool,
+    /// Array map whose first u32 programs check to be silent (0: run, 1: detaching).
+    pub control_map: Option<usize>,
+    /// Array map whose one u64 the loader sets to the boot clock in nanoseconds (CLOCK_BOOTTIME) right before the
+    /// first program runs: what `elapsed` counts from.
+    pub start_map: Option<usize>,
+    /// Longest string; what is longer was cut and prints this behind it (config `str_trunc_trailer`).
+    pub truncation_trailer: String,
+    /// `missing_probes`: what an attach point that is not there means.
+    pub missing_probes: MissingProbes,
+}
+
+/// What a program counts when something is lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Counter {
+    /// An event that did not fit into the ring buffer.
+    LostEvent,
+    /// A program that found no free scratch slot and did not run to its end.
+    ScratchBusy,
+    /// An update that failed because the map (by index) was full.
+    MapFull(usize),
+    /// A stack that could not be stored (map by index).
+    StackLost(usize),
+}
+
+/// What to do when a probe's attach point does not exist.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MissingProbes {
+    /// Refuse to start.
+    #[default]
+    Error,
+    /// Say so and go on.
+    Warn,
+    /// Go on.
+    Ignore,
+}
+
+/// One program: instructions with what must be filled in at load, and where it is attached.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Program {
+    /// The probe as the user wrote it (expanded), e.g. `tracepoint:sched:sched_process_fork`.
+    pub name: String,
+    /// C identifier; the kernel keeps the first 15 bytes.
+    pub symbol: String,
+    /// Program type.
+    pub prog_type: ProgType,
+    /// Expected attach type.
+    pub attach_type: AttachType,
+    /// For tp_btf, fentry, fexit, LSM, iterators: the kernel's BTF type that load needs, by name.
+    pub attach_btf: Option<BtfTarget>,
+    /// Where it runs. One program may have several.
+    pub attach: Vec<AttachPoint>,
+    /// Load as sleepable (`BPF_F_SLEEPABLE`).
+    pub sleepable: bool,
+    /// Main function first, then the functions it calls.
+    pub insns: Vec<Insn>,
+    /// What `insns` leaves open.
+    pub relocs: Vec<Reloc>,
+    /// Functions: instruction index and BTF type id, ascending, the first at 0. Empty without BTF.
+    pub funcs: Vec<FuncInfo>,
+    /// Source lines, ascending by instruction.
+    pub lines: Vec<LineInfo>,
+}
+
+/// A kernel BTF type that program load refers to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BtfTarget {
+    /// tp_btf: the typedef `btf_trace_NAME`.
+    RawTracepoint(String),
+    /// fentry, fexit: function, and the module that has it (`None`: vmlinux).
+    Function {
+        /// Function name.
+        name: String,
+        /// Module.
+        module: Option<String>,
+    },
+    /// Iterator: the function `bpf_iter_NAME`.
+    Iter(String),
+}
+
+/// bpf_func_info.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FuncInfo {
+    /// Index of the function's first instruction.
+    pub insn: u32,
+    /// BTF id of its FUNC type.
+    pub type_id: u32,
+}
+
+/// bpf_line_info, with string offsets into `Object::btf`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LineInfo {
+    /// Instruction index.
+    pub insn: u32,
+    /// Offset of the file name.
+    pub file: u32,
+    /// Offset of the line's text.
+    pub text: u32,
+    /// Line, 1-based.
+    pub line: u32,
+    /// Column, 1-based.
+    pub column: u32,
+}
+
+/// Something to fill in at instruction `insn`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reloc {
+    /// Instruction index (the first slot of a 64-bit load).
+    pub insn: u32,
+    /// With what.
+    pub kind: RelocKind,
+}
+
+/// Kinds of relocation.
+#[derive(Clone, PartialEq, Debug)]
+pub enum RelocKind {
+    /// 64-bit load: the map's fd (`src` is already `pseudo::MAP_FD`).
+    Map(usize),
+    /// 64-bit load: address of the map's first value plus the second immediate, already set (`pseudo::MAP_VALUE`).
+    MapValue(usize),
+    /// 64-bit load: address of a kernel variable (`pseudo::BTF_ID`), by name.
+    KernelSymbol(String),
+    /// Call of a kernel function, by name.
+    Kfunc(String),
+    /// A CO-RE relocation. `insns` holds the value for the types the object was compiled with; the ELF form records it,
+    /// and loading on another kernel patches it.
+    Core(CoreReloc),
+}
+
+/// A field of a kernel type, as CO-RE describes it (include/uapi/linux/bpf.h, struct bpf_core_relo).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CoreReloc {
+    /// BTF id of the root type in the BTF that the object was compiled against.
+    pub root: u32,
+    /// Name of the root type with its kind ("struct task_struct"), for messages and for re-resolution.
+    pub root_name: String,
+    /// Access path: the first index is an array index on the root (usually 0), then member or element indexes.
+    pub path: Vec<u32>,
+    /// What of the field is asked.
+    pub kind: CoreKind,
+}
+
+/// `enum bpf_core_relo_kind`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
+pub enum CoreKind {
+    /// Offset in bytes.
+    FieldByteOffset = 0,
+    /// Size in bytes.
+    FieldByteSize = 1,
+    /// Whether the field exists.
+    FieldExists = 2,
+    /// Whether it is signed.
+    FieldSigned = 3,
+    /// Left shift of a bit field in a u64.
+    FieldLshiftU64 = 4,
+    /// Right shift of a bit field in a u64.
+    FieldRshiftU64 = 5,
+    /// Size of the type.
+    TypeSize = 9,
+}
+
+/// A map before it is created.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MapSpec {
+    /// The source's name (`@`, `@bytes`) or an internal one (starts with a letter).
+    pub name: String,
+    /// Kind.
+    pub map_type: MapType,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value (for per-CPU kinds: on one CPU).
+    pub value_size: u32,
+    /// Entries; for a ring buffer its bytes (a power of two and multiple of the page size). 0: per-CPU entries = CPUs.
+    pub max_entries: u32,
+    /// `map_flags`.
+    pub flags: u32,
+    /// First contents of the one value of an array (global data); empty: zero.
+    pub initial: Vec<u8>,
+    /// Freeze after filling (read-only data).
+    pub frozen: bool,
+    /// What user space prints; `None` for internal maps.
+    pub schema: Option<MapSchema>,
+}
+
+/// How a user's map prints.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MapSchema {
+    /// How the source's map is stored.
+    pub storage: Storage,
+    /// Key parts as printed, joined by ", ". Empty for a map without a key.
+    pub key: Vec<ValueType>,
+    /// The key's layout is that of `ValueType::tuple(key)`; a histogram's key has a u64 bucket number appended
+    /// (aligned to 8) when `storage` is `Hash`.
+    pub value: ValueType,
+    /// Order of declaration in the source.
+    pub order: u32,
+}
+
+/// Where the entries of a source map are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Storage {
+    /// A hash (or LRU) map keyed by the key's tuple.
+    Hash,
+    /// A map without a key that holds an aggregation: entry 0 of a per-CPU array. Value: the aggregation's, then
+    /// u64 that is nonzero on any CPU once the map has been written. Histograms: one entry per bucket of u64 (set
+    /// when any is nonzero).
+    PercpuScalar,
+    /// A map without a key and without aggregation: entry 0 of an array. Value: u64 that is nonzero once written,
+    /// then the value.
+    Scalar,
+}
+
+/// Where a program is attached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttachPoint {
+    /// The place.
+    pub at: Attach,
+    /// What `bpf_get_attach_cookie` gives (0: none set).
+    pub cookie: u64,
+    /// The probe as the user sees it, e.g. for `probe` and messages.
+    pub name: String,
+}
+
+/// Places where programs are attached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attach {
+    /// Run once when all else is attached (`begin`); through `BPF_PROG_TEST_RUN` (raw tracepoint program).
+    Begin,
+    /// Run once at the end (`end`).
+    End,
+    /// Run when skep itself gets this signal (`self:signal:NAME`).
+    SelfSignal(String),
+    /// Tracepoint through perf.
+    Tracepoint {
+        /// Category.
+        category: String,
+        /// Name.
+        name: String,
+    },
+    /// Raw tracepoint (program type RawTracepoint or Tracing with `TraceRawTp`).
+    RawTracepoint {
+        /// Name.
+        name: String,
+    },
+    /// kprobe or kretprobe through perf.
+    Kprobe {
+        /// Function.
+        symbol: String,
+        /// Bytes into it.
+        offset: u64,
+        /// At return.
+        ret: bool,
+    },
+    /// kprobe.multi over these functions; cookies by index where given.
+    KprobeMulti {
+        /// Functions.
+        symbols: Vec<String>,
+        /// Cookies (empty: none).
+        cookies: Vec<u64>,
+        /// At return.
+        ret: bool,
+    },
+    /// fentry, fexit.
+    Fentry,
+    /// uprobe or uretprobe through perf.
+    Uprobe {
+        /// The binary.
+        path: String,
+        /// File offset of the instruction.
+        offset: u64,
+        /// File offset of a reference counter (USDT semaphore), 0: none.
+        ref_ctr: u64,
+        /// At return.
+        ret: bool,
+        /// Only this process.
+        pid: Option<u32>,
+    },
+    /// uprobe.multi over these file offsets.
+    UprobeMulti {
+        /// The binary.
+        path: String,
+        /// File offsets.
+        offsets: Vec<u64>,
+        /// Cookies (empty: none).
+        cookies: Vec<u64>,
+        /// Reference counters (empty: none).
+        ref_ctrs: Vec<u64>,
+        /// At return.
+        ret: bool,
+        /// Only this process.
+        pid: Option<u32>,
+    },
+    /// A perf event on every CPU (or one).
+    PerfEvent {
+        /// `PERF_TYPE_*`.
+        perf_type: u32,
+        /// `PERF_COUNT_*`.
+        config: u64,
+        /// How often.
+        sample: Sample,
+        /// Only on the first online CPU (`interval`).
+        one_cpu: bool,
+        /// Only this process.
+        pid: Option<u32>,
+    },
+    /// Iterator; read to its end once.
+    Iter,
+}
+
+/// Sampling of a perf event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sample {
+    /// Every so many events (nanoseconds for clocks).
+    Period(u64),
+    /// So many times a second.
+    Frequency(u64),
+}

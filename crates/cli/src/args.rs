@@ -1,0 +1,152 @@
+//! The command line: one definition gives parser, help, completions and man pages.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The house for eBPF: trace what the Linux kernel does. Text in, verified eBPF out.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a bpftrace program: compile, load, attach, print what it sees
+    Trace(Box<Trace>),
+    /// Say what this kernel can do and what stands in the way, with the mend
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory, which must exist
+        dir: PathBuf,
+    },
+}
+
+/// Options of `skep trace`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Trace {
+    /// The program's text; without it, the first argument is its file (`-`: standard input)
+    #[arg(short = 'e', value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+
+    /// List probes that match PATTERN (all without one); with -v their arguments too
+    #[arg(short = 'l', long = "list")]
+    pub(crate) list: bool,
+
+    /// Only events of this process
+    #[arg(short = 'p', long = "pid", value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+
+    /// Run COMMAND and trace until it ends; it starts once everything is attached
+    #[arg(short = 'c', long = "cmd", value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+
+    /// Output format
+    #[arg(short = 'f', long = "format", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+
+    /// Write what the program prints to FILE
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Buffering of the output
+    #[arg(short = 'B', value_name = "MODE", value_enum, default_value_t = Buffering::Line)]
+    pub(crate) buffering: Buffering,
+
+    /// Print only what the program prints
+    #[arg(short = 'q', long = "quiet")]
+    pub(crate) quiet: bool,
+
+    /// Say what is chosen and done (twice: the verifier's log too)
+    #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print a stage of the compilation and stop: ast, hir, ir, opt, asm, or all
+    #[arg(short = 'd', long = "dump", value_name = "STAGE", value_enum)]
+    pub(crate) dump: Vec<Stage>,
+
+    /// Compile and load, attach nothing
+    #[arg(long = "dry-run")]
+    pub(crate) dry_run: bool,
+
+    /// Allow functions that change the system (`system`, `signal`, `override`)
+    #[arg(long = "unsafe")]
+    pub(crate) allow_unsafe: bool,
+
+    /// Do not print warnings
+    #[arg(long = "no-warnings")]
+    pub(crate) no_warnings: bool,
+
+    /// Leave the optimising passes out (to find compiler bugs)
+    #[arg(long = "no-passes", hide = true)]
+    pub(crate) no_passes: bool,
+
+    /// The program's file (without -e), then its parameters $1, $2 …; with -l the pattern
+    #[arg(value_name = "FILE | PARAMETER")]
+    pub(crate) args: Vec<String>,
+}
+
+/// Options of `skep doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Output format
+    #[arg(short = 'f', long = "format", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Buffering of the output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Buffering {
+    /// Written after each line
+    Line,
+    /// Written when the buffer is full
+    Full,
+    /// Written at once
+    None,
+}
+
+/// Stages that `-d` prints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Stage {
+    /// The syntax tree
+    Ast,
+    /// The checked program: probes expanded, names and types resolved
+    Hir,
+    /// The intermediate representation as the front-end makes it
+    Ir,
+    /// The same after the passes
+    Opt,
+    /// The instructions
+    #[value(alias = "insn")]
+    Asm,
+    /// All of them
+    All,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  skep trace -e 'tracepoint:syscalls:sys_enter_openat { printf(\"%s %s\\n\", comm, str(args.filename)); }'
+  skep trace -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
+  skep trace -l 'tracepoint:sched:*'
+  skep trace -lv tracepoint:syscalls:sys_enter_openat
+  skep trace -c 'ls /' -e 'tracepoint:raw_syscalls:sys_enter { @ = count(); }'";

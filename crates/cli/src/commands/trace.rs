@@ -1,0 +1,189 @@
+//! `skep trace`: compile, load, attach, print until it ends, detach, print the maps.
+
+use super::list;
+use crate::args::{Buffering, Format, Stage, Trace};
+use anyhow::{Context, Result, bail};
+use skep::machine::{Child, Signals, exists, signal_number};
+use skep::{Ended, Limits, LiveTarget, Output, Program, Script, Tracer};
+use std::cell::{Cell, RefCell};
+use std::io::{BufWriter, Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Set by test engines that want to know when everything is attached; the line that says so has the same text.
+const NOTIFY_ATTACHED: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+
+/// Largest script that is read.
+const MAX_SCRIPT: u64 = 16 << 20;
+
+/// Runs the command.
+pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
+    if options.list {
+        return list::run(options);
+    }
+    let (name, text, params) = source(options)?;
+    require_privilege(options)?;
+    let mut child = options.command.as_deref().map(Child::spawn).transpose().map_err(skep::Error::from)?;
+    let script = Script::named(&name, &text)
+        .params(params)
+        .pid(options.pid)
+        .child(child.as_ref().map(Child::pid))
+        .allow_unsafe(options.allow_unsafe)
+        .config(environment())
+        .passes(!options.no_passes);
+    let target = Arc::new(LiveTarget::new());
+    let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| println!("{text}"))?;
+    if !options.no_warnings {
+        eprint!("{}", program.warnings);
+    }
+    if options.verbose > 0 {
+        for note in &program.object.notes {
+            eprintln!("note: {note}");
+        }
+    }
+    if !options.dump.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    trace(options, &program, child.as_mut())
+}
+
+/// Loads, attaches, and prints until the end.
+fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> Result<ExitCode> {
+    let limits = Limits {
+        allow_system: options.allow_unsafe,
+        warnings: !options.no_warnings,
+        full_buffer: options.buffering == Buffering::Full,
+    };
+    let own_signals: Vec<i32> = program.signals().iter().filter_map(|n| signal_number(n)).collect();
+    let mut signals = Signals::receive(&own_signals).map_err(skep::Error::from)?;
+    let mut tracer = Tracer::load(program, output(options)?, &limits, u32::from(options.verbose > 1))?;
+    for (probe, log) in tracer.loaded().logs() {
+        eprintln!("verifier, {probe}:\n{log}");
+    }
+    if options.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = tracer.start()?;
+    for missing in &report.missing {
+        eprintln!("warning: {}: {}", missing.of, missing.error);
+    }
+    if !options.quiet {
+        tracer.announce(report.probes)?;
+    }
+    if std::env::var_os(NOTIFY_ATTACHED).is_some() {
+        println!("{NOTIFY_ATTACHED}");
+    }
+    tracer.watch(&signals)?;
+    if let Some(child) = child.as_deref_mut() {
+        tracer.watch(&*child)?;
+        child.release().map_err(skep::Error::from)?;
+    }
+    if !options.allow_unsafe {
+        tracer.drop_privilege()?;
+    }
+    wait(options, &mut tracer, &mut signals, child)?;
+    // A second Ctrl-C ends the process at once.
+    signals.release();
+    let outcome = tracer.finish()?;
+    Ok(ExitCode::from(u8::try_from(outcome.exit_code & 0xff).unwrap_or(1)))
+}
+
+/// What ended a stretch of waiting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Signal(i32),
+    ProcessEnded,
+}
+
+/// Handles events until the script, a signal, the child or the traced process ends it.
+fn wait(
+    options: &Trace,
+    tracer: &mut Tracer<'_>,
+    signals: &mut Signals,
+    mut child: Option<&mut Child>,
+) -> Result<()> {
+    let why = Cell::new(None);
+    let sources = RefCell::new((signals, child.as_deref_mut()));
+    let stop = || {
+        let (signals, child) = &mut *sources.borrow_mut();
+        if let Some(number) = Signals::next(signals) {
+            why.set(Some(Why::Signal(number)));
+        } else if child.as_mut().is_some_and(|c| c.status().is_some()) || options.pid.is_some_and(|p| !exists(p)) {
+            why.set(Some(Why::ProcessEnded));
+        }
+        why.get().is_some()
+    };
+    loop {
+        match tracer.pump(&stop)? {
+            Ended::Exit | Ended::Closed => return Ok(()),
+            Ended::Stopped => match why.take() {
+                Some(Why::Signal(number)) if tracer.run_signal(number)? => {}
+                _ => return Ok(()),
+            },
+        }
+    }
+}
+
+/// The script's name, text and parameters.
+fn source(options: &Trace) -> Result<(String, String, Vec<String>)> {
+    if let Some(text) = &options.text {
+        return Ok(("stdin".to_owned(), text.clone(), options.args.clone()));
+    }
+    let Some((file, params)) = options.args.split_first() else {
+        bail!("no program: give its text with -e, or a file (`skep trace --help` shows examples)");
+    };
+    let mut text = String::new();
+    if file == "-" {
+        std::io::stdin().take(MAX_SCRIPT).read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(("stdin".to_owned(), text, params.to_vec()));
+    }
+    let opened = std::fs::File::open(file).with_context(|| format!("cannot open {file}"))?;
+    opened.take(MAX_SCRIPT).read_to_string(&mut text).with_context(|| format!("cannot read {file}"))?;
+    Ok((file.clone(), text, params.to_vec()))
+}
+
+/// Says which capabilities are missing, before the kernel refuses with less.
+fn require_privilege(options: &Trace) -> Result<()> {
+    let missing = skep::machine::missing_capabilities();
+    if missing.is_empty() || !options.dump.is_empty() {
+        return Ok(());
+    }
+    bail!("missing {} (run as root, or give the binary these capabilities)", missing.join(", "));
+}
+
+/// Settings from `BPFTRACE_…` and `SKEP_…` variables, as a config block would name them.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.to_str()?;
+            let name = name.strip_prefix("BPFTRACE_").or_else(|| name.strip_prefix("SKEP_"))?;
+            Some((name.to_ascii_lowercase(), value.to_str()?.to_owned()))
+        })
+        .collect()
+}
+
+fn wants(options: &Trace, stage: skep::Stage) -> bool {
+    options.dump.iter().any(|wanted| match wanted {
+        Stage::All => true,
+        Stage::Ast => stage == skep::Stage::Ast,
+        Stage::Hir => stage == skep::Stage::Hir,
+        Stage::Ir => stage == skep::Stage::Ir,
+        Stage::Opt => stage == skep::Stage::Opt,
+        Stage::Asm => stage == skep::Stage::Asm,
+    })
+}
+
+fn output(options: &Trace) -> Result<Output> {
+    let out: Box<dyn Write> = match &options.output {
+        Some(path) => {
+            let opened = std::fs::File::create(path);
+            Box::new(opened.with_context(|| format!("cannot write {}", path.display()))?)
+        }
+        None => Box::new(std::io::stdout()),
+    };
+    let out = match options.buffering {
+        Buffering::None => out,
+        Buffering::Line | Buffering::Full => Box::new(BufWriter::with_capacity(64 << 10, out)),
+    };
+    Ok(Output { out, err: Box::new(std::io::stderr()), json: options.format == Format::Json, escapes: true })
+}

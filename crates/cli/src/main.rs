@@ -1,0 +1,59 @@
+//! The `skep` binary: arguments enter, the facade is called, an exit code leaves. Started under the name `bpftrace` it is
+//! `skep trace`.
+
+mod args;
+mod commands;
+mod exit;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::Exit;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
+    let result = match cli.command {
+        Command::Trace(options) => commands::trace::run(&options),
+        Command::Doctor(options) => commands::doctor::run(&options),
+        Command::Completions { shell } => commands::generate::completions(shell),
+        Command::Man { dir } => commands::generate::man(&dir),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => commands::report(&error).into(),
+    }
+}
+
+/// The arguments with the command that the program's name implies.
+fn arguments(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_bpftrace = args.first().is_some_and(|a| Path::new(a).file_name().is_some_and(|n| n == "bpftrace"));
+    if !is_bpftrace {
+        return args;
+    }
+    if matches!(args.get(1).and_then(|a| a.to_str()), Some("--version" | "-V")) {
+        return args;
+    }
+    args.insert(1, "trace".into());
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bpftrace_is_skep_trace() {
+        let args = |list: &[&str]| arguments(list.iter().map(OsString::from).collect());
+        assert_eq!(args(&["/usr/bin/bpftrace", "-e", "x"]), ["/usr/bin/bpftrace", "trace", "-e", "x"]);
+        assert_eq!(args(&["bpftrace", "--version"]), ["bpftrace", "--version"]);
+        assert_eq!(args(&["skep", "doctor"]), ["skep", "doctor"]);
+    }
+}

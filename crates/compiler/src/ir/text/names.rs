@@ -1,0 +1,117 @@
+//! The words of the text form: one table for each enum, read by the printer and by the parser.
+
+use crate::ir::op::{AtomicOp, BinOp, Cc};
+use skep_bpf::kinds::{AttachType, MapType, ProgType};
+use skep_bpf::object::CoreKind;
+
+/// Arithmetic.
+pub(super) const BIN: &[(BinOp, &str)] = &[
+    (BinOp::Add, "add"),
+    (BinOp::Sub, "sub"),
+    (BinOp::Mul, "mul"),
+    (BinOp::Udiv, "udiv"),
+    (BinOp::Sdiv, "sdiv"),
+    (BinOp::Umod, "umod"),
+    (BinOp::Smod, "smod"),
+    (BinOp::And, "and"),
+    (BinOp::Or, "or"),
+    (BinOp::Xor, "xor"),
+    (BinOp::Shl, "shl"),
+    (BinOp::Lshr, "lshr"),
+    (BinOp::Ashr, "ashr"),
+];
+
+/// Comparisons.
+pub(super) const CC: &[(Cc, &str)] = &[
+    (Cc::Eq, "eq"),
+    (Cc::Ne, "ne"),
+    (Cc::Ult, "ult"),
+    (Cc::Ule, "ule"),
+    (Cc::Ugt, "ugt"),
+    (Cc::Uge, "uge"),
+    (Cc::Slt, "slt"),
+    (Cc::Sle, "sle"),
+    (Cc::Sgt, "sgt"),
+    (Cc::Sge, "sge"),
+    (Cc::Set, "set"),
+];
+
+/// Atomic operations.
+pub(super) const ATOMIC: &[(AtomicOp, &str)] = &[
+    (AtomicOp::Add, "add"),
+    (AtomicOp::Or, "or"),
+    (AtomicOp::And, "and"),
+    (AtomicOp::Xor, "xor"),
+    (AtomicOp::Xchg, "xchg"),
+];
+
+/// What a CO-RE relocation asks.
+pub(super) const CORE: &[(CoreKind, &str)] = &[
+    (CoreKind::FieldByteOffset, "offset"),
+    (CoreKind::FieldByteSize, "size"),
+    (CoreKind::FieldExists, "exists"),
+    (CoreKind::FieldSigned, "signed"),
+    (CoreKind::FieldLshiftU64, "lshift"),
+    (CoreKind::FieldRshiftU64, "rshift"),
+    (CoreKind::TypeSize, "type_size"),
+];
+
+/// Program types.
+pub(super) const PROG: &[(ProgType, &str)] = &[
+    (ProgType::SocketFilter, "socket_filter"),
+    (ProgType::Kprobe, "kprobe"),
+    (ProgType::SchedCls, "sched_cls"),
+    (ProgType::Tracepoint, "tracepoint"),
+    (ProgType::Xdp, "xdp"),
+    (ProgType::PerfEvent, "perf_event"),
+    (ProgType::CgroupSkb, "cgroup_skb"),
+    (ProgType::RawTracepoint, "raw_tracepoint"),
+    (ProgType::CgroupSockAddr, "cgroup_sock_addr"),
+    (ProgType::Tracing, "tracing"),
+    (ProgType::Lsm, "lsm"),
+    (ProgType::Syscall, "syscall"),
+];
+
+/// Attach types.
+pub(super) const ATTACH: &[(AttachType, &str)] = &[
+    (AttachType::None, "none"),
+    (AttachType::TraceRawTp, "trace_raw_tp"),
+    (AttachType::TraceFentry, "trace_fentry"),
+    (AttachType::TraceFexit, "trace_fexit"),
+    (AttachType::LsmMac, "lsm_mac"),
+    (AttachType::TraceIter, "trace_iter"),
+    (AttachType::TraceKprobeMulti, "trace_kprobe_multi"),
+    (AttachType::TraceUprobeMulti, "trace_uprobe_multi"),
+];
+
+/// Map types.
+pub(super) const MAP: &[(MapType, &str)] = &[
+    (MapType::Hash, "hash"),
+    (MapType::Array, "array"),
+    (MapType::ProgArray, "prog_array"),
+    (MapType::PerfEventArray, "perf_event_array"),
+    (MapType::PercpuHash, "percpu_hash"),
+    (MapType::PercpuArray, "percpu_array"),
+    (MapType::StackTrace, "stack_trace"),
+    (MapType::LruHash, "lru_hash"),
+    (MapType::LruPercpuHash, "lru_percpu_hash"),
+    (MapType::LpmTrie, "lpm_trie"),
+    (MapType::ArrayOfMaps, "array_of_maps"),
+    (MapType::HashOfMaps, "hash_of_maps"),
+    (MapType::Devmap, "devmap"),
+    (MapType::Cpumap, "cpumap"),
+    (MapType::Sockhash, "sockhash"),
+    (MapType::DevmapHash, "devmap_hash"),
+    (MapType::Ringbuf, "ringbuf"),
+    (MapType::TaskStorage, "task_storage"),
+];
+
+/// The word for a value.
+pub(super) fn word<T: PartialEq>(table: &[(T, &'static str)], value: &T) -> &'static str {
+    table.iter().find(|(v, _)| v == value).map_or("?", |(_, name)| name)
+}
+
+/// The value of a word.
+pub(super) fn value<T: Copy>(table: &[(T, &'static str)], word: &str) -> Option<T> {
+    table.iter().find(|(_, name)| *name == word).map(|(v, _)| *v)
+}

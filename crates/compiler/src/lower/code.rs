@@ -1,0 +1,330 @@
+//! Machine code with labels: what is left of a function before its jumps get their offsets.
+//!
+//! Labels are bound to items. [`Code::clean`] shortens chains of jumps and drops what cannot be reached (the kernel
+//! refuses unreachable instructions); [`Code::relax`] makes far jumps reachable; then every jump fits its offset.
+
+use skep_bpf::insn::{Insn, class, jmp};
+use skep_bpf::object::RelocKind;
+
+use super::mir::MCond;
+use crate::ir::{FuncId, Loc};
+
+/// A place that is jumped to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Label(pub u32);
+
+/// What an instruction leaves open.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Open {
+    /// The object's business.
+    Reloc(RelocKind),
+    /// A function of the module: called, or its address loaded.
+    Func(FuncId),
+}
+
+/// An instruction of one or two slots.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Item {
+    pub insn: Insn,
+    /// Second slot of a 64-bit immediate load.
+    pub second: Option<Insn>,
+    /// Where a jump goes.
+    pub target: Option<Label>,
+    pub open: Option<Open>,
+    pub loc: Loc,
+}
+
+impl Item {
+    /// Slots that the item takes.
+    pub(crate) fn slots(&self) -> i64 {
+        1 + i64::from(self.second.is_some())
+    }
+
+    /// An unconditional jump.
+    pub(crate) fn jump(to: Label, loc: Loc) -> Item {
+        Item { insn: Insn::ja(0), second: None, target: Some(to), open: None, loc }
+    }
+
+    fn is_jump(&self) -> bool {
+        self.target.is_some() && self.insn.code & 0xf0 == jmp::JA
+    }
+
+    fn ends(&self) -> bool {
+        self.is_jump() || self.insn.code == class::JMP | jmp::EXIT
+    }
+}
+
+/// A function's code.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Code {
+    pub items: Vec<Item>,
+    /// By label: the item it stands before.
+    pub labels: Vec<usize>,
+}
+
+/// Jumps farther than this are made in steps: below the 16 bits of the offset, so that steps can be put between.
+const REACH: i64 = 32_000;
+/// The farthest that a jump's offset reaches.
+const LIMIT: i64 = 32_767;
+
+impl Code {
+    fn target(&self, item: &Item) -> Option<usize> {
+        item.target.and_then(|l| self.labels.get(l.0 as usize)).copied()
+    }
+
+    fn new_label(&mut self, at: usize) -> Label {
+        self.labels.push(at);
+        Label(self.labels.len() as u32 - 1)
+    }
+
+    /// Shortens chains of jumps, turns conditions round that only skip a jump, drops what is unreachable.
+    pub(crate) fn clean(&mut self) {
+        self.thread();
+        self.invert();
+        loop {
+            let before = self.items.len();
+            self.sweep();
+            if self.items.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn thread(&mut self) {
+        for i in 0..self.labels.len() {
+            let mut at = self.labels[i];
+            for _ in 0..self.items.len() {
+                match self.items.get(at).filter(|item| item.is_jump()).and_then(|item| self.target(item)) {
+                    Some(next) if next != at => at = next,
+                    _ => break,
+                }
+            }
+            self.labels[i] = at;
+        }
+    }
+
+    /// `if c goto A; goto B; A:` becomes `if !c goto B; A:`.
+    fn invert(&mut self) {
+        for i in 0..self.items.len().saturating_sub(2) {
+            let (first, second) = (&self.items[i], &self.items[i + 1]);
+            let skips = first.target.is_some() && !first.is_jump() && self.target(first) == Some(i + 2);
+            if !skips || !second.is_jump() {
+                continue;
+            }
+            let op = first.insn.code & 0xf0;
+            if let Some(inverse) = MCond::inverse(op) {
+                let to = second.target;
+                let first = &mut self.items[i];
+                first.insn.code = (first.insn.code & 0x0f) | inverse;
+                first.target = to;
+                // The jump now leads where it would fall through to, and is swept away.
+                let next = self.new_label(i + 2);
+                self.items[i + 1].target = Some(next);
+            }
+        }
+    }
+
+    /// Drops unreachable items and jumps to the next item.
+    fn sweep(&mut self) {
+        let reachable = self.reachable();
+        let keep: Vec<bool> = self
+            .items
+            .iter()
+            .enumerate()
+            .map(|(i, item)| reachable[i] && !(item.is_jump() && self.leads_on(i, item, &reachable)))
+            .collect();
+        if keep.iter().all(|k| *k) {
+            return;
+        }
+        let mut moved = Vec::with_capacity(keep.len() + 1);
+        let mut n = 0;
+        for k in &keep {
+            moved.push(n);
+            n += usize::from(*k);
+        }
+        moved.push(n);
+        self.labels.iter_mut().for_each(|l| *l = moved.get(*l).copied().unwrap_or(n));
+        let mut kept = keep.iter();
+        self.items.retain(|_| kept.next().copied().unwrap_or(true));
+    }
+
+    /// Whether a jump goes to the next item that stays.
+    fn leads_on(&self, i: usize, item: &Item, reachable: &[bool]) -> bool {
+        let Some(to) = self.target(item) else { return false };
+        to > i && !reachable[i + 1..to.min(reachable.len())].iter().any(|r| *r)
+    }
+
+    fn reachable(&self) -> Vec<bool> {
+        let mut seen = vec![false; self.items.len()];
+        let mut work = vec![0usize];
+        while let Some(mut at) = work.pop() {
+            while at < seen.len() && !std::mem::replace(&mut seen[at], true) {
+                let item = &self.items[at];
+                if let Some(to) = self.target(item) {
+                    work.push(to);
+                }
+                if item.ends() {
+                    break;
+                }
+                at += 1;
+            }
+        }
+        seen
+    }
+
+    /// Position of each item in slots, and the length.
+    pub(crate) fn positions(&self) -> Vec<i64> {
+        let mut at = 0;
+        let mut out = Vec::with_capacity(self.items.len() + 1);
+        for item in &self.items {
+            out.push(at);
+            at += item.slots();
+        }
+        out.push(at);
+        out
+    }
+
+    fn distance(&self, positions: &[i64], i: usize) -> Option<i64> {
+        let to = self.target(&self.items[i])?;
+        Some(positions[to.min(self.items.len())] - positions[i] - self.items[i].slots())
+    }
+
+    /// Makes every jump reach its target; `long`: there is a jump with 32 bits.
+    pub(crate) fn relax(&mut self, long: bool) {
+        loop {
+            let positions = self.positions();
+            let far = |i: usize| self.distance(&positions, i).is_some_and(|d| d.abs() > REACH);
+            let is_long = |item: &Item| item.insn.code == class::JMP32 | jmp::JA;
+            let wanted: Vec<usize> = (0..self.items.len())
+                .filter(|i| self.items[*i].target.is_some() && !is_long(&self.items[*i]) && far(*i))
+                .collect();
+            let strict =
+                wanted.iter().any(|i| self.distance(&positions, *i).is_some_and(|d| d.abs() > LIMIT));
+            if wanted.is_empty() || !strict {
+                return;
+            }
+            match long {
+                true => self.lengthen(&wanted),
+                false => self.step_stones(&wanted, &positions),
+            }
+        }
+    }
+
+    /// Far jumps become long ones; far conditions skip a long jump.
+    fn lengthen(&mut self, far: &[usize]) {
+        let mut new: Vec<(usize, Vec<Item>)> = Vec::new();
+        for &i in far {
+            let item = &mut self.items[i];
+            if item.is_jump() {
+                item.insn.code = class::JMP32 | jmp::JA;
+                continue;
+            }
+            let (to, loc) = (item.target, item.loc);
+            let mut jump = Item::jump(Label(0), loc);
+            (jump.target, jump.insn.code) = (to, class::JMP32 | jmp::JA);
+            new.push((i, vec![jump]));
+        }
+        self.insert_behind_conditions(new);
+    }
+
+    /// Inserts jumps behind conditions: each is taken exactly when the condition held.
+    fn insert_behind_conditions(&mut self, new: Vec<(usize, Vec<Item>)>) {
+        let mut inserts: Vec<(usize, Vec<Item>)> = Vec::new();
+        let mut skips: Vec<(usize, usize)> = Vec::new();
+        for (i, mut items) in new {
+            let op = self.items[i].insn.code & 0xf0;
+            let loc = self.items[i].loc;
+            if let Some(inverse) = MCond::inverse(op) {
+                let item = &mut self.items[i];
+                item.insn.code = (item.insn.code & 0x0f) | inverse;
+                skips.push((i, 0));
+            } else {
+                // if c goto +1; goto over; goto far; over:
+                items.insert(0, Item::jump(Label(0), loc));
+                skips.push((i, 1));
+            }
+            inserts.push((i + 1, items));
+        }
+        let moved = self.insert(&inserts);
+        for ((i, kind), (_, items)) in skips.into_iter().zip(&inserts) {
+            let first = moved[i] + 1;
+            let over = self.new_label(first + items.len());
+            if kind == 0 {
+                self.items[moved[i]].target = Some(over);
+            } else {
+                let taken = self.new_label(first + 1);
+                self.items[moved[i]].target = Some(taken);
+                self.items[first].target = Some(over);
+            }
+        }
+    }
+
+    /// Inserts items before the given ones; labels stay with the items they stood before. Where each item went.
+    fn insert(&mut self, inserts: &[(usize, Vec<Item>)]) -> Vec<usize> {
+        let mut moved = Vec::with_capacity(self.items.len() + 1);
+        let mut out = Vec::with_capacity(self.items.len());
+        let mut next = inserts.iter().peekable();
+        let old = std::mem::take(&mut self.items);
+        for (i, item) in old.into_iter().enumerate() {
+            while let Some((_, items)) = next.next_if(|n| n.0 == i) {
+                out.extend(items.iter().cloned());
+            }
+            moved.push(out.len());
+            out.push(item);
+        }
+        for (_, items) in next {
+            out.extend(items.iter().cloned());
+        }
+        moved.push(out.len());
+        self.items = out;
+        self.labels.iter_mut().for_each(|l| *l = moved.get(*l).copied().unwrap_or(*l));
+        moved
+    }
+
+    /// Puts one jump on the way of the first far one; all that go to the same place use it if they reach it.
+    fn step_stones(&mut self, far: &[usize], positions: &[i64]) {
+        let Some((&i, to)) = far.first().and_then(|i| Some((i, self.items[*i].target?))) else { return };
+        let ahead = self.distance(positions, i).is_some_and(|d| d > 0);
+        let half = REACH - 1_000;
+        let want = if ahead { positions[i] + half } else { positions[i] - half };
+        let at = positions.partition_point(|p| *p < want).min(self.items.len());
+        let loc = self.items[i].loc;
+        let (stone, over) = (self.labels.len() as u32, self.labels.len() as u32 + 1);
+        let items = vec![Item::jump(Label(over), loc), Item::jump(to, loc)];
+        let users: Vec<usize> = far
+            .iter()
+            .copied()
+            .filter(|j| {
+                self.items[*j].target.map(|l| self.labels[l.0 as usize])
+                    == self.labels.get(to.0 as usize).copied()
+            })
+            .filter(|j| (positions[*j] - positions[at.min(positions.len() - 1)]).abs() <= half + 8)
+            .filter(|j| self.distance(positions, *j).is_some_and(|d| (d > 0) == ahead))
+            .collect();
+        let moved = self.insert(&[(at, items)]);
+        let first = moved[at] - 2;
+        self.labels.push(first + 1);
+        self.labels.push(first + 2);
+        for j in users {
+            self.items[moved[j]].target = Some(Label(stone));
+        }
+    }
+
+    /// The instructions with their jump offsets.
+    pub(crate) fn resolve(&self) -> Result<Vec<(Item, u32)>, i64> {
+        let positions = self.positions();
+        let mut out = Vec::with_capacity(self.items.len());
+        for (i, item) in self.items.iter().enumerate() {
+            let mut item = item.clone();
+            if let Some(d) = self.distance(&positions, i) {
+                if item.insn.code == class::JMP32 | jmp::JA {
+                    item.insn.imm = d as i32;
+                } else {
+                    item.insn.off = i16::try_from(d).map_err(|_| d)?;
+                }
+            }
+            out.push((item, positions[i] as u32));
+        }
+        Ok(out)
+    }
+}

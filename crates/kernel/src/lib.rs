@@ -1,0 +1,26 @@
+//! The running kernel: features, maps, programs, links, events, symbols. This is the only crate that makes bpf(2),
+//! perf_event_open(2) and mount calls and reads /proc and /sys.
+//!
+//! What enters are [`skep_bpf::object::Object`]s and questions of [`skep_bpf::target::Target`]; what leaves are owned
+//! values that detach, unmap and close when dropped. Nothing is read before it is asked for.
+
+mod backend;
+mod btf;
+pub mod elf;
+pub mod error;
+pub mod features;
+pub mod link;
+pub mod live;
+pub mod load;
+pub mod machine;
+pub mod map;
+pub mod proc;
+pub mod prog;
+pub mod ringbuf;
+pub mod symbols;
+mod sys;
+pub mod tracefs;
+
+pub use error::Error;
+pub use live::LiveTarget;
+pub use load::{AttachReport, Failure, LoadOptions, Loaded};

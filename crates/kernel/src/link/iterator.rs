@@ -1,0 +1,52 @@
+//! Iterators: reading the file runs the program once for each object.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use skep_bpf::object::AttachPoint;
+
+use crate::error::Error;
+use crate::prog::Prog;
+use crate::sys::link;
+
+/// An open iterator.
+#[derive(Debug)]
+pub struct Iteration {
+    file: File,
+    name: String,
+}
+
+/// Attaches an iterator program and opens its file.
+pub(super) fn attach(prog: &Prog, point: &AttachPoint) -> Result<Iteration, Error> {
+    let failed = |errno| Error::os(format!("attach to {}", point.name), errno);
+    let link = link::iterator(prog.as_fd(), prog.attach_type() as u32).map_err(failed)?;
+    // The file holds the link, so the link's own descriptor may go.
+    let file = File::from(link::iter_create(link.as_fd()).map_err(failed)?);
+    Ok(Iteration { file, name: point.name.clone() })
+}
+
+impl Iteration {
+    /// The probe.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs the program over all objects, and gives what it wrote to the file (at most `limit` bytes are kept).
+    pub fn run(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let (mut output, mut buffer) = (Vec::new(), vec![0u8; 1 << 16]);
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(output),
+                Ok(n) => {
+                    let room = limit.saturating_sub(output.len()).min(n);
+                    output.extend_from_slice(&buffer[..room]);
+                }
+                // After a million objects without output the kernel asks to come again (kernel/bpf/bpf_iter.c).
+                Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io(format!("read {}", self.name), &e)),
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! [`Loaded`]: an [`Object`] on the running kernel. Maps are created, programs loaded, attached and detached, `begin`
+//! and `end` run; reading maps and events is the [`skep_bpf::backend::Backend`] side. Dropping it removes everything.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::event::epoll;
+use skep_bpf::backend::PollOutcome;
+use skep_bpf::object::{Attach, AttachPoint, MissingProbes, Object};
+
+use crate::error::Error;
+use crate::link::{Attached, Closing, Iteration, Link, attach, detach_all};
+use crate::live::LiveTarget;
+use crate::machine;
+use crate::map::Map;
+use crate::prog::{Loader, Prog, RunStats};
+use crate::ringbuf::RingBuf;
+use crate::symbols::user::UserSymbols;
+
+/// From this many descriptors on the limit on open files is raised.
+const MANY: usize = 200;
+/// Bytes of an iterator's own output that are kept.
+const ITER_OUTPUT: usize = 16 << 20;
+
+/// How to load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Level of the verifier's log to keep of every program (0: only of refused ones; 1, 2; 4 adds statistics).
+    pub log_level: u32,
+    /// Look up source files and lines of user addresses.
+    pub debug_info: bool,
+}
+
+/// Something that failed, and of which probe or map.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// The probe (as the user sees it) or the map.
+    pub of: String,
+    /// What happened.
+    pub error: Error,
+}
+
+/// What attaching did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AttachReport {
+    /// Probes attached (an attach point over many places counts each; `begin`, `end` and signals count too).
+    pub probes: usize,
+    /// Attach points that are not there and were left out, when the object asks for a warning.
+    pub missing: Vec<Failure>,
+}
+
+/// A program and its places.
+#[derive(Debug)]
+struct Placed {
+    prog: Prog,
+    points: Vec<AttachPoint>,
+}
+
+/// An object on the running kernel.
+#[derive(Debug)]
+pub struct Loaded {
+    pub(crate) maps: Vec<Map>,
+    programs: Vec<Placed>,
+    links: Vec<Link>,
+    iterations: Vec<JoinHandle<Result<Vec<u8>, Error>>>,
+    missing: MissingProbes,
+    control: Option<usize>,
+    logs: Vec<(String, String)>,
+    closing: Closing,
+    pub(crate) events: Events,
+    pub(crate) target: Arc<LiveTarget>,
+    pub(crate) symbols: UserSymbols,
+    pub(crate) users: Option<HashMap<u32, String>>,
+    pub(crate) cgroups: HashMap<u64, Option<String>>,
+    pub(crate) clocks: HashMap<u8, (Instant, i128)>,
+}
+
+/// The ring buffer and what ends a wait for it.
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub(crate) ring: Option<RingBuf>,
+    pub(crate) epoll: OwnedFd,
+    pub(crate) last_wake: Option<Instant>,
+    pub(crate) outcome: PollOutcome,
+}
+
+/// The mark of the ring buffer among what epoll watches.
+pub(crate) const RING: u64 = 0;
+
+fn failure(of: &str, error: Error) -> Vec<Failure> {
+    vec![Failure { of: of.to_owned(), error }]
+}
+
+impl Loaded {
+    /// Creates the maps and loads the programs of `object`. Nothing runs yet. All programs that fail are reported.
+    pub fn load(
+        object: &Object,
+        target: Arc<LiveTarget>,
+        options: &LoadOptions,
+    ) -> Result<Loaded, Vec<Failure>> {
+        let points: usize = object.programs.iter().map(|p| p.attach.len() + 1).sum();
+        if points + object.maps.len() > MANY {
+            machine::raise_nofile();
+        }
+        let maps = object
+            .maps
+            .iter()
+            .map(|spec| Map::create(spec).map_err(|e| failure(&spec.name, e)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (programs, logs) = load_programs(object, &maps, &target, options)?;
+        let events = Events::new(object, &maps).map_err(|e| failure("events", e))?;
+        Ok(Loaded {
+            maps,
+            programs,
+            links: Vec::new(),
+            iterations: Vec::new(),
+            missing: object.session.missing_probes,
+            control: object.session.control_map,
+            logs,
+            closing: Closing::default(),
+            events,
+            target,
+            symbols: UserSymbols::new(options.debug_info),
+            users: None,
+            cgroups: HashMap::new(),
+            clocks: HashMap::new(),
+        })
+    }
+
+    /// Attaches all programs to their places, in order. When one fails, nothing stays attached and all failures are
+    /// given. A place that does not exist is a failure, a warning or nothing, as the object says.
+    pub fn attach_all(&mut self) -> Result<AttachReport, Vec<Failure>> {
+        let (mut report, mut failures) = (AttachReport::default(), Vec::new());
+        let (mut links, mut iterations) = (Vec::new(), Vec::new());
+        for Placed { prog, points } in &self.programs {
+            for point in points {
+                if matches!(point.at, Attach::Begin | Attach::End | Attach::SelfSignal(_)) {
+                    report.probes += 1;
+                    continue;
+                }
+                match attach(prog, point, &self.target) {
+                    Ok(Attached::Link(link)) => links.push(link),
+                    Ok(Attached::Iteration(iteration)) => iterations.push(iteration),
+                    Err(error) => {
+                        let missing = error.is_missing();
+                        let failure = Failure { of: point.name.clone(), error };
+                        match self.missing {
+                            MissingProbes::Warn if missing => report.missing.push(failure),
+                            MissingProbes::Ignore if missing => {}
+                            _ => failures.push(failure),
+                        }
+                        continue;
+                    }
+                }
+                report.probes += places(&point.at);
+            }
+        }
+        if !failures.is_empty() {
+            drop(detach_all(links));
+            return Err(failures);
+        }
+        self.links.extend(links);
+        self.iterations.extend(iterations.into_iter().map(read_in_background));
+        Ok(report)
+    }
+
+    /// Runs the programs of `begin` in this thread.
+    pub fn run_begin(&self) -> Result<(), Error> {
+        self.run_all(|at| matches!(at, Attach::Begin))
+    }
+
+    /// Runs the programs of `end` in this thread.
+    pub fn run_end(&self) -> Result<(), Error> {
+        self.set_gate(false)?;
+        self.run_all(|at| matches!(at, Attach::End))
+    }
+
+    /// Runs the programs of `self:signal:NAME`, with or without `SIG`.
+    pub fn run_signal(&self, name: &str) -> Result<(), Error> {
+        let plain = |s: &str| s.strip_prefix("SIG").unwrap_or(s).to_owned();
+        let wanted = plain(name);
+        self.run_all(|at| matches!(at, Attach::SelfSignal(n) if plain(n) == wanted))
+    }
+
+    /// Names of the signals that programs wait for.
+    pub fn signals(&self) -> Vec<String> {
+        let points = self.programs.iter().flat_map(|p| &p.points);
+        points
+            .filter_map(|p| match &p.at {
+                Attach::SelfSignal(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn run_all(&self, wanted: impl Fn(&Attach) -> bool) -> Result<(), Error> {
+        for Placed { prog, points } in &self.programs {
+            for _ in points.iter().filter(|p| wanted(&p.at)) {
+                prog.test_run(&[])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the programs to be silent (or not), through the object's control map.
+    fn set_gate(&self, closed: bool) -> Result<(), Error> {
+        let Some(map) = self.control.and_then(|c| self.maps.get(c)) else { return Ok(()) };
+        let entry = map.lookup(&0u32.to_ne_bytes())?;
+        let Some(mut value) = entry.get(0).map(|e| e.value().to_vec()) else { return Ok(()) };
+        if let Some(word) = value.get_mut(..4) {
+            word.copy_from_slice(&u32::from(closed).to_ne_bytes());
+        }
+        map.update(&0u32.to_ne_bytes(), &value)
+    }
+
+    /// Stops all programs. An object with a control map is told to be silent and its programs are taken off in the
+    /// background; otherwise this waits until they are off. Maps and events stay readable; dropping this value waits
+    /// for the rest.
+    pub fn detach(&mut self) -> Result<(), Error> {
+        let gate = self.set_gate(true);
+        let links = std::mem::take(&mut self.links);
+        if !links.is_empty() {
+            self.closing = detach_all(links);
+        }
+        if self.control.is_none() || gate.is_err() {
+            self.closing.wait();
+        }
+        gate
+    }
+
+    /// Whether everything that was attached are iterators and all have been read: nothing more will happen.
+    pub fn is_finished(&self) -> bool {
+        self.links.is_empty()
+            && !self.iterations.is_empty()
+            && self.iterations.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Ends [`skep_bpf::backend::Backend::poll_events`] as `interrupted` whenever `fd` is readable.
+    pub fn watch(&self, fd: impl AsFd) -> Result<(), Error> {
+        epoll::add(&self.events.epoll, fd, epoll::EventData::new_u64(RING + 1), epoll::EventFlags::IN)
+            .map_err(|e| Error::os("watch a descriptor", e))
+    }
+
+    /// Stops watching `fd`, for example the descriptor of a child that has ended.
+    pub fn unwatch(&self, fd: impl AsFd) -> Result<(), Error> {
+        epoll::delete(&self.events.epoll, fd).map_err(|e| Error::os("stop watching a descriptor", e))
+    }
+
+    /// What the kernel has counted of each program, with the probe's name.
+    pub fn stats(&self) -> Result<Vec<(String, RunStats)>, Error> {
+        self.programs.iter().map(|p| Ok((p.prog.name().to_owned(), p.prog.stats()?))).collect()
+    }
+
+    /// The verifier's logs by probe, when the options asked for them.
+    pub fn logs(&self) -> &[(String, String)] {
+        &self.logs
+    }
+
+    /// The maps, in the object's order.
+    pub fn maps(&self) -> &[Map] {
+        &self.maps
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // A gate that cannot be closed does not matter here: the programs go.
+        let _ = self.detach();
+    }
+}
+
+type Programs = (Vec<Placed>, Vec<(String, String)>);
+
+fn load_programs(
+    object: &Object,
+    maps: &[Map],
+    target: &LiveTarget,
+    options: &LoadOptions,
+) -> Result<Programs, Vec<Failure>> {
+    let loader = Loader::new(object, maps, target, options.log_level).map_err(|e| failure("object", e))?;
+    let (mut programs, mut logs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for program in &object.programs {
+        match loader.load(program) {
+            Ok((prog, log)) => {
+                if !log.is_empty() {
+                    logs.push((program.name.clone(), log));
+                }
+                programs.push(Placed { prog, points: program.attach.clone() });
+            }
+            Err(error) if error.is_missing() && object.session.missing_probes != MissingProbes::Error => {}
+            Err(error) => failures.push(Failure { of: program.name.clone(), error }),
+        }
+        // A missing permission is the same for all of them.
+        if failures.last().is_some_and(|f| f.error.is_permission()) {
+            break;
+        }
+    }
+    if failures.is_empty() { Ok((programs, logs)) } else { Err(failures) }
+}
+
+/// How many places an attach point stands for.
+fn places(at: &Attach) -> usize {
+    match at {
+        Attach::KprobeMulti { symbols, .. } => symbols.len(),
+        Attach::UprobeMulti { offsets, .. } => offsets.len(),
+        _ => 1,
+    }
+}
+
+/// Reads an iterator in a thread of its own, so that the events it makes can be drained meanwhile.
+fn read_in_background(iteration: Iteration) -> JoinHandle<Result<Vec<u8>, Error>> {
+    std::thread::spawn(move || iteration.run(ITER_OUTPUT))
+}
+
+impl Events {
+    fn new(object: &Object, maps: &[Map]) -> Result<Events, Error> {
+        let failed = |e| Error::os("watch events", e);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+        let map = object.session.events.and_then(|i| maps.get(i));
+        let ring = map.map(RingBuf::new).transpose()?;
+        if let Some(map) = map {
+            let data = epoll::EventData::new_u64(RING);
+            epoll::add(&epoll, map, data, epoll::EventFlags::IN).map_err(failed)?;
+        }
+        Ok(Events { ring, epoll, last_wake: None, outcome: PollOutcome::default() })
+    }
+}

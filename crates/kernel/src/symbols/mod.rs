@@ -1,0 +1,5 @@
+//! Addresses to names, for the kernel ([`kallsyms`]) and for processes ([`user`]). Nothing is read before the first
+//! address is asked for.
+
+pub mod kallsyms;
+pub mod user;

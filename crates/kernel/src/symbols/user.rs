@@ -1,0 +1,266 @@
+//! User addresses: a process id and an address enter, a symbol leaves. A process's map is read when it is first seen
+//! and kept, so that its addresses keep their names after it has ended.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use blazesym::symbolize::source::{Elf, Process, Source};
+use blazesym::symbolize::{Input, Symbolized, Symbolizer};
+use skep_bpf::backend::{BuildIdFrame, Symbol};
+
+use crate::elf;
+
+/// Most processes and symbols that are remembered; beyond that the cache starts anew.
+const PROCESS_LIMIT: usize = 4096;
+const SYMBOL_LIMIT: usize = 1 << 16;
+
+/// A mapped file's executable part.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Region {
+    start: u64,
+    end: u64,
+    /// Offset in the file of `start`.
+    offset: u64,
+    /// The path as the process sees it; names such as `[vdso]` too.
+    path: Rc<str>,
+}
+
+/// What is known of one process.
+#[derive(Debug, Default)]
+struct Space {
+    regions: Vec<Region>,
+    /// A file to read for each path, found while the process lived.
+    files: HashMap<Rc<str>, Option<PathBuf>>,
+}
+
+/// Names for user addresses.
+pub struct UserSymbols {
+    symbolizer: Symbolizer,
+    debug_info: bool,
+    spaces: HashMap<u32, Space>,
+    known: HashMap<(u32, u64), Symbol>,
+    build_ids: HashMap<PathBuf, Vec<u8>>,
+}
+
+impl std::fmt::Debug for UserSymbols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserSymbols").field("processes", &self.spaces.len()).finish_non_exhaustive()
+    }
+}
+
+impl UserSymbols {
+    /// An empty cache; with `debug_info` files and lines are looked up where binaries have them.
+    pub fn new(debug_info: bool) -> UserSymbols {
+        let symbolizer = Symbolizer::builder().enable_code_info(debug_info).enable_inlined_fns(false).build();
+        UserSymbols {
+            symbolizer,
+            debug_info,
+            spaces: HashMap::new(),
+            known: HashMap::new(),
+            build_ids: HashMap::new(),
+        }
+    }
+
+    /// Reads the map of a process now, so that its addresses can be named when it has ended.
+    pub fn remember(&mut self, pid: u32) {
+        if !self.spaces.contains_key(&pid) {
+            self.refresh(pid);
+        }
+    }
+
+    fn refresh(&mut self, pid: u32) {
+        let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return };
+        if self.spaces.len() >= PROCESS_LIMIT {
+            self.spaces.clear();
+            self.known.clear();
+        }
+        self.known.retain(|(p, _), _| *p != pid);
+        let regions = parse_maps(&maps);
+        let mut files = HashMap::new();
+        for region in &regions {
+            files.entry(region.path.clone()).or_insert_with(|| readable(pid, &region.path));
+        }
+        self.spaces.insert(pid, Space { regions, files });
+    }
+
+    /// The region of `address` and the file to read for it. A process is looked at again when the address is new.
+    fn locate(&mut self, pid: u32, address: u64) -> Option<(Region, Option<PathBuf>)> {
+        let find = |spaces: &HashMap<u32, Space>| {
+            let space = spaces.get(&pid)?;
+            let region = space.regions.iter().find(|r| (r.start..r.end).contains(&address))?;
+            Some((region.clone(), space.files.get(&region.path).cloned().flatten()))
+        };
+        if let Some(found) = find(&self.spaces) {
+            return Some(found);
+        }
+        self.refresh(pid);
+        find(&self.spaces)
+    }
+
+    /// The symbol of `address` in process `pid`.
+    pub fn symbol(&mut self, pid: u32, address: u64) -> Symbol {
+        if let Some(known) = self.known.get(&(pid, address)) {
+            return known.clone();
+        }
+        let symbol = self.find(pid, address);
+        if self.known.len() >= SYMBOL_LIMIT {
+            self.known.clear();
+        }
+        self.known.insert((pid, address), symbol.clone());
+        symbol
+    }
+
+    fn find(&mut self, pid: u32, address: u64) -> Symbol {
+        let place = self.locate(pid, address);
+        let module = place.as_ref().map_or_else(String::new, |(r, _)| r.path.to_string());
+        let found = match place {
+            Some((region, Some(file))) => self.in_file(&file, address - region.start + region.offset),
+            _ => self.in_process(pid, address),
+        };
+        Symbol { module, ..found.unwrap_or_default() }
+    }
+
+    fn in_file(&self, file: &Path, offset: u64) -> Option<Symbol> {
+        let mut elf = Elf::new(file);
+        elf.debug_syms = self.debug_info;
+        let answer = self.symbolizer.symbolize_single(&Source::Elf(elf), Input::FileOffset(offset)).ok()?;
+        into_symbol(&answer)
+    }
+
+    /// The vDSO, and code that a process made itself and described in a perf map.
+    fn in_process(&self, pid: u32, address: u64) -> Option<Symbol> {
+        let mut process = Process::new(pid.into());
+        process.debug_syms = self.debug_info;
+        let answer =
+            self.symbolizer.symbolize_single(&Source::Process(process), Input::AbsAddr(address)).ok()?;
+        into_symbol(&answer)
+    }
+
+    /// Build id and file offset of `address` in process `pid`.
+    pub fn build_id(&mut self, pid: u32, address: u64) -> BuildIdFrame {
+        let Some((region, Some(file))) = self.locate(pid, address) else {
+            return BuildIdFrame { build_id: Vec::new(), offset: address };
+        };
+        let id = match self.build_ids.get(&file) {
+            Some(id) => id.clone(),
+            None => {
+                let id = file.to_str().and_then(|f| elf::build_id(f).ok()).unwrap_or_default();
+                self.build_ids.insert(file, id.clone());
+                id
+            }
+        };
+        let offset = if id.is_empty() { address } else { address - region.start + region.offset };
+        BuildIdFrame { build_id: id, offset }
+    }
+}
+
+fn into_symbol(answer: &Symbolized<'_>) -> Option<Symbol> {
+    let Symbolized::Sym(sym) = answer else { return None };
+    let source = sym
+        .code_info
+        .as_ref()
+        .map(|code| (code.to_path().to_string_lossy().into_owned(), code.line.unwrap_or(0)));
+    Some(Symbol {
+        name: Some(sym.name.to_string()),
+        offset: sym.offset as u64,
+        module: String::new(),
+        source,
+    })
+}
+
+/// A path under which this process can read a file of process `pid` now and, if possible, later: the plain path when
+/// it is the same file, else through the process's root or its map.
+fn readable(pid: u32, path: &str) -> Option<PathBuf> {
+    if !path.starts_with('/') {
+        return None;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let identity = |p: &Path| fs::metadata(p).ok().map(|m| (m.dev(), m.ino()));
+    let inside = PathBuf::from(format!("/proc/{pid}/root{path}"));
+    let there = identity(&inside);
+    let here = identity(Path::new(path));
+    match (there, here) {
+        (Some(a), Some(b)) if a == b => Some(PathBuf::from(path)),
+        (Some(_), _) => Some(inside),
+        (None, Some(_)) => Some(PathBuf::from(path)),
+        (None, None) => None,
+    }
+}
+
+/// The executable regions of the text of /proc/PID/maps. Lines that are none are left out.
+fn parse_maps(text: &str) -> Vec<Region> {
+    let mut names: HashMap<&str, Rc<str>> = HashMap::new();
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.splitn(6, ' ');
+            let (start, end) = words.next()?.split_once('-')?;
+            let permissions = words.next()?;
+            let offset = u64::from_str_radix(words.next()?, 16).ok()?;
+            let path = words.nth(2).unwrap_or("").trim_start();
+            if !permissions.contains('x') {
+                return None;
+            }
+            let path = names.entry(path).or_insert_with(|| path.into()).clone();
+            Some(Region {
+                start: u64::from_str_radix(start, 16).ok()?,
+                end: u64::from_str_radix(end, 16).ok()?,
+                offset,
+                path,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_parsed() {
+        let text = "5581-5590 r--p 00000000 08:01 123   /usr/bin/a b\n55a0-55b0 r-xp 00001000 08:01 123                        \
+                    /usr/bin/a b\n7ff0-7ff1 r-xp 00000000 00:00 0    [vdso]\nxx\n";
+        let regions = parse_maps(text);
+        assert_eq!(regions.len(), 2);
+        assert_eq!(
+            (regions[0].start, regions[0].offset, &*regions[0].path),
+            (0x55a0, 0x1000, "/usr/bin/a b")
+        );
+        assert_eq!(&*regions[1].path, "[vdso]");
+    }
+
+    #[inline(never)]
+    extern "C" fn a_function_with_a_name() -> u32 {
+        std::hint::black_box(7)
+    }
+
+    #[test]
+    fn own_address_has_its_name() {
+        a_function_with_a_name();
+        let mut symbols = UserSymbols::new(false);
+        let address = a_function_with_a_name as *const () as u64;
+        let symbol = symbols.symbol(std::process::id(), address);
+        assert!(symbol.name.as_deref().is_some_and(|n| n.contains("a_function_with_a_name")), "{symbol:?}");
+        assert_eq!(symbol.offset, 0);
+        assert!(symbol.module.starts_with('/'));
+        assert_eq!(symbols.symbol(std::process::id(), 5).name, None);
+    }
+
+    #[test]
+    fn a_process_that_ended_keeps_its_names() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let pid = child.id();
+        let mut symbols = UserSymbols::new(false);
+        symbols.remember(pid);
+        let region = symbols.spaces[&pid].regions.iter().find(|r| r.path.contains("libc")).cloned();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let Some(region) = region else { return };
+        let functions = elf::function_symbols(&region.path).unwrap();
+        let malloc = functions.iter().find(|s| s.name == "malloc").unwrap();
+        let symbol = symbols.symbol(pid, region.start + malloc.offset - region.offset + 1);
+        assert_eq!((symbol.name.as_deref(), symbol.offset), (Some("malloc"), 1));
+    }
+}

@@ -1,0 +1,92 @@
+//! Mappings: of files that do not shrink (sysfs BTF), and of maps and ring buffers that the kernel writes meanwhile.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A mapping, unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone; shared parts are accessed through atomics or volatile copies.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; no method hands out a mutable reference.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        prot: ProtFlags,
+        flags: MapFlags,
+    ) -> Result<Mapping, Errno> {
+        if len == 0 {
+            return Err(Errno::INVAL);
+        }
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no memory of ours.
+        let start = unsafe { mmap(std::ptr::null_mut(), len, prot, flags, fd, offset) }?;
+        Ok(Mapping { start: start.cast(), len })
+    }
+
+    /// Shared, readable and perhaps writable.
+    pub(crate) fn shared(fd: BorrowedFd<'_>, offset: u64, len: usize, write: bool) -> Result<Mapping, Errno> {
+        let prot = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        Mapping::new(fd, offset, len, prot, MapFlags::SHARED)
+    }
+
+    /// The u64 at `offset` (aligned to 8) as both sides change it.
+    pub(crate) fn atomic_u64(&self, offset: usize) -> Option<&AtomicU64> {
+        let fits = offset.is_multiple_of(8) && offset.checked_add(8)? <= self.len;
+        // SAFETY: in bounds, aligned (mappings start at a page), and shared memory is accessed by atomics only.
+        fits.then(|| unsafe { AtomicU64::from_ptr(self.start.add(offset).cast()) })
+    }
+
+    /// The u32 at `offset` (aligned to 4) as both sides change it.
+    pub(crate) fn atomic_u32(&self, offset: usize) -> Option<&AtomicU32> {
+        let fits = offset.is_multiple_of(4) && offset.checked_add(4)? <= self.len;
+        // SAFETY: as in `atomic_u64`.
+        fits.then(|| unsafe { AtomicU32::from_ptr(self.start.add(offset).cast()) })
+    }
+
+    /// A ring record's bytes.
+    ///
+    /// # Safety
+    /// Nobody writes these bytes while the result lives (a submitted record is not written until the consumer
+    /// position passes it).
+    pub(crate) unsafe fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        let fits = offset.checked_add(len)? <= self.len;
+        // SAFETY: in bounds; not written meanwhile by the caller's promise.
+        fits.then(|| unsafe { std::slice::from_raw_parts(self.start.add(offset), len) })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the range that `mmap` gave, unmapped once; no reference outlives `self`.
+        let _ = unsafe { munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// A read-only view of a sysfs BTF file (mmap allowed from 6.16).
+#[derive(Debug)]
+pub(crate) struct BtfMapping(Mapping);
+
+impl BtfMapping {
+    /// Maps `len` bytes of a file under /sys/kernel/btf.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize) -> Result<BtfMapping, Errno> {
+        Mapping::new(fd, 0, len, ProtFlags::READ, MapFlags::PRIVATE).map(BtfMapping)
+    }
+}
+
+impl AsRef<[u8]> for BtfMapping {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: kernel BTF is constant while the kernel (or the module, whose file holds a reference) lives.
+        unsafe { self.0.bytes(0, self.0.len) }.unwrap_or(&[])
+    }
+}

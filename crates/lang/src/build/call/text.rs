@@ -1,0 +1,76 @@
+//! Text and bytes.
+
+use super::super::func::Fx;
+use super::super::memory::Mem;
+use super::super::types::alignment;
+use super::super::{BuildError, Result, internal};
+use super::arg;
+use crate::hir::Expr;
+use crate::ty::{Space, Ty};
+use skep_bpf::helpers::id as helper;
+use skep_compiler::ir::{Type, Value};
+
+impl Fx<'_, '_> {
+    /// Where `buf` reads and how much, at most the type's size; the caller bounds it again where it is used.
+    pub(in super::super) fn buf_source(&mut self, args: &[Expr], size: u32) -> Result<(Mem, Value)> {
+        let from = self.pointee(arg(args, 0)?)?;
+        let len = match args.get(1) {
+            Some(len) => {
+                let len = self.value(len)?;
+                self.number(len)
+            }
+            None => self.f.u64(u64::from(size)),
+        };
+        Ok((from, len))
+    }
+}
+
+/// u32 length, then the bytes; zeros behind them.
+pub(super) fn buf(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr, to: Value, off: i32) -> Result<()> {
+    let Ty::Buf { size } = e.ty else { return internal("buf that is none") };
+    let (from, len) = fx.buf_source(args, size)?;
+    let len = fx.f.bound(len, u64::from(size));
+    fx.f.zero(to, off, size + 4, alignment(off, size + 4));
+    fx.f.store(4, to, off, len);
+    let at = fx.f.ptr_add_imm(to, i64::from(off) + 4);
+    let address = fx.address(&from);
+    let id = match from.space {
+        Space::User => helper::PROBE_READ_USER,
+        _ => helper::PROBE_READ_KERNEL,
+    };
+    let len = fx.f.bound(len, u64::from(size));
+    fx.call(id, &[at, len, address]);
+    Ok(())
+}
+
+/// bpf_d_path; the kernel allows it in few places and says so.
+pub(super) fn path(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr, to: Value, off: i32) -> Result<()> {
+    let size = fx.cx.size_of(&e.ty);
+    let path = fx.tracked_value(arg(args, 0)?)?;
+    fx.f.zero(to, off, size, alignment(off, size));
+    let at = fx.f.ptr_add_imm(to, i64::from(off));
+    let len = fx.f.u64(u64::from(size));
+    fx.call(helper::D_PATH, &[path, at, len]);
+    Ok(())
+}
+
+/// Bytes before the NUL.
+pub(super) fn strlen(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
+    let e = arg(args, 0)?;
+    if let crate::hir::ExprKind::Str(bytes) = &e.kind {
+        let len = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+        return Ok(fx.f.u64(len as u64));
+    }
+    let Ty::Str { size } = e.ty else { return internal("the length of no string") };
+    let to = fx.scratch(size + 1, "string");
+    let (from, cap) = fx.str_source(e, size)?;
+    if size <= 128 {
+        fx.f.zero(to, 0, (size + 1).next_multiple_of(8), 8);
+    }
+    let len = fx.read_str(to, cap, &from);
+    Ok(fx.f.cast(len, Type::U64))
+}
+
+pub(super) fn strstr(_: &mut Fx<'_, '_>, _: &[Expr], e: &Expr) -> Result<Value> {
+    Err(BuildError::Unsupported { what: "searching in a string".to_owned(), since: None, span: e.span })
+}

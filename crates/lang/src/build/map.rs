@@ -1,0 +1,462 @@
+//! Maps: how each map of the source is stored, keys, reads, writes, deletion. Every update that the kernel refuses
+//! because the map is full is counted.
+
+use super::func::Fx;
+use super::memory::Mem;
+use super::module::ModuleCx;
+use super::types::{alignment, ir_type, mem_size};
+use super::{BuildError, Result, internal};
+use crate::ast::Span;
+use crate::hir::{self, Expr, MapNo};
+use crate::ty::Ty;
+use skep_bpf::helpers::id as helper;
+use skep_bpf::kinds::{MapType, ProgType};
+use skep_bpf::object::{Counter, MapSchema, MapSpec, Storage};
+use skep_bpf::schema::{Agg, ValueType, hist_buckets};
+use skep_bpf::target::Feature;
+use skep_compiler::ir::{AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, MapId, Op, PtrKind, Type, Value};
+
+/// Most buckets of a linear histogram; the checker allows fewer.
+const MAX_BUCKETS: i64 = 1 << 20;
+/// `-E2BIG`: a hash map is full.
+const FULL: i64 = -7;
+/// `BPF_NOEXIST`: update only where there is no entry.
+pub(super) const NOEXIST: u64 = 1;
+/// Bytes before the value of a map without key and aggregation: whether it was written.
+const FLAG: u32 = 8;
+
+/// A map of the source as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct MapInfo {
+    /// In the object.
+    pub(super) id: MapId,
+    /// How.
+    pub(super) storage: Storage,
+    /// Key parts as they are stored.
+    pub(super) key: Ty,
+    /// Whether `key` is a tuple of several parts.
+    pub(super) parts: usize,
+    /// Bytes of the key, without a histogram's bucket number.
+    pub(super) key_size: u32,
+    /// Value.
+    pub(super) value: Ty,
+    /// Bytes of a value as it is printed, on one CPU.
+    pub(super) value_size: u32,
+    /// One value per CPU.
+    pub(super) percpu: bool,
+    /// Buckets of a histogram are entries of their own.
+    pub(super) buckets: bool,
+    /// Keys are indexes of an array, 4 bytes.
+    pub(super) array: bool,
+}
+
+/// Declares a map of the source.
+pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Result<MapInfo> {
+    let agg = match &map.value {
+        Ty::Agg(agg) => Some(agg.clone()),
+        _ => None,
+    };
+    let buckets = match agg.as_ref().and_then(bucket_count) {
+        None => None,
+        Some(count @ 1..=MAX_BUCKETS) => Some(count as u32),
+        Some(count) => {
+            let message =
+                format!("the histogram {} has {count} buckets, at most {MAX_BUCKETS} are possible", map.name);
+            return Err(BuildError::Limit { message, span: Span::default() });
+        }
+    };
+    let array = matches!(map.kind, MapType::Array | MapType::PercpuArray) && !map.key.is_empty();
+    let parts: Vec<Ty> = if array { vec![Ty::U32] } else { map.key.clone() };
+    let key = Ty::Tuple(parts.clone());
+    let (key_size, value) = (cx.size_of(&key), cx.layout(&map.value));
+    let value_size = value.size();
+    let (storage, map_type) = match (map.key.is_empty(), &agg) {
+        (true, Some(_)) => (Storage::PercpuScalar, MapType::PercpuArray),
+        (true, None) => (Storage::Scalar, MapType::Array),
+        (false, Some(_)) => (Storage::Hash, percpu_kind(map.kind)),
+        (false, None) => (Storage::Hash, map.kind),
+    };
+    let stored_key = match (storage, buckets.is_some()) {
+        (Storage::Hash, true) => key_size.next_multiple_of(8) + 8,
+        (Storage::Hash, false) => key_size,
+        _ => 4,
+    };
+    let stored_value = match storage {
+        Storage::Hash => value_size,
+        Storage::PercpuScalar if buckets.is_some() => 8,
+        Storage::PercpuScalar => value_size.next_multiple_of(8) + 8,
+        Storage::Scalar => FLAG + value_size.next_multiple_of(8),
+    };
+    let max_entries = match storage {
+        Storage::Hash => map.max_entries,
+        Storage::PercpuScalar => buckets.unwrap_or(1),
+        Storage::Scalar => 1,
+    };
+    let key_layouts = parts.iter().map(|ty| cx.layout(ty)).collect();
+    let id = cx.add_map(MapSpec {
+        name: map.name.clone(),
+        map_type,
+        key_size: stored_key,
+        value_size: stored_value.max(1),
+        max_entries,
+        flags: 0,
+        initial: Vec::new(),
+        frozen: false,
+        schema: Some(MapSchema { storage, key: key_layouts, value, order }),
+    });
+    Ok(MapInfo {
+        id,
+        storage,
+        parts: parts.len(),
+        key,
+        key_size,
+        value: map.value.clone(),
+        value_size,
+        percpu: matches!(
+            map_type,
+            MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash
+        ),
+        buckets: buckets.is_some(),
+        array,
+    })
+}
+
+fn bucket_count(agg: &Agg) -> Option<i64> {
+    match agg {
+        Agg::Hist { bits } => Some(i64::from(hist_buckets(*bits))),
+        Agg::LHist { min, max, step } => Some((max - min) / (*step).max(1) + 2),
+        _ => None,
+    }
+}
+
+fn percpu_kind(kind: MapType) -> MapType {
+    match kind {
+        MapType::LruHash | MapType::LruPercpuHash => MapType::LruPercpuHash,
+        MapType::PercpuArray | MapType::Array => MapType::PercpuArray,
+        _ => MapType::PercpuHash,
+    }
+}
+
+impl Fx<'_, '_> {
+    /// A map's storage.
+    pub(super) fn map_info(&self, map: MapNo) -> Result<MapInfo> {
+        Ok(self.cx.map(map)?.clone())
+    }
+
+    /// Writes the key to a slot; its address. `more` bytes behind it (aligned to 8) are the caller's.
+    pub(super) fn key(&mut self, info: &MapInfo, key: &[Expr], more: u32) -> Result<Value> {
+        if key.len() != info.parts {
+            return internal(format!("a key of {} parts for a map with {}", key.len(), info.parts));
+        }
+        let name = if more == 0 { "key" } else { "bucket" };
+        let at = self.scratch(info.key_size.next_multiple_of(8) + more + 1, name);
+        if let (true, [index]) = (info.array, key) {
+            let index = self.value(index)?;
+            self.f.store(4, at, 0, index);
+            return Ok(at);
+        }
+        let ValueType::Tuple(fields) = self.cx.layout(&info.key) else { return internal("a key that is no tuple") };
+        let Ty::Tuple(types) = &info.key else { return internal("a key that is no tuple") };
+        let whole = if more == 0 { info.key_size } else { info.key_size.next_multiple_of(8) };
+        if fields.iter().map(|f| f.ty.size()).sum::<u32>() != whole {
+            self.f.zero(at, 0, whole, alignment(0, whole));
+        }
+        for ((part, field), ty) in key.iter().zip(&fields).zip(types) {
+            self.put(part, ty, at, field.offset as i32)?;
+        }
+        Ok(at)
+    }
+
+    /// Looks an entry up; null where there is none.
+    pub(super) fn lookup(&mut self, map: MapId, key: Value) -> Value {
+        let map_ref = self.f.map_ref(map);
+        let ty = Type::Ptr(PtrKind::MapValue { map, nullable: true });
+        self.f.helper(helper::MAP_LOOKUP_ELEM, &[map_ref, key], ty)
+    }
+
+    /// Sets an entry; counts it when the map is full.
+    pub(super) fn update(&mut self, info: &MapInfo, key: Value, value: Value, flags: u64) -> Result<()> {
+        let map_ref = self.f.map_ref(info.id);
+        let flags = self.f.u64(flags);
+        let result = self.call(helper::MAP_UPDATE_ELEM, &[map_ref, key, value, flags]);
+        let full = self.f.iconst(Type::I64, FULL);
+        let (lost, done) = (self.f.cold_block(), self.f.block(&[]));
+        self.f.branch(Cc::Eq, result, full, lost, done);
+        self.f.switch_to(lost);
+        self.count_loss(Counter::MapFull(info.id.index()));
+        self.f.jump(done, &[]);
+        self.f.switch_to(done);
+        Ok(())
+    }
+
+    /// Address of the entry of `key`; where there is none it is made, zeroed. Ends in a block that `lost` does not reach:
+    /// it is where no entry could be made. A program that makes the same entry meanwhile wins, and its entry is used.
+    pub(super) fn find_or_make(
+        &mut self,
+        info: &MapInfo,
+        key: Value,
+        value_size: u32,
+        lost: skep_compiler::ir::Block,
+    ) -> Result<Value> {
+        let ty = Type::Ptr(PtrKind::MapValue { map: info.id, nullable: false });
+        let (miss, found) = (self.f.cold_block(), self.f.block(&[ty]));
+        let entry = self.lookup(info.id, key);
+        let entry = self.f.check_null(entry, miss);
+        self.f.jump(found, &[entry]);
+        self.f.switch_to(miss);
+        let fresh = self.scratch(value_size, "fresh");
+        self.f.zero(fresh, 0, value_size.next_multiple_of(8), 8);
+        self.update(info, key, fresh, NOEXIST)?;
+        let entry = self.lookup(info.id, key);
+        let entry = self.f.check_null(entry, lost);
+        self.f.jump(found, &[entry]);
+        self.f.switch_to(found);
+        Ok(self.f.block_param(found, 0))
+    }
+
+    /// `@m[k]` as a scalar; zero where there is none.
+    pub(super) fn map_get(&mut self, map: MapNo, key: &[Expr], ty: &Ty) -> Result<Value> {
+        let info = self.map_info(map)?;
+        if let (Ty::Agg(agg), false) = (&info.value, matches!(ty, Ty::Agg(_))) {
+            let agg = agg.clone();
+            let at = self.agg_key(&info, key)?;
+            let merged = self.merged_number(map, at, &agg)?;
+            return self.narrow_to(merged, ty);
+        }
+        let reg = ir_type(&info.value)?;
+        if info.storage == Storage::Scalar {
+            let address = self.f.map_value_addr(info.id, FLAG);
+            let value = self.f.load(reg, address, 0);
+            return self.narrow_to(value, ty);
+        }
+        let at = self.key(&info, key, 0)?;
+        let entry = self.lookup(info.id, at);
+        let (none, join) = (self.f.block(&[]), self.f.block(&[reg]));
+        let entry = self.f.check_null(entry, none);
+        let value = self.f.load(reg, entry, 0);
+        self.f.jump(join, &[value]);
+        self.f.switch_to(none);
+        let zero = self.zero_of(reg);
+        self.f.jump(join, &[zero]);
+        self.f.switch_to(join);
+        let value = self.f.block_param(join, 0);
+        self.narrow_to(value, ty)
+    }
+
+    /// Writes `@m[k]`, no scalar, to memory; zeros where there is none.
+    pub(super) fn put_map_value(
+        &mut self,
+        map: MapNo,
+        key: &[Expr],
+        ty: &Ty,
+        to: Value,
+        off: i32,
+    ) -> Result<()> {
+        let info = self.map_info(map)?;
+        if let Ty::Agg(agg) = &info.value {
+            let agg = agg.clone();
+            let at = self.agg_key(&info, key)?;
+            return self.put_merged(map, at, &agg, to, off);
+        }
+        let (has, wanted) = (info.value_size, self.cx.size_of(ty));
+        let size = has.min(wanted);
+        if has < wanted {
+            self.f.zero(to, off, wanted, alignment(off, wanted));
+        }
+        if info.storage == Storage::Scalar {
+            let from = self.f.map_value_addr(info.id, FLAG);
+            self.copy_bytes(to, off, &Mem::own(from, 0), size);
+            return Ok(());
+        }
+        let at = self.key(&info, key, 0)?;
+        let entry = self.lookup(info.id, at);
+        let (none, join) = (self.f.block(&[]), self.f.block(&[]));
+        let entry = self.f.check_null(entry, none);
+        self.copy_bytes(to, off, &Mem::own(entry, 0), size);
+        self.f.jump(join, &[]);
+        self.f.switch_to(none);
+        self.f.zero(to, off, size, alignment(off, size));
+        self.f.jump(join, &[]);
+        self.f.switch_to(join);
+        Ok(())
+    }
+
+    /// `@m[k] = value`.
+    pub(super) fn assign_map(&mut self, map: MapNo, key: &[Expr], value: &Expr) -> Result<()> {
+        let info = self.map_info(map)?;
+        let ty = info.value.clone();
+        if info.storage == Storage::Scalar {
+            return self.assign_scalar(&info, &ty, value);
+        }
+        let slot = self.slot_for(&ty, "value");
+        let from = self.f.slot_addr(slot);
+        self.put(value, &ty, from, 0)?;
+        let at = self.key(&info, key, 0)?;
+        self.update(&info, at, from, 0)
+    }
+
+    fn assign_scalar(&mut self, info: &MapInfo, ty: &Ty, value: &Expr) -> Result<()> {
+        if ty.is_scalar() {
+            let reg = ir_type(ty)?;
+            let value = self.value(value)?;
+            let to = self.f.map_value_addr(info.id, FLAG);
+            self.f.store(mem_size(reg), to, 0, value);
+        } else {
+            let slot = self.slot_for(ty, "value");
+            let from = self.f.slot_addr(slot);
+            self.put(value, ty, from, 0)?;
+            let to = self.f.map_value_addr(info.id, FLAG);
+            self.copy_bytes(to, 0, &Mem::own(from, 0), info.value_size);
+        }
+        self.mark_written(info);
+        Ok(())
+    }
+
+    fn mark_written(&mut self, info: &MapInfo) {
+        let one = self.f.u64(1);
+        let flag = self.f.map_value_addr(info.id, 0);
+        self.f.store(8, flag, 0, one);
+    }
+
+    /// `has_key(@m, k)`.
+    pub(super) fn has_key(&mut self, map: MapNo, key: &[Expr]) -> Result<Value> {
+        let info = self.map_info(map)?;
+        if info.storage == Storage::Scalar {
+            let flag = self.f.map_value_addr(info.id, 0);
+            let flag = self.f.load(Type::U64, flag, 0);
+            let zero = self.f.u64(0);
+            return Ok(self.f.cmp(Cc::Ne, flag, zero));
+        }
+        let at = self.agg_key(&info, key)?;
+        let entry = self.lookup(info.id, at);
+        let (none, some, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[Type::BOOL]));
+        let zero = self.f.u64(0);
+        self.f.branch(Cc::Eq, entry, zero, none, some);
+        for (block, bit) in [(none, 0), (some, 1)] {
+            self.f.switch_to(block);
+            let bit = self.f.iconst(Type::BOOL, bit);
+            self.f.jump(join, &[bit]);
+        }
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
+    }
+
+    /// `delete(@m, k)`: whether there was an entry.
+    pub(super) fn delete(&mut self, map: MapNo, key: &[Expr], span: Span) -> Result<Value> {
+        let info = self.map_info(map)?;
+        match info.storage {
+            Storage::Scalar => {
+                let was = self.has_key(map, key)?;
+                let address = self.f.map_value_addr(info.id, 0);
+                let size = FLAG + info.value_size.next_multiple_of(8);
+                self.f.zero(address, 0, size, 8);
+                Ok(was)
+            }
+            Storage::PercpuScalar => {
+                self.clear_percpu(&info, span)?;
+                Ok(self.f.iconst(Type::BOOL, 1))
+            }
+            Storage::Hash => {
+                let at = self.key(&info, key, if info.buckets { 8 } else { 0 })?;
+                if info.buckets {
+                    return self.delete_buckets(&info, at);
+                }
+                let map_ref = self.f.map_ref(info.id);
+                let result = self.call(helper::MAP_DELETE_ELEM, &[map_ref, at]);
+                let zero = self.f.iconst(Type::I64, 0);
+                Ok(self.f.cmp(Cc::Eq, result, zero))
+            }
+        }
+    }
+
+    /// `len(@m)`: bpf_for_each_map_elem returns how many entries it saw.
+    pub(super) fn map_len(&mut self, map: MapNo, span: Span) -> Result<Value> {
+        let info = self.map_info(map)?;
+        if info.storage != Storage::Hash {
+            return self.has_key(map, &[]).map(|bit| self.f.cast(bit, Type::I64));
+        }
+        self.cx.require(Feature::ForEachMapElem, "len of a map", span)?;
+        let entry = Type::Ptr(PtrKind::MapValue { map: info.id, nullable: false });
+        let params = [Type::Ptr(PtrKind::Map(info.id)), entry, entry, Type::Ptr(PtrKind::CallbackCtx)];
+        let name = self.cx.func_name(self.body.stem);
+        let mut f = FuncBuilder::new(&name, FuncKind::Callback, &params, Type::I64);
+        let zero = f.iconst(Type::I64, 0);
+        f.ret(zero);
+        let func = self.cx.add_func(f.finish());
+        let (map_ref, func) = (self.f.map_ref(info.id), self.f.func_addr(func));
+        let (nothing, flags) = (self.scratch(8, "nothing"), self.f.u64(0));
+        let zero = self.f.u64(0);
+        self.f.store(8, nothing, 0, zero);
+        Ok(self.call(helper::FOR_EACH_MAP_ELEM, &[map_ref, func, nothing, flags]))
+    }
+
+    /// `@m[k]++` and `--`; the new value with `Some(true)`, the old with `Some(false)`, nothing useful with `None`.
+    pub(super) fn inc_map(&mut self, map: MapNo, key: &[Expr], by: i64, pre: Option<bool>) -> Result<Value> {
+        let info = self.map_info(map)?;
+        let reg = ir_type(&info.value)?;
+        let by = self.f.iconst(Type::I64, by);
+        if info.storage == Storage::Scalar {
+            self.mark_written(&info);
+            let address = self.f.map_value_addr(info.id, FLAG);
+            return self.add_to(&info, address, by, reg, pre);
+        }
+        let at = self.key(&info, key, 0)?;
+        let (lost, join) = (self.f.cold_block(), self.f.block(&[reg]));
+        let entry = self.find_or_make(&info, at, info.value_size, lost)?;
+        let value = self.add_to(&info, entry, by, reg, pre)?;
+        self.f.jump(join, &[value]);
+        self.f.switch_to(lost);
+        let zero = self.zero_of(reg);
+        self.f.jump(join, &[zero]);
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
+    }
+
+    fn add_to(&mut self, info: &MapInfo, at: Value, by: Value, reg: Type, pre: Option<bool>) -> Result<Value> {
+        let size = mem_size(reg);
+        let atomic = !info.percpu && matches!(size, 4 | 8);
+        let fetch = pre.is_some() && self.cx.has(Feature::FetchAtomics)?;
+        let bits = if atomic && fetch {
+            let op = Op::Atomic { op: AtomicOp::Add, size, ptr: at, off: 0, val: by, fetch: true };
+            self.f.push_value(op, if size == 8 { Type::U64 } else { Type::U32 })
+        } else {
+            let old = self.f.load(reg, at, 0);
+            let old = self.number(old);
+            if atomic {
+                self.f.atomic_add(size, at, 0, by);
+            } else {
+                let new = self.f.bin(BinOp::Add, Type::U64, old, by);
+                self.f.store(size, at, 0, new);
+            }
+            old
+        };
+        let old = self.number(bits);
+        let result = match pre {
+            Some(true) => self.f.bin(BinOp::Add, Type::U64, old, by),
+            _ => old,
+        };
+        Ok(self.narrow(result, reg))
+    }
+
+    /// Whether another program, or the same again, can come between a load and a store on this CPU: programs of kprobes,
+    /// uprobes and perf events interrupt others, and a map that several programs write may be written by one that
+    /// interrupts another. The kernel does not run a program of a perf tracepoint inside of one (trace_call_bpf), nor,
+    /// since 6.1, a raw one inside of itself (__bpf_trace_run).
+    pub(super) fn interruptible(&self, map: MapNo) -> bool {
+        let kind = self.body.probe.map(|p| p.prog_type);
+        let nests = match kind {
+            Some(ProgType::Tracepoint) => false,
+            Some(ProgType::RawTracepoint | ProgType::Tracing) => self.cx.raw_programs_nest,
+            _ => true,
+        };
+        nests || self.cx.facts.writers(map) > 1
+    }
+}
+
+/// Number of buckets of a map that holds histograms.
+pub(super) fn buckets_of(info: &MapInfo) -> Result<u64> {
+    match &info.value {
+        Ty::Agg(agg) => bucket_count(agg).map_or_else(|| internal("no histogram"), |n| Ok(n as u64)),
+        _ => internal("no histogram"),
+    }
+}

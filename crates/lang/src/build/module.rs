@@ -1,0 +1,240 @@
+//! What all programs of a module share: the maps and how they are stored, counters, event layouts, source lines, and
+//! what the target can do.
+
+use super::map::{self, MapInfo};
+use super::walk::Facts;
+use super::{BuildError, Result};
+use crate::ast::Span;
+use crate::hir::{self, MapNo};
+use crate::ty::{Composite, Ty};
+use skep_bpf::event::EventLayout;
+use skep_bpf::kinds::MapType;
+use skep_bpf::object::{Counter, MapSpec};
+use skep_bpf::schema::ValueType;
+use skep_bpf::target::{Arch, Feature, Target, TargetExt};
+use skep_bpf::version::KernelVersion;
+use skep_compiler::ir::{FuncId, Function, Loc, MapId, Module, ProgramDecl};
+use std::collections::HashMap;
+
+/// The module while it is built.
+pub(super) struct ModuleCx<'a> {
+    /// The checked program.
+    pub(super) program: &'a hir::Program,
+    /// What it will run on.
+    pub(super) target: &'a dyn Target,
+    /// Architecture.
+    pub(super) arch: Arch,
+    /// The source's maps by `MapNo`.
+    pub(super) maps: Vec<MapInfo>,
+    /// Facts of the whole tree.
+    pub(super) facts: Facts,
+    /// Whether a raw tracepoint's program may run inside of itself.
+    pub(super) raw_programs_nest: bool,
+    /// Functions of the script that were called; `None` while one is built.
+    pub(super) functions: HashMap<usize, Option<FuncId>>,
+    module: Module,
+    /// First byte of each line.
+    lines: Vec<u32>,
+    layouts: HashMap<crate::ty::CompositeDef, &'a ValueType>,
+    features: HashMap<Feature, bool>,
+    internal_maps: HashMap<String, MapId>,
+}
+
+impl<'a> ModuleCx<'a> {
+    /// An empty module with the program's maps.
+    pub(super) fn new(
+        program: &'a hir::Program,
+        target: &'a dyn Target,
+        (file, text): (&str, &str),
+    ) -> Result<ModuleCx<'a>> {
+        let mut module = Module::default();
+        module.file = file.to_owned();
+        module.source = text.lines().map(str::to_owned).collect();
+        module.object.license.clone_from(&program.config.license);
+        module.object.notes.clone_from(&program.notes);
+        let session = &mut module.object.session;
+        session.print_maps_on_exit = program.config.print_maps_on_exit;
+        session.truncation_trailer.clone_from(&program.config.truncation_trailer);
+        session.missing_probes = program.config.missing_probes;
+        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
+        let mut cx = ModuleCx {
+            program,
+            target,
+            arch: target.arch()?,
+            maps: Vec::new(),
+            facts: Facts::of(program),
+            raw_programs_nest: target.kernel_version()? < KernelVersion::new(6, 1),
+            functions: HashMap::new(),
+            module,
+            lines: std::iter::once(0).chain(starts).collect(),
+            layouts: program.layouts.iter().map(|(def, ty)| (*def, ty)).collect(),
+            features: HashMap::new(),
+            internal_maps: HashMap::new(),
+        };
+        for (order, source) in program.maps.iter().enumerate() {
+            let info = map::declare(&mut cx, source, order as u32)?;
+            cx.maps.push(info);
+        }
+        Ok(cx)
+    }
+
+    /// The module, finished.
+    pub(super) fn finish(mut self) -> Module {
+        let session = &self.module.object.session;
+        if let Some(map) = session.counter_map {
+            self.module.object.maps[map].max_entries = session.counters.len() as u32;
+        }
+        self.module
+    }
+
+    /// Line and column of a span's start.
+    pub(super) fn loc(&self, span: Span) -> Loc {
+        let line = self.lines.partition_point(|start| *start <= span.start).max(1);
+        Loc { line: line as u32, column: span.start - self.lines[line - 1] + 1 }
+    }
+
+    /// How a value of this type lies in a map, a tuple or an event.
+    pub(super) fn layout(&self, ty: &Ty) -> ValueType {
+        let of_composite = |c: &Composite| match self.layouts.get(&c.def) {
+            Some(layout) => (*layout).clone(),
+            None => ValueType::Record { size: c.size, fields: Vec::new() },
+        };
+        ty.layout(&of_composite)
+    }
+
+    /// Bytes of a value in memory. Composites count in full even where their fields are not known.
+    pub(super) fn size_of(&self, ty: &Ty) -> u32 {
+        self.layout(ty).size()
+    }
+
+    /// Whether the target has a feature; asked once.
+    pub(super) fn has(&mut self, feature: Feature) -> Result<bool> {
+        if let Some(known) = self.features.get(&feature) {
+            return Ok(*known);
+        }
+        let has = self.target.has(feature)?;
+        self.features.insert(feature, has);
+        Ok(has)
+    }
+
+    /// An error unless the target has `feature`, which `what` needs.
+    pub(super) fn require(&mut self, feature: Feature, what: &str, span: Span) -> Result<()> {
+        match self.has(feature)? {
+            true => Ok(()),
+            false => {
+                Err(BuildError::Unsupported { what: what.to_owned(), since: Some(feature.since()), span })
+            }
+        }
+    }
+
+    /// Adds a map.
+    pub(super) fn add_map(&mut self, spec: MapSpec) -> MapId {
+        self.module.object.maps.push(spec);
+        MapId(self.module.object.maps.len() as u32 - 1)
+    }
+
+    /// The internal map of that name, made from `spec` at first use.
+    pub(super) fn internal_map(&mut self, spec: MapSpec) -> MapId {
+        if let Some(id) = self.internal_maps.get(&spec.name) {
+            return *id;
+        }
+        let name = spec.name.clone();
+        let id = self.add_map(spec);
+        self.internal_maps.insert(name, id);
+        id
+    }
+
+    /// How a source map is stored.
+    pub(super) fn map(&self, map: MapNo) -> Result<&MapInfo> {
+        match self.maps.get(map.0 as usize) {
+            Some(info) => Ok(info),
+            None => super::internal(format!("map {} was not declared", map.0)),
+        }
+    }
+
+    /// The ring buffer of all events.
+    pub(super) fn ring(&mut self) -> MapId {
+        let bytes = self.program.config.ring_bytes;
+        let id = self.internal_map(MapSpec {
+            map_type: MapType::Ringbuf,
+            max_entries: bytes,
+            key_size: 0,
+            value_size: 0,
+            ..internal("events")
+        });
+        self.module.object.session.events = Some(id.index());
+        id
+    }
+
+    /// The map that counts losses, and the entry of `counter` in it.
+    pub(super) fn counter(&mut self, counter: Counter) -> (MapId, u32) {
+        let map = self.internal_map(MapSpec { map_type: MapType::PercpuArray, ..internal("counters") });
+        let session = &mut self.module.object.session;
+        session.counter_map = Some(map.index());
+        let index = session.counters.iter().position(|c| *c == counter).unwrap_or_else(|| {
+            session.counters.push(counter);
+            session.counters.len() - 1
+        });
+        (map, index as u32)
+    }
+
+    /// The array whose one u64 the loader sets to the boot clock when it has attached everything.
+    pub(super) fn start_map(&mut self) -> MapId {
+        let id = self.internal_map(internal("start"));
+        self.module.object.session.start_map = Some(id.index());
+        id
+    }
+
+    /// An array with one u64 that is zero, which the verifier does not know.
+    pub(super) fn zero_map(&mut self) -> MapId {
+        self.internal_map(internal("zero"))
+    }
+
+    /// The stack trace map for stacks of at most `limit` frames.
+    pub(super) fn stack_map(&mut self, limit: u32) -> MapId {
+        let max_entries = self.program.config.max_stacks;
+        self.internal_map(MapSpec {
+            map_type: MapType::StackTrace,
+            value_size: limit * 8,
+            max_entries,
+            ..internal(&format!("stack_{limit}"))
+        })
+    }
+
+    /// Adds an event's layout; its number.
+    pub(super) fn add_event(&mut self, layout: EventLayout) -> u32 {
+        self.module.object.events.push(layout);
+        self.module.object.events.len() as u32 - 1
+    }
+
+    /// Adds a function.
+    pub(super) fn add_func(&mut self, func: Function) -> FuncId {
+        self.module.funcs.push(func);
+        FuncId(self.module.funcs.len() as u32 - 1)
+    }
+
+    /// Adds a program.
+    pub(super) fn add_program(&mut self, program: ProgramDecl) {
+        self.module.programs.push(program);
+    }
+
+    /// A C identifier that no function has yet, starting with `stem`.
+    pub(super) fn func_name(&self, stem: &str) -> String {
+        format!("{stem}_{}", self.module.funcs.len())
+    }
+}
+
+/// An internal array with one u64.
+fn internal(name: &str) -> MapSpec {
+    MapSpec {
+        name: name.to_owned(),
+        map_type: MapType::Array,
+        key_size: 4,
+        value_size: 8,
+        max_entries: 1,
+        flags: 0,
+        initial: Vec::new(),
+        frozen: false,
+        schema: None,
+    }
+}

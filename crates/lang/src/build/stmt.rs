@@ -1,0 +1,221 @@
+//! Statements, and the loops that stay in their function.
+
+use super::Result;
+use super::func::{Fx, LoopExit};
+use super::walk::{self, small_trip};
+use crate::hir::{Expr, Stmt, StmtKind, VarId};
+use skep_compiler::ir::{BinOp, Block, Cc, Type, Value};
+
+impl Fx<'_, '_> {
+    /// Builds statements in order; what stands behind a jump is left out.
+    pub(super) fn stmts(&mut self, stmts: &[Stmt]) -> Result<()> {
+        for stmt in stmts {
+            if self.f.is_terminated() {
+                break;
+            }
+            self.at(stmt.span);
+            self.stmt(stmt)?;
+        }
+        Ok(())
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) -> Result<()> {
+        match &stmt.kind {
+            StmtKind::Expr(e) => self.effect(e),
+            StmtKind::AssignVar(var, e) => self.assign_var(*var, e),
+            StmtKind::AssignMap { map, key, value } => self.assign_map(*map, key, value),
+            StmtKind::Aggregate { map, key, arg, weight } => {
+                self.aggregate(*map, key, arg.as_ref(), weight.as_ref())
+            }
+            StmtKind::Delete { map, key } => self.delete(*map, key, stmt.span).map(|_| ()),
+            StmtKind::Emit { action, args } => self.emit(action, args, stmt.span),
+            StmtKind::If { cond, then, other } => self.if_else(cond, then, other),
+            StmtKind::While { cond, body } => match self.body.rules.is_callback(stmt) {
+                true => self.while_callback(stmt, cond, body),
+                false => self.while_inline(cond, body),
+            },
+            StmtKind::Unroll { count, body } => self.unroll(*count, body),
+            StmtKind::ForMap { var, map, body } => self.for_map(stmt, *var, *map, body),
+            StmtKind::ForRange { var, start, end, body } => match self.body.rules.is_callback(stmt) {
+                true => self.range_callback(stmt, *var, (start, end), body),
+                false => self.range_inline(*var, start, end, body),
+            },
+            StmtKind::Return(value) => self.return_from(value.as_ref()),
+            StmtKind::Break => self.leave_loop(false),
+            StmtKind::Continue => self.leave_loop(true),
+        }
+    }
+
+    fn assign_var(&mut self, var: VarId, e: &Expr) -> Result<()> {
+        let ty = self.var(var)?.ty.clone();
+        if ty.is_scalar() {
+            let value = self.value(e)?;
+            let value = self.narrow_to(value, &ty)?;
+            return self.store_var(var, value);
+        }
+        if let crate::hir::ExprKind::Var(from) = e.kind
+            && from == var
+        {
+            return Ok(());
+        }
+        let mentions = mentions(e, var);
+        if !mentions {
+            let (to, off) = self.var_addr(var)?;
+            return match &ty {
+                crate::ty::Ty::Str { size } => self.assign_str(e, *size, to, off),
+                _ => self.put(e, &ty, to, off),
+            };
+        }
+        let slot = self.slot_for(&ty, "new");
+        let to = self.f.slot_addr(slot);
+        self.put(e, &ty, to, 0)?;
+        let size = self.cx.size_of(&ty);
+        let (var_at, off) = self.var_addr(var)?;
+        self.copy_bytes(var_at, off, &super::memory::Mem::own(to, 0), size);
+        Ok(())
+    }
+
+    fn if_else(&mut self, cond: &Expr, then: &[Stmt], other: &[Stmt]) -> Result<()> {
+        let (yes, done) = (self.f.block(&[]), self.f.block(&[]));
+        let no = if other.is_empty() { done } else { self.f.block(&[]) };
+        self.condition(cond, yes, no)?;
+        self.f.switch_to(yes);
+        self.stmts(then)?;
+        self.f.jump(done, &[]);
+        if !other.is_empty() {
+            self.f.switch_to(no);
+            self.stmts(other)?;
+            self.f.jump(done, &[]);
+        }
+        self.f.switch_to(done);
+        Ok(())
+    }
+
+    fn unroll(&mut self, count: u32, body: &[Stmt]) -> Result<()> {
+        let done = self.f.block(&[]);
+        for _ in 0..count {
+            let next = self.f.block(&[]);
+            self.loops.push(LoopExit::Blocks { done, next });
+            self.stmts(body)?;
+            self.loops.pop();
+            self.f.jump(next, &[]);
+            self.f.switch_to(next);
+        }
+        self.f.jump(done, &[]);
+        self.f.switch_to(done);
+        Ok(())
+    }
+
+    fn leave_loop(&mut self, round: bool) -> Result<()> {
+        match self.loops.last() {
+            Some(LoopExit::Blocks { done, next }) => {
+                let to = if round { *next } else { *done };
+                self.f.jump(to, &[]);
+                Ok(())
+            }
+            Some(LoopExit::Callback) => {
+                let code = self.f.iconst(Type::I64, i64::from(!round));
+                self.f.ret(code);
+                Ok(())
+            }
+            None => super::internal("break or continue outside of a loop"),
+        }
+    }
+
+    /// Starts a loop in this function: ends the current block, and leaves the block of the condition current. With
+    /// may_goto the kernel bounds the loop; without it the verifier must see its end.
+    fn loop_head(&mut self, head: Block, done: Block) {
+        self.f.jump(head, &[]);
+        self.f.switch_to(head);
+        if self.body.rules.may_goto {
+            let round = self.f.block(&[]);
+            self.f.may_goto(round, done);
+            self.f.switch_to(round);
+        }
+    }
+
+    fn while_inline(&mut self, cond: &Expr, body: &[Stmt]) -> Result<()> {
+        self.forget(&walk::assigned(body, Some(cond)))?;
+        let (head, inner, done) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
+        self.loop_head(head, done);
+        self.condition(cond, inner, done)?;
+        self.f.switch_to(inner);
+        self.loops.push(LoopExit::Blocks { done, next: head });
+        self.stmts(body)?;
+        self.loops.pop();
+        self.f.jump(head, &[]);
+        self.f.switch_to(done);
+        Ok(())
+    }
+
+    fn range_inline(&mut self, var: VarId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
+        let first = self.value(start)?;
+        let end_value = self.value(end)?;
+        let (at, mut index) = (self.scratch(8, "index"), self.number(first));
+        if small_trip(start, end).is_none() && self.body.rules.may_goto {
+            self.forget(&walk::assigned(body, None))?;
+            let zero = self.unknown_zero();
+            index = self.f.bin(BinOp::Add, Type::U64, index, zero);
+        }
+        self.f.store(8, at, 0, index);
+        let (head, inner) = (self.f.block(&[]), self.f.block(&[]));
+        let (next, done) = (self.f.block(&[]), self.f.block(&[]));
+        match small_trip(start, end) {
+            Some(_) => {
+                self.f.jump(head, &[]);
+                self.f.switch_to(head);
+            }
+            None => self.loop_head(head, done),
+        }
+        let i = self.f.load(Type::I64, at, 0);
+        self.f.branch(Cc::Slt, i, end_value, inner, done);
+        self.f.switch_to(inner);
+        self.store_var(var, i)?;
+        self.loops.push(LoopExit::Blocks { done, next });
+        self.stmts(body)?;
+        self.loops.pop();
+        self.f.jump(next, &[]);
+        self.f.switch_to(next);
+        let i = self.f.load(Type::I64, at, 0);
+        let i = self.f.add_imm(i, 1);
+        self.f.store(8, at, 0, i);
+        self.f.jump(head, &[]);
+        self.f.switch_to(done);
+        Ok(())
+    }
+
+    /// Makes the verifier forget what it knows about variables that a loop changes. Otherwise it follows a counter that
+    /// starts from a constant through every round.
+    fn forget(&mut self, vars: &[VarId]) -> Result<()> {
+        if !self.body.rules.may_goto {
+            return Ok(());
+        }
+        for var in vars {
+            if matches!(self.var(*var)?.ty, crate::ty::Ty::Int { .. }) {
+                let zero = self.unknown_zero();
+                let known = self.load_var(*var)?;
+                let known = self.number(known);
+                let unknown = self.f.bin(BinOp::Add, Type::U64, known, zero);
+                self.store_var(*var, unknown)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_zero(&mut self) -> Value {
+        let zero = self.cx.zero_map();
+        let zero = self.f.map_value_addr(zero, 0);
+        self.f.load(Type::U64, zero, 0)
+    }
+}
+
+/// Whether an expression reads a variable.
+fn mentions(e: &Expr, var: VarId) -> bool {
+    let mut found = false;
+    walk::walk_expr(e, &mut |node| {
+        if let walk::Node::Expr(Expr { kind: crate::hir::ExprKind::Var(v), .. }) = node {
+            found |= *v == var;
+        }
+    });
+    found
+}

@@ -1,0 +1,205 @@
+//! Settings: the config block, the environment and the target's facts enter; checked settings leave.
+
+use crate::ast::{Expr, ExprKind, Script, Span};
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::hir;
+use crate::options::Options;
+use crate::suggest;
+use skep_bpf::object::MissingProbes;
+use skep_bpf::schema::StackMode;
+use skep_bpf::target::{Target, TargetExt};
+
+/// All settings of a compilation.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What the builder needs.
+    pub(crate) config: hir::Config,
+    /// How stacks print where the call does not say.
+    pub(crate) stack_mode: StackMode,
+    /// Most probes.
+    pub(crate) max_probes: usize,
+    /// `-p`, `-c` and the like.
+    pub(crate) options: Options,
+}
+
+/// A setting's value as written.
+enum Value<'v> {
+    Int(u64),
+    Text(&'v str),
+}
+
+impl Value<'_> {
+    fn show(&self) -> String {
+        match self {
+            Value::Int(v) => v.to_string(),
+            Value::Text(t) => (*t).to_owned(),
+        }
+    }
+}
+
+/// Takes a value over, or says what is expected.
+type Apply = fn(&mut Settings, &Value<'_>) -> Result<(), &'static str>;
+
+fn int(value: &Value<'_>, low: u64, high: u64, expected: &'static str) -> Result<u64, &'static str> {
+    let number = match value {
+        Value::Int(v) => Some(*v),
+        Value::Text(t) => t.trim().parse().ok(),
+    };
+    number.filter(|v| (low..=high).contains(v)).ok_or(expected)
+}
+
+fn boolean(value: &Value<'_>) -> Result<bool, &'static str> {
+    match value.show().as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err("true or false"),
+    }
+}
+
+/// Smallest and largest ring buffer in pages of 4096 bytes.
+const RING_PAGES: (u64, u64) = (1, 1 << 16);
+const LICENSES: &[&str] =
+    &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
+
+/// Settings that are known and change nothing here.
+const WITHOUT_EFFECT: &[&str] = &[
+    "cache_user_symbols",
+    "cpp_demangle",
+    "lazy_symbolication",
+    "log_size",
+    "max_bpf_progs",
+    "max_cat_bytes",
+    "on_stack_limit",
+    "show_debug_info",
+    "use_blazesym",
+    "unstable_map_decl",
+    "unstable_import",
+    "unstable_import_statement",
+    "unstable_macro",
+    "unstable_tseries",
+    "unstable_typeinfo",
+    "unstable_addr",
+    "unstable_dw_ustack",
+];
+
+static SETTINGS: &[(&str, Apply)] = &[
+    ("max_strlen", |s, v| {
+        int(v, 1, 65536, "a number of bytes from 1 to 65536").map(|n| s.config.max_strlen = n as u32)
+    }),
+    ("max_map_keys", |s, v| {
+        int(v, 1, u64::from(u32::MAX), "a number from 1").map(|n| s.config.max_map_keys = n as u32)
+    }),
+    ("max_probes", |s, v| int(v, 1, 1 << 20, "a number from 1").map(|n| s.max_probes = n as usize)),
+    ("perf_rb_pages", |s, v| {
+        int(v, RING_PAGES.0, RING_PAGES.1, "a number of pages from 1 to 65536")
+            .map(|n| s.config.ring_bytes = (n as u32).next_power_of_two() * 4096)
+    }),
+    ("print_maps_on_exit", |s, v| boolean(v).map(|b| s.config.print_maps_on_exit = b)),
+    ("str_trunc_trailer", |s, v| {
+        s.config.truncation_trailer = v.show();
+        Ok(())
+    }),
+    ("missing_probes", |s, v| {
+        s.config.missing_probes = match v.show().as_str() {
+            "error" => MissingProbes::Error,
+            "warn" => MissingProbes::Warn,
+            "ignore" => MissingProbes::Ignore,
+            _ => return Err("error, warn or ignore"),
+        };
+        Ok(())
+    }),
+    ("stack_mode", |s, v| {
+        s.stack_mode = stack_mode(&v.show()).ok_or("bpftrace, perf, raw or build_id")?;
+        Ok(())
+    }),
+    ("license", |s, v| {
+        let text = v.show();
+        if !LICENSES.contains(&text.as_str()) {
+            return Err("a license that the kernel takes as GPL-compatible");
+        }
+        s.config.license = text;
+        Ok(())
+    }),
+];
+
+/// A stack mode by name.
+pub(crate) fn stack_mode(name: &str) -> Option<StackMode> {
+    Some(match name {
+        "bpftrace" => StackMode::Bpftrace,
+        "perf" => StackMode::Perf,
+        "raw" => StackMode::Raw,
+        "build_id" => StackMode::BuildId,
+        _ => return None,
+    })
+}
+
+/// All settings of a script. The config block wins over the environment.
+pub(crate) fn settings(
+    script: &Script,
+    options: &Options,
+    target: &dyn Target,
+    diags: &mut Diagnostics,
+) -> Settings {
+    let mut settings = Settings {
+        config: hir::Config::default(),
+        stack_mode: StackMode::Bpftrace,
+        max_probes: 1024,
+        options: options.clone(),
+    };
+    for (name, value) in &options.config {
+        apply(&mut settings, name, &Value::Text(value), Span::default(), diags);
+    }
+    for item in &script.config {
+        if let Some(value) = value(&item.value, diags) {
+            apply(&mut settings, &item.name.text, &value, item.name.span, diags);
+        }
+    }
+    settings.config.pid = options.pid.map(|pid| hir::PidFilter { pid });
+    settings.config.pid_ns = pid_namespace(target);
+    settings
+}
+
+fn value<'v>(e: &'v Expr, diags: &mut Diagnostics) -> Option<Value<'v>> {
+    match &*e.kind {
+        ExprKind::Int { value, .. } => Some(Value::Int(*value)),
+        ExprKind::Bool(b) => Some(Value::Int(u64::from(*b))),
+        ExprKind::Ident(name) => Some(Value::Text(name)),
+        ExprKind::Str(bytes) => std::str::from_utf8(bytes).ok().map(Value::Text),
+        _ => {
+            diags.push(Diagnostic::error(
+                "bad-config",
+                e.span,
+                "a setting's value is a number, a string, true, false or a word",
+            ));
+            None
+        }
+    }
+}
+
+fn apply(settings: &mut Settings, name: &str, value: &Value<'_>, span: Span, diags: &mut Diagnostics) {
+    let plain = name.to_ascii_lowercase();
+    let plain = plain.strip_prefix("bpftrace_").unwrap_or(&plain);
+    if WITHOUT_EFFECT.contains(&plain) {
+        return;
+    }
+    let Some((_, apply)) = SETTINGS.iter().find(|(known, _)| *known == plain) else {
+        let d = Diagnostic::error("bad-config", span, format!("there is no setting `{name}`"));
+        let names = SETTINGS.iter().map(|(n, _)| *n);
+        diags.push(match suggest::nearest(plain, names.clone()) {
+            Some(near) => d.hint(format!("did you mean `{near}`?")),
+            None => d.hint(format!("settings are: {}", names.collect::<Vec<_>>().join(", "))),
+        });
+        return;
+    };
+    if let Err(expected) = apply(settings, value) {
+        let message = format!("`{plain}` cannot be `{}`, expected {expected}", value.show());
+        diags.push(Diagnostic::error("bad-config", span, message));
+    }
+}
+
+/// skep's own PID namespace when it is not the initial one.
+fn pid_namespace(target: &dyn Target) -> Option<(u64, u64)> {
+    let names = target.pid_namespace().ok()?;
+    let mut numbers = names.iter().map(|n| n.parse::<u64>());
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}

@@ -1,0 +1,519 @@
+//! The checked program: every name resolved, every type known, every conversion explicit, every probe expanded. The
+//! checker makes it; the builder turns it into IR without asking anything again.
+
+use crate::ast::Span;
+use crate::ty::{Space, Ty};
+use skep_bpf::event::Action;
+use skep_bpf::kinds::{AttachType, MapType, ProgType};
+use skep_bpf::object::{AttachPoint, BtfTarget, CoreReloc};
+use skep_bpf::schema::{Agg, ValueType};
+
+/// A checked script.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Program {
+    /// Probes that share a body and are attached alike are one.
+    pub probes: Vec<Probe>,
+    /// The source's maps by number.
+    pub maps: Vec<Map>,
+    /// Functions of the script (`fn`).
+    pub functions: Vec<Function>,
+    /// Settings that the builder needs.
+    pub config: Config,
+    /// Layout of each composite that is stored or printed, by its type.
+    pub layouts: Vec<(crate::ty::CompositeDef, ValueType)>,
+    /// What was chosen, for `-v`.
+    pub notes: Vec<String>,
+}
+
+/// Settings (config block, environment, options), all checked.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Longest string in bytes, NUL included.
+    pub max_strlen: u32,
+    /// Entries of a hash map without a declared size.
+    pub max_map_keys: u32,
+    /// Ring buffer size in bytes (a power of two).
+    pub ring_bytes: u32,
+    /// `print_maps_on_exit`
+    pub print_maps_on_exit: bool,
+    /// `str_trunc_trailer`
+    pub truncation_trailer: String,
+    /// `missing_probes`
+    pub missing_probes: skep_bpf::object::MissingProbes,
+    /// `license`
+    pub license: String,
+    /// Only this process: (pid in skep's namespace, namespace device and inode when it is not the initial one).
+    pub pid: Option<PidFilter>,
+    /// skep's own PID namespace (device, inode) when it is not the initial one: `pid` and `tid` are then read through
+    /// bpf_get_ns_current_pid_tgid.
+    pub pid_ns: Option<(u64, u64)>,
+    /// Program symbols for stacks: entries of the stack trace maps.
+    pub max_stacks: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_strlen: 1024,
+            max_map_keys: 4096,
+            ring_bytes: 256 * 1024,
+            print_maps_on_exit: true,
+            truncation_trailer: "..".to_owned(),
+            missing_probes: skep_bpf::object::MissingProbes::Error,
+            license: "GPL".to_owned(),
+            pid: None,
+            pid_ns: None,
+            max_stacks: 16384,
+        }
+    }
+}
+
+/// `-p`: checked at entry of every program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PidFilter {
+    /// Process id as skep sees it.
+    pub pid: u32,
+}
+
+/// A probe.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Probe {
+    /// As the user sees it.
+    pub name: String,
+    /// C identifier, unique.
+    pub symbol: String,
+    /// Program type.
+    pub prog_type: ProgType,
+    /// Expected attach type.
+    pub attach_type: AttachType,
+    /// BTF type that load needs.
+    pub attach_btf: Option<BtfTarget>,
+    /// Where it runs.
+    pub attach: Vec<AttachPoint>,
+    /// Sleepable.
+    pub sleepable: bool,
+    /// Whether `-p` is checked in the program (not for begin, end, interval, self).
+    pub check_pid: bool,
+    /// What stands before predicate and body.
+    pub guard: Guard,
+    /// Predicate.
+    pub predicate: Option<Expr>,
+    /// Body.
+    pub body: Vec<Stmt>,
+    /// Variables by number, probe-wide; each has one type.
+    pub vars: Vec<Var>,
+    /// Where.
+    pub span: Span,
+}
+
+/// Conditions that make a cheaper hook give the same events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Guard {
+    /// None.
+    None,
+    /// A raw (or BTF) `sys_enter` in place of `syscalls:sys_enter_X`: argument 1 is the number; go on only if it equals
+    /// `nr` and the call is not a compat call (x86: neither 32-bit, by the task's TS_COMPAT status, nor x32).
+    SysEnter {
+        /// Number.
+        nr: u32,
+    },
+    /// A raw (or BTF) `sys_exit`: the number is `orig_ax` of the registers (argument 0); the rest as above.
+    SysExit {
+        /// Number.
+        nr: u32,
+    },
+}
+
+/// A variable.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Var {
+    /// Name with `$`.
+    pub name: String,
+    /// Type.
+    pub ty: Ty,
+}
+
+/// Number of a variable within its probe or function.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct VarId(pub u32);
+
+/// Number of a source map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MapNo(pub u32);
+
+/// A source map.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Map {
+    /// Name with `@`.
+    pub name: String,
+    /// Parts of the key; empty: no key.
+    pub key: Vec<Ty>,
+    /// Value.
+    pub value: Ty,
+    /// Declared or default kind: Hash, LruHash, PercpuHash, LruPercpuHash, PercpuArray, Array. For maps without a key
+    /// the builder chooses the storage.
+    pub kind: MapType,
+    /// Entries.
+    pub max_entries: u32,
+}
+
+/// A function of the script.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Function {
+    /// Name.
+    pub name: String,
+    /// How many of the first variables are parameters.
+    pub params: usize,
+    /// Return type.
+    pub ret: Ty,
+    /// Variables.
+    pub vars: Vec<Var>,
+    /// Body.
+    pub body: Vec<Stmt>,
+}
+
+/// A statement.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stmt {
+    /// What.
+    pub kind: StmtKind,
+    /// Where.
+    pub span: Span,
+}
+
+/// Kinds of statement.
+#[derive(Clone, PartialEq, Debug)]
+pub enum StmtKind {
+    /// For its effect.
+    Expr(Expr),
+    /// `$x = e`; the types agree (strings may be shorter than the variable's).
+    AssignVar(VarId, Expr),
+    /// `@m[k] = e`; not for aggregations.
+    AssignMap {
+        /// Map.
+        map: MapNo,
+        /// Key parts, of the map's key types (strings may be shorter).
+        key: Vec<Expr>,
+        /// Value, of the map's value type.
+        value: Expr,
+    },
+    /// `@m[k] = count()` and so on. `arg`: i64/u64 by the aggregation's sign; histograms: i64.
+    Aggregate {
+        /// Map; its value type is the aggregation.
+        map: MapNo,
+        /// Key.
+        key: Vec<Expr>,
+        /// What is added (`None` for count).
+        arg: Option<Expr>,
+        /// Weight of a histogram entry (1 without).
+        weight: Option<Expr>,
+    },
+    /// `delete(@m[k])` as a statement (as an expression it is `ExprKind::Delete`).
+    Delete {
+        /// Map.
+        map: MapNo,
+        /// Key; empty for a map without.
+        key: Vec<Expr>,
+    },
+    /// Sends an event: printf, print, clear, zero, time, join, system, cat, exit … For `Action::Exit` the program ends
+    /// behind it.
+    Emit {
+        /// What the reader does; map numbers in it are `MapNo`s.
+        action: Action,
+        /// Arguments.
+        args: Vec<Expr>,
+    },
+    /// `if`
+    If {
+        /// Condition, `bool` or an integer (true: not zero).
+        cond: Expr,
+        /// Then.
+        then: Vec<Stmt>,
+        /// Else.
+        other: Vec<Stmt>,
+    },
+    /// `while`
+    While {
+        /// Condition.
+        cond: Expr,
+        /// Body.
+        body: Vec<Stmt>,
+    },
+    /// `unroll`, count known.
+    Unroll {
+        /// Times.
+        count: u32,
+        /// Body.
+        body: Vec<Stmt>,
+    },
+    /// `for ($kv : @m)`; `$kv` is a tuple of key (a tuple if the key has several parts) and value.
+    ForMap {
+        /// Loop variable.
+        var: VarId,
+        /// Map.
+        map: MapNo,
+        /// Body.
+        body: Vec<Stmt>,
+    },
+    /// `for ($i : a..b)`
+    ForRange {
+        /// Loop variable, i64.
+        var: VarId,
+        /// First.
+        start: Expr,
+        /// Behind the last.
+        end: Expr,
+        /// Body.
+        body: Vec<Stmt>,
+    },
+    /// `return`
+    Return(Option<Expr>),
+    /// `break`
+    Break,
+    /// `continue`
+    Continue,
+}
+
+/// A typed expression.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Expr {
+    /// What.
+    pub kind: ExprKind,
+    /// Type of the value. A composite, array, string or tuple is an address with `space`.
+    pub ty: Ty,
+    /// Where.
+    pub span: Span,
+}
+
+/// Kinds of expression.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ExprKind {
+    /// Integer, bool, enum or pointer constant, extended to 64 bits.
+    Int(i64),
+    /// String constant (`ty` is `Str` of its length + 1, or larger).
+    Str(Vec<u8>),
+    /// Variable.
+    Var(VarId),
+    /// `@m[k]`: the value, or zero where there is none. Of an aggregation: see `MapAgg`.
+    MapGet {
+        /// Map.
+        map: MapNo,
+        /// Key.
+        key: Vec<Expr>,
+    },
+    /// An aggregation read as an integer, over all CPUs (`(int64)@m`, comparisons, arithmetic).
+    MapAgg {
+        /// Map.
+        map: MapNo,
+        /// Key.
+        key: Vec<Expr>,
+        /// Which.
+        agg: Agg,
+    },
+    /// `has_key(@m, k)`
+    HasKey {
+        /// Map.
+        map: MapNo,
+        /// Key.
+        key: Vec<Expr>,
+    },
+    /// `delete(@m, k)` as bool: whether there was an entry.
+    Delete {
+        /// Map.
+        map: MapNo,
+        /// Key.
+        key: Vec<Expr>,
+    },
+    /// `len(@m)`: number of entries.
+    MapLen(MapNo),
+    /// A probe argument.
+    Arg(Arg),
+    /// A field of what `base` points to or is: `base.ty` is `Ptr` to a composite (of any space) or a composite. A scalar
+    /// field is loaded; any other is an address.
+    Field {
+        /// Base.
+        base: Box<Expr>,
+        /// Where in it.
+        access: Access,
+        /// How to read it.
+        space: Space,
+    },
+    /// `*p`, `p[i]`, `a[i]`: `size`-byte elements from a base that is a pointer or an array.
+    Index {
+        /// Base.
+        base: Box<Expr>,
+        /// Index; bounds of arrays whose length is known are checked by the builder when it is not constant.
+        index: Box<Expr>,
+        /// Bytes of an element.
+        size: u32,
+        /// How to read it.
+        space: Space,
+    },
+    /// Member of a tuple or record value.
+    TupleField {
+        /// Base.
+        base: Box<Expr>,
+        /// Index.
+        index: usize,
+    },
+    /// Operation on integers; both sides have the result's type, but shift counts.
+    Binary {
+        /// Operation.
+        op: crate::ast::BinOp,
+        /// Left.
+        a: Box<Expr>,
+        /// Right.
+        b: Box<Expr>,
+    },
+    /// Comparison of integers; both sides have one type, whose sign counts. `op` is one of Eq … Ge.
+    Compare {
+        /// Operation.
+        op: crate::ast::BinOp,
+        /// Left.
+        a: Box<Expr>,
+        /// Right.
+        b: Box<Expr>,
+    },
+    /// Equality of strings, buffers, arrays, tuples, addresses by their bytes.
+    BytesEq {
+        /// Left.
+        a: Box<Expr>,
+        /// Right.
+        b: Box<Expr>,
+        /// `!=`
+        negate: bool,
+        /// Compare at most so many bytes (`strncmp`); `None`: all (strings: to the NUL).
+        limit: Option<u32>,
+    },
+    /// `&&`, `||`
+    Logical {
+        /// And rather than or.
+        and: bool,
+        /// Left.
+        a: Box<Expr>,
+        /// Right.
+        b: Box<Expr>,
+    },
+    /// `-x`, `~x`
+    Unary {
+        /// Operation: Neg or BitNot.
+        op: crate::ast::UnaryOp,
+        /// Operand.
+        a: Box<Expr>,
+    },
+    /// `!x`
+    Not(Box<Expr>),
+    /// `c ? a : b`; both of the result's type (strings may be shorter).
+    Ternary {
+        /// Condition.
+        cond: Box<Expr>,
+        /// If true.
+        a: Box<Expr>,
+        /// If false.
+        b: Box<Expr>,
+    },
+    /// Conversion between integers, pointers, bool and enums (truncates, extends by the *source's* sign).
+    Convert(Box<Expr>),
+    /// The same bits as another type (arrays to integers, integers to arrays, inet …).
+    Reinterpret(Box<Expr>),
+    /// `++`, `--` on a variable.
+    IncVar {
+        /// Variable.
+        var: VarId,
+        /// +1 or -1 (pointers: their element's size).
+        by: i64,
+        /// The new value rather than the old.
+        pre: bool,
+    },
+    /// `++`, `--` on a map entry: atomic unless the map is per CPU.
+    IncMap {
+        /// Map.
+        map: MapNo,
+        /// Key.
+        key: Vec<Expr>,
+        /// +1 or -1.
+        by: i64,
+        /// The new value rather than the old.
+        pre: bool,
+    },
+    /// Tuple.
+    Tuple(Vec<Expr>),
+    /// Record, fields in order.
+    Record(Vec<Expr>),
+    /// Address of a variable or map value (`&$x`, `&@m[k]`).
+    AddrOf(Box<Expr>),
+    /// Statements, then a value.
+    Block {
+        /// Statements.
+        stmts: Vec<Stmt>,
+        /// Value.
+        value: Box<Expr>,
+    },
+    /// A builtin variable or function, by its name in the table of builtins.
+    Call {
+        /// Name of the builtin.
+        name: &'static str,
+        /// Checked arguments.
+        args: Vec<Expr>,
+    },
+    /// A function of the script.
+    CallFn {
+        /// Index into `Program::functions`.
+        func: usize,
+        /// Arguments.
+        args: Vec<Expr>,
+    },
+}
+
+/// Where a probe argument comes from.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Arg {
+    /// A field of the context at a constant offset (tracepoint records, perf events).
+    Ctx {
+        /// Bytes from the start.
+        offset: u32,
+    },
+    /// A `__data_loc` field of a tracepoint record: a u32 at `offset` (low half: offset of the data from the start of
+    /// the record, or from behind this u32 when `relative`; high half: its length). The value is the address in the
+    /// record; strings are read through bpf_probe_read_kernel.
+    DataLoc {
+        /// Bytes from the start.
+        offset: u32,
+        /// `__rel_loc`.
+        relative: bool,
+    },
+    /// Argument `n` of a raw tracepoint, tp_btf, fentry or fexit (u64 array).
+    Raw(u32),
+    /// The registers' address is argument `n` (raw tracepoints sys_enter and sys_exit: 0), the value is the register
+    /// at `offset` in `struct pt_regs`.
+    RegsOf {
+        /// Which argument.
+        arg: u32,
+        /// Bytes into pt_regs.
+        offset: u32,
+    },
+    /// A register of the context, which is `struct pt_regs` (kprobe, uprobe).
+    Reg {
+        /// Bytes into pt_regs.
+        offset: u32,
+    },
+    /// Stack argument `n` (0-based) of the calling convention at function entry: u64 at sp + 8 * (n + 1) on x86-64, user or
+    /// kernel memory by the probe's kind.
+    StackArg {
+        /// Which.
+        n: u32,
+        /// User memory.
+        user: bool,
+    },
+}
+
+/// A field's place in a composite.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Access {
+    /// Bytes from the base.
+    pub offset: u32,
+    /// Bit field: (first bit from the least significant of the unit of `unit` bytes at `offset`, width, unit).
+    pub bits: Option<(u8, u8, u8)>,
+    /// How CO-RE names it; `None` for types that are not the kernel's.
+    pub core: Option<CoreReloc>,
+}

@@ -1,0 +1,17 @@
+//! The language: source text and a target enter, a checked program and then a module of IR leave, or diagnostics.
+
+pub mod ast;
+pub mod builtins;
+pub mod check;
+pub mod build;
+pub mod compile;
+pub mod diag;
+pub mod hir;
+pub mod lex;
+pub mod list;
+pub mod options;
+pub mod parse;
+pub mod resolve;
+pub mod suggest;
+pub mod ty;
+pub mod types;

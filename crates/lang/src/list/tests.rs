@@ -1,0 +1,1 @@
+//! Listings of a target made by hand.

@@ -1,0 +1,359 @@
+//! Probes: attach points as written enter; places in the kernel and in binaries, program types and the ways to the
+//! arguments leave. Wildcards are expanded here, the cheapest hook is chosen here, and what the target lacks is said here.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use crate::ast;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::hir::Guard;
+use crate::options::Options;
+use crate::types::Types;
+use skep_bpf::kinds::{AttachType, ProgType};
+use skep_bpf::object::{Attach, AttachPoint, BtfTarget, MissingProbes};
+use skep_bpf::target::{Arch, Feature, Target, TargetExt};
+
+mod args;
+mod choose;
+mod functions;
+mod kinds;
+pub(crate) mod names;
+pub(crate) mod perf;
+pub(crate) mod regs;
+mod spec;
+mod syscalls;
+mod tracing;
+mod user;
+pub(crate) mod wild;
+
+pub use args::{ArgField, Source};
+pub use kinds::{KINDS, KindInfo, ProbeKind};
+pub(crate) use spec::Spec;
+
+/// What a probe's predicate and body use, which decides what its attach points may share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Uses {
+    /// `args`
+    pub(crate) args: bool,
+    /// `args.args`, the array of `raw_syscalls:sys_enter`, which only its record has in memory.
+    pub(crate) args_array: bool,
+    /// `retval`
+    pub(crate) retval: bool,
+    /// `argN`
+    pub(crate) numbered: bool,
+    /// `probe`
+    pub(crate) probe: bool,
+}
+
+/// Where the arguments of a probe come from.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum ArgsFrom {
+    /// There are none.
+    None,
+    /// A tracepoint's record.
+    Record {
+        /// Category.
+        category: String,
+        /// Name.
+        name: String,
+    },
+    /// The registers of a system call, named by the format of `syscalls:sys_enter_*`.
+    SyscallEnter {
+        /// Tracepoint.
+        name: String,
+        /// Number.
+        nr: u32,
+    },
+    /// Its result, named by the format of `syscalls:sys_exit_*`.
+    SyscallExit {
+        /// Tracepoint.
+        name: String,
+        /// Number.
+        nr: u32,
+    },
+    /// `raw_syscalls:sys_enter` on the raw tracepoint.
+    RawSyscallsEnter,
+    /// `raw_syscalls:sys_exit` on the raw tracepoint.
+    RawSyscallsExit,
+    /// A raw tracepoint's arguments.
+    RawTracepoint {
+        /// Module (empty: vmlinux).
+        module: String,
+        /// Name.
+        name: String,
+        /// Whether the verifier knows their types.
+        typed: bool,
+    },
+    /// A kernel function's.
+    Function {
+        /// Module (empty: vmlinux).
+        module: String,
+        /// Name.
+        name: String,
+    },
+    /// Registers at a function's entry.
+    EntryRegisters {
+        /// In user space.
+        user: bool,
+    },
+    /// The result register.
+    ReturnRegister,
+}
+
+/// One attach point, resolved; or several that share a program.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Instance {
+    /// Kind.
+    pub(crate) kind: ProbeKind,
+    /// As the user sees it.
+    pub(crate) name: String,
+    /// Program type.
+    pub(crate) prog_type: ProgType,
+    /// Expected attach type.
+    pub(crate) attach_type: AttachType,
+    /// BTF type that load needs.
+    pub(crate) attach_btf: Option<BtfTarget>,
+    /// Places.
+    pub(crate) attach: Vec<AttachPoint>,
+    /// What makes a cheaper hook give the same events.
+    pub(crate) guard: Guard,
+    /// Arguments.
+    pub(crate) args: ArgsFrom,
+    /// Binary of a user space probe.
+    pub(crate) binary: Option<String>,
+    /// Where it is written.
+    pub(crate) span: ast::Span,
+}
+
+impl Instance {
+    fn new(kind: ProbeKind, name: String, prog_type: ProgType, at: Attach, span: ast::Span) -> Instance {
+        Instance {
+            kind,
+            prog_type,
+            attach_type: AttachType::None,
+            attach_btf: None,
+            attach: vec![AttachPoint { at, cookie: 0, name: name.clone() }],
+            name,
+            guard: Guard::None,
+            args: ArgsFrom::None,
+            binary: None,
+            span,
+        }
+    }
+
+    /// Whether `-p` is checked in the program.
+    pub(crate) fn check_pid(&self) -> bool {
+        use ProbeKind::{Begin, Bench, End, Interval, SelfSignal, Test};
+        !matches!(self.kind, Begin | End | SelfSignal | Interval | Test | Bench)
+    }
+
+    /// Whether two can share one program, given what the body uses.
+    fn shares(&self, other: &Instance, uses: Uses) -> bool {
+        let same_args = match (&self.args, &other.args) {
+            (ArgsFrom::EntryRegisters { user: a }, ArgsFrom::EntryRegisters { user: b }) => a == b,
+            (ArgsFrom::ReturnRegister, ArgsFrom::ReturnRegister) => true,
+            _ => !uses.args && !uses.numbered && !uses.retval,
+        };
+        same_args
+            && !uses.probe
+            && self.kind == other.kind
+            && self.prog_type == other.prog_type
+            && self.attach_type == other.attach_type
+            && self.attach_btf == other.attach_btf
+            && self.attach_btf.is_none()
+            && self.guard == other.guard
+            && self.binary == other.binary
+    }
+}
+
+/// A failed attach point: the message and hints.
+pub(crate) type Fault = Box<Diagnostic>;
+
+/// Resolves the attach points of one script.
+pub(crate) struct Resolver<'a> {
+    pub(crate) target: &'a dyn Target,
+    pub(crate) options: &'a Options,
+    pub(crate) types: &'a Types<'a>,
+    pub(crate) missing: MissingProbes,
+    pub(crate) max_probes: usize,
+    arch: OnceCell<Arch>,
+    features: std::cell::RefCell<HashMap<Feature, bool>>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(target: &'a dyn Target, options: &'a Options, types: &'a Types<'a>) -> Resolver<'a> {
+        Resolver {
+            target,
+            options,
+            types,
+            missing: MissingProbes::Error,
+            max_probes: 1024,
+            arch: OnceCell::new(),
+            features: std::cell::RefCell::default(),
+        }
+    }
+
+    /// The target's architecture; x86-64 if it cannot tell.
+    pub(crate) fn arch(&self) -> Arch {
+        *self.arch.get_or_init(|| self.target.arch().unwrap_or(Arch::X86_64))
+    }
+
+    /// Whether the target has a feature; no if it cannot tell.
+    pub(crate) fn has(&self, feature: Feature) -> bool {
+        *self
+            .features
+            .borrow_mut()
+            .entry(feature)
+            .or_insert_with(|| self.target.has(feature).unwrap_or(false))
+    }
+
+    /// Refuses where the target lacks `feature`, which `what` needs.
+    pub(crate) fn need(&self, feature: Feature, what: &str, span: ast::Span) -> Result<(), Fault> {
+        if self.has(feature) {
+            return Ok(());
+        }
+        let since = feature.since();
+        let d = Diagnostic::error("kernel-lacks", span, format!("{what} need Linux {since} or later"));
+        let d = match self.target.kernel_version() {
+            Ok(version) if version < since => d.at(format!("this kernel is {version}")),
+            Ok(version) => d
+                .at("not available here")
+                .hint(format!("this kernel is {version}, but was built or started without it; `skep doctor` tells more")),
+            Err(_) => d,
+        };
+        Err(Box::new(d))
+    }
+
+    /// All instances of a probe. Attach points that share a program are one instance.
+    pub(crate) fn probe(&self, probe: &ast::Probe, diags: &mut Diagnostics) -> Vec<Instance> {
+        let mut out: Vec<Instance> = Vec::new();
+        for point in probe.attach.iter().filter(|p| !p.text.is_empty()) {
+            match self.point(&point.text, point.span) {
+                Ok(list) if list.is_empty() => self.nothing_found(point, diags),
+                Ok(list) => out.extend(list),
+                Err(fault) => self.report(*fault, diags),
+            }
+        }
+        if out.len() > self.max_probes {
+            let message = format!("{} probes are more than the limit of {}", out.len(), self.max_probes);
+            let d = Diagnostic::error("too-many-probes", probe.span, message)
+                .hint("raise `max_probes` in a config block or with the environment variable of that name");
+            diags.push(d);
+            return Vec::new();
+        }
+        out
+    }
+
+    /// Missing attach points are errors, warnings or nothing, as the configuration says.
+    fn report(&self, fault: Diagnostic, diags: &mut Diagnostics) {
+        let missing = fault.code == "unknown-probe";
+        match self.missing {
+            MissingProbes::Ignore if missing => {}
+            MissingProbes::Warn if missing => {
+                diags.push(Diagnostic { severity: crate::diag::Severity::Warning, ..fault });
+            }
+            _ => diags.push(fault),
+        }
+    }
+
+    fn nothing_found(&self, point: &ast::Name, diags: &mut Diagnostics) {
+        let message = format!("nothing matches `{}`", point.text);
+        let d = Diagnostic::error("unknown-probe", point.span, message)
+            .hint(format!("`-l '{}'` lists what there is", point.text));
+        self.report(d, diags);
+    }
+
+    /// One attach point as written.
+    fn point(&self, text: &str, span: ast::Span) -> Result<Vec<Instance>, Fault> {
+        let spec = spec::parse(text, &self.options.params).map_err(|(message, hint)| {
+            let d = Diagnostic::error("bad-probe", span, message);
+            Box::new(match hint {
+                Some(hint) => d.hint(hint),
+                None => d,
+            })
+        })?;
+        match spec.kind {
+            ProbeKind::Begin | ProbeKind::End => special(&spec, span),
+            ProbeKind::SelfSignal => own_signal(&spec, span),
+            ProbeKind::Tracepoint => self.tracepoint(&spec, span),
+            ProbeKind::RawTracepoint => self.raw_tracepoint(&spec, span),
+            ProbeKind::Kprobe | ProbeKind::Kretprobe => self.kprobe(&spec, span),
+            ProbeKind::Fentry | ProbeKind::Fexit => self.fentry(&spec, span),
+            ProbeKind::Uprobe | ProbeKind::Uretprobe => self.uprobe(&spec, span),
+            ProbeKind::Profile | ProbeKind::Interval => {
+                perf_event(spec.kind, perf::timer(spec.kind, &spec.parts), span)
+            }
+            ProbeKind::Software | ProbeKind::Hardware => {
+                perf_event(spec.kind, perf::counter(spec.kind, &spec.parts), span)
+            }
+            ProbeKind::Iter => self.iter(&spec, span),
+            ProbeKind::Usdt | ProbeKind::Watchpoint | ProbeKind::Test | ProbeKind::Bench => {
+                let message = format!("{} probes are not supported yet", spec.kind.name());
+                Err(Box::new(Diagnostic::error("unsupported-probe", span, message)))
+            }
+        }
+    }
+}
+
+/// Merges instances that can share a program.
+pub(crate) fn merge(instances: Vec<Instance>, uses: Uses) -> Vec<Instance> {
+    let mut out: Vec<Instance> = Vec::new();
+    for instance in instances {
+        match out.iter_mut().rev().take(8).find(|o| o.shares(&instance, uses)) {
+            Some(shared) => shared.attach.extend(instance.attach),
+            None => out.push(instance),
+        }
+    }
+    out
+}
+
+/// An attach point that is not written as its kind asks.
+fn bad_form(spec: &Spec, span: ast::Span) -> Fault {
+    let message = format!("a {} probe is written `{}`", spec.kind.name(), spec.kind.info().form);
+    Box::new(Diagnostic::error("bad-probe", span, message))
+}
+
+fn special(spec: &Spec, span: ast::Span) -> Result<Vec<Instance>, Fault> {
+    if !matches!(spec.parts.as_slice(), [] | [_] if spec.parts.iter().all(|p| p == "*")) {
+        return Err(bad_form(spec, span));
+    }
+    let at = if spec.kind == ProbeKind::Begin { Attach::Begin } else { Attach::End };
+    Ok(vec![Instance::new(spec.kind, spec.kind.name().to_owned(), ProgType::RawTracepoint, at, span)])
+}
+
+/// Signals that `self:signal:` takes.
+const SIGNALS: &[&str] = &["SIGUSR1"];
+
+fn own_signal(spec: &Spec, span: ast::Span) -> Result<Vec<Instance>, Fault> {
+    match spec.parts.as_slice() {
+        [what, signal] if what == "signal" && SIGNALS.contains(&signal.as_str()) => {
+            let (name, at) = (format!("self:signal:{signal}"), Attach::SelfSignal(signal.clone()));
+            Ok(vec![Instance::new(spec.kind, name, ProgType::RawTracepoint, at, span)])
+        }
+        [what, signal] if what == "signal" => {
+            let message = format!("`{signal}` is not a signal that a probe can wait for");
+            let d = Diagnostic::error("bad-probe", span, message).hint(format!("use one of: {}", SIGNALS.join(", ")));
+            Err(Box::new(d))
+        }
+        _ => Err(bad_form(spec, span)),
+    }
+}
+
+fn perf_event(
+    kind: ProbeKind,
+    event: Result<(String, Attach), String>,
+    span: ast::Span,
+) -> Result<Vec<Instance>, Fault> {
+    let (name, at) = event.map_err(|message| {
+        let names: Vec<&str> = match kind {
+            ProbeKind::Software | ProbeKind::Hardware => perf::events(kind).iter().map(|e| e.name).collect(),
+            _ => Vec::new(),
+        };
+        let d = Diagnostic::error("bad-probe", span, message);
+        Box::new(match names.as_slice() {
+            [] => d.hint(format!("expected `{}`", kind.info().form)),
+            names => d.hint(format!("{} events are: {}", kind.name(), names.join(", "))),
+        })
+    })?;
+    Ok(vec![Instance::new(kind, name, ProgType::PerfEvent, at, span)])
+}

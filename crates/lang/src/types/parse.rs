@@ -1,0 +1,68 @@
+//! Types as written: a type expression's names enter, types of the language leave.
+
+use super::{Types, name};
+use crate::suggest;
+use crate::ty::{Space, Ty};
+use skep_bpf::btf::NameKind;
+
+/// Why a name is no type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TypeProblem {
+    /// What was looked for.
+    pub name: String,
+    /// The name that was probably meant.
+    pub near: Option<String>,
+    /// Whether the target has no types at all.
+    pub no_btf: bool,
+}
+
+impl Types<'_> {
+    /// The type of a name: the language's, C's integers, `struct x`, `union x`, `enum x`, typedefs of the kernel.
+    /// Pointers within structs point to `space`.
+    pub fn by_name(&self, text: &str, space: Space) -> Result<Ty, TypeProblem> {
+        let words: Vec<&str> = text.split_whitespace().filter(|w| !name::is_qualifier(w)).collect();
+        let text = words.join(" ");
+        let plain = name::builtin(&text).or_else(|| name::c_integer(&text));
+        if let Some(ty) = plain {
+            return Ok(ty);
+        }
+        let kinds: &[NameKind] = match words.as_slice() {
+            ["struct", _] => &[NameKind::Struct],
+            ["union", _] => &[NameKind::Union],
+            ["enum", _] => &[NameKind::Enum],
+            [_] => &[NameKind::Typedef, NameKind::Struct, NameKind::Union, NameKind::Enum],
+            _ => &[],
+        };
+        let wanted = words.last().copied().unwrap_or("");
+        if let Ok(btf) = self.vmlinux() {
+            for kind in kinds {
+                if let Some(id) = btf.find(*kind, wanted) {
+                    let ty = self.ty(0, id, space);
+                    if ty != Ty::None {
+                        return Ok(ty);
+                    }
+                }
+            }
+            if let Some(ty) = self.in_modules(kinds, wanted, space) {
+                return Ok(ty);
+            }
+        }
+        name::typedef(&text).ok_or_else(|| self.problem(&text))
+    }
+
+    fn in_modules(&self, kinds: &[NameKind], wanted: &str, space: Space) -> Option<Ty> {
+        let loaded = self.modules.borrow().clone();
+        (1u32..).zip(loaded).find_map(|(module, (_, btf))| {
+            let id = kinds.iter().find_map(|kind| btf.find(*kind, wanted))?;
+            Some(self.ty(module, id, space)).filter(|ty| *ty != Ty::None)
+        })
+    }
+
+    fn problem(&self, text: &str) -> TypeProblem {
+        let known = self.composite_names();
+        let mut names: Vec<&str> = name::all().collect();
+        names.extend(known.iter().map(String::as_str));
+        let near = suggest::nearest(text, names).map(str::to_owned);
+        TypeProblem { name: text.to_owned(), near, no_btf: self.vmlinux().is_err() }
+    }
+}

@@ -1,0 +1,103 @@
+//! Runs all cases and says how they went.
+//!
+//! In: the options. Out: one line per run on standard output, a closing line, the tally.
+//! Always: a case is skipped only because the kernel lacks what it names; the closing line comes last.
+
+use std::time::Instant;
+
+use crate::args::{Options, Style};
+use crate::expect;
+use crate::feature::Kernel;
+use crate::fixture::{self, Case};
+use crate::run;
+use crate::transcript;
+
+/// How many runs went how.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Tally {
+    /// Nothing failed, and there was something to do.
+    pub(crate) fn good(&self) -> bool {
+        self.failed == 0 && self.passed + self.skipped > 0
+    }
+}
+
+/// Runs every case that the options select.
+pub(crate) fn run_all(options: &Options) -> Result<Tally, String> {
+    let all = fixture::read_dir(&options.fixtures)?;
+    let cases: Vec<&Case> = all.iter().filter(|case| selected(case, options)).collect();
+    if options.list {
+        cases.iter().for_each(|case| println!("{}", case.name));
+        return Ok(Tally { skipped: 1, ..Tally::default() });
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err("must be root: the fixtures load programs into the kernel".to_owned());
+    }
+    let kernel = Kernel::probe()?;
+    println!("{}", kernel.summary());
+    let mut tally = Tally::default();
+    for case in cases {
+        run_case(case, options, &kernel, &mut tally);
+    }
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    Ok(tally)
+}
+
+fn selected(case: &Case, options: &Options) -> bool {
+    let named = options.filters.is_empty()
+        || options.filters.iter().any(|filter| case.name.contains(filter.as_str()));
+    named && (case.smoke || !options.smoke)
+}
+
+fn run_case(case: &Case, options: &Options, kernel: &Kernel, tally: &mut Tally) {
+    if let Some(reason) = why_not(case, options, kernel) {
+        println!("skip  {}: {reason}", case.name);
+        tally.skipped += 1;
+        return;
+    }
+    let twice = case.twice && options.style == Style::Skep;
+    for passes in if twice { &[true, false][..] } else { &[true][..] } {
+        let label = match (twice, passes) {
+            (false, _) => case.name.clone(),
+            (true, true) => format!("{} [passes on]", case.name),
+            (true, false) => format!("{} [passes off]", case.name),
+        };
+        let start = Instant::now();
+        let (good, lines) = attempt(case, options, *passes);
+        let took = start.elapsed().as_secs_f32();
+        println!("{}  {label} ({took:.1} s)", if good { "ok  " } else { "FAIL" });
+        if !good || options.verbose {
+            lines.iter().for_each(|line| println!("      {line}"));
+        }
+        if good { tally.passed += 1 } else { tally.failed += 1 }
+    }
+}
+
+/// Why a case is skipped; `None` when it must run.
+fn why_not(case: &Case, options: &Options, kernel: &Kernel) -> Option<String> {
+    if let Some(need) = kernel.lacks(&case.needs) {
+        return Some(format!("needs {need}"));
+    }
+    if options.style != Style::Bpftrace {
+        return None;
+    }
+    let need = kernel.lacks(&case.bpftrace_needs).map(|need| format!("bpftrace needs {need}"));
+    case.not_bpftrace.as_ref().map(|reason| format!("not for bpftrace: {reason}")).or(need)
+}
+
+/// One run: whether it was good, and its transcript.
+fn attempt(case: &Case, options: &Options, passes: bool) -> (bool, Vec<String>) {
+    match run::run(case, options, passes) {
+        Err(message) => (false, vec![format!("reason: {message}")]),
+        Ok(ran) => {
+            let mut reasons: Vec<String> = ran.trouble.into_iter().collect();
+            reasons.extend(expect::check(case, &ran.output, &ran.vars));
+            (reasons.is_empty(), transcript::render(&ran.command, &ran.output, &reasons))
+        }
+    }
+}

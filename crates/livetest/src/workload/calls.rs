@@ -1,0 +1,110 @@
+//! Workloads that make system calls or events in their own process.
+//!
+//! In: the arguments, checked in number. Out: exactly the calls that the table in `mod.rs` says (and those of a process's end).
+
+use std::hint::black_box;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::{count, failed, pin};
+
+pub(super) fn getppid(args: &[String]) -> Result<(), String> {
+    for _ in 0..count(&args[0])? {
+        black_box(rustix::process::getppid());
+    }
+    Ok(())
+}
+
+pub(super) fn each_cpu(args: &[String]) -> Result<(), String> {
+    let times = count(&args[0])?;
+    for cpu in crate::feature::cpus() {
+        pin(cpu)?;
+        for _ in 0..times {
+            black_box(rustix::process::getppid());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn openat(args: &[String]) -> Result<(), String> {
+    for _ in 0..count(&args[1])? {
+        let opened = rustix::fs::openat(CWD, args[0].as_str(), OFlags::RDONLY, Mode::empty());
+        drop(opened.map_err(failed(&args[0]))?);
+    }
+    Ok(())
+}
+
+pub(super) fn read(args: &[String]) -> Result<(), String> {
+    let file =
+        rustix::fs::openat(CWD, "/dev/zero", OFlags::RDONLY, Mode::empty()).map_err(failed("/dev/zero"))?;
+    let mut buffer = vec![0_u8; count(&args[1])?];
+    for _ in 0..count(&args[0])? {
+        rustix::io::read(&file, &mut buffer[..]).map_err(failed("read"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn write(args: &[String]) -> Result<(), String> {
+    let file =
+        rustix::fs::openat(CWD, "/dev/null", OFlags::WRONLY, Mode::empty()).map_err(failed("/dev/null"))?;
+    let buffer = vec![b'b'; count(&args[1])?];
+    for _ in 0..count(&args[0])? {
+        rustix::io::write(&file, &buffer).map_err(failed("write"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn tcp_loopback(args: &[String]) -> Result<(), String> {
+    let fail = |error: std::io::Error| format!("loopback: {error}");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    for _ in 0..count(&args[0])? {
+        let client = TcpStream::connect(address).map_err(fail)?;
+        let (server, _) = listener.accept().map_err(fail)?;
+        drop(client);
+        drop(server);
+    }
+    Ok(())
+}
+
+pub(super) fn naps(args: &[String]) -> Result<(), String> {
+    let length = Duration::from_millis(count(&args[1])? as u64);
+    for _ in 0..count(&args[0])? {
+        std::thread::sleep(length);
+    }
+    Ok(())
+}
+
+pub(super) fn spin(args: &[String]) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_millis(count(&args[0])? as u64);
+    let mut n = 0_u64;
+    while Instant::now() < end {
+        n = black_box(n.wrapping_mul(31).wrapping_add(7));
+    }
+    Ok(())
+}
+
+pub(super) fn faults(args: &[String]) -> Result<(), String> {
+    const PAGE: usize = 4096;
+    let mut memory = vec![0_u8; count(&args[0])? * PAGE];
+    for page in memory.chunks_mut(PAGE) {
+        page[0] = 1;
+    }
+    black_box(&memory);
+    Ok(())
+}
+
+pub(super) fn threads(args: &[String]) -> Result<(), String> {
+    let work = || black_box(rustix::process::getppid());
+    let started: Vec<_> = (0..count(&args[0])?).map(|_| std::thread::spawn(work)).collect();
+    started
+        .into_iter()
+        .try_for_each(|thread| thread.join().map(drop).map_err(|_| "a thread failed".to_owned()))
+}
+
+pub(super) fn say(args: &[String]) -> Result<(), String> {
+    println!("{}", args[0]);
+    Ok(())
+}

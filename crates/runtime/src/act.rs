@@ -1,0 +1,215 @@
+//! Acting on events: a record enters, and what its program asked for is done.
+
+use std::io;
+
+use skep_bpf::backend::{Backend, BackendError};
+use skep_bpf::event::{Action, EventLayout, Stream};
+use skep_bpf::format::Format;
+use skep_bpf::object::{MapSchema, Object, Storage};
+use skep_bpf::schema::{Agg, ValueType};
+
+use crate::decode;
+use crate::maps::{self, Selection};
+use crate::render::escape::{self, Keep};
+use crate::render::{Names, printf};
+use crate::session::Session;
+use crate::sink::{Message, MessageKind, Place, Severity, Sink};
+use crate::strftime::{Dialect, strftime};
+use crate::value::Value;
+
+/// Does what `record` asks for. Records that hold nothing known are counted and skipped.
+pub(crate) fn act<S: Sink>(
+    session: &mut Session<'_, S>,
+    backend: &mut dyn Backend,
+    record: &[u8],
+) -> io::Result<()> {
+    let object = session.object;
+    let layout = decode::event_number(record).and_then(|number| object.events.get(number));
+    let Some(layout) = layout.filter(|layout| record.len() >= layout.head as usize) else {
+        session.outcome.damaged += 1;
+        return Ok(());
+    };
+    let args = decode::event(layout, record);
+    match &layout.action {
+        Action::Printf { format, stream: Stream::Out } => {
+            let text = rendered(session, backend, format, Stream::Out, &args);
+            session.sink.printf(&text)
+        }
+        Action::Printf { format, stream } => {
+            let severity = if *stream == Stream::Error { Severity::Error } else { Severity::Warning };
+            let text = rendered(session, backend, format, *stream, &args);
+            message(session, layout, MessageKind::Program, severity, &text)
+        }
+        Action::Print | Action::PrintMapEntry { .. } => {
+            let value = args.last().unwrap_or(&Value::None);
+            let mut names = Names::new(backend, object, session.sink.escapes(Stream::Out));
+            session.sink.value(value, &mut names)
+        }
+        Action::PrintMap { map } => {
+            let what = Selection { top: number(&args, 0), div: number(&args, 1), default: true };
+            session.print_map(backend, *map, what)
+        }
+        Action::Clear { map } => clear(session, backend, *map),
+        Action::Zero { map } => zero(session, backend, *map),
+        Action::Time { format } => {
+            let text = strftime(format, &backend.now(), Dialect::Posix);
+            session.sink.time(text.as_bytes())
+        }
+        Action::Join { delimiter } => {
+            let text = joined(session, delimiter, &args);
+            session.sink.join(&text)
+        }
+        Action::System { format } => system(session, backend, format, &args),
+        Action::Cat { format } => cat(session, backend, format, &args),
+        Action::Exit => {
+            session.outcome.exit_code = number(&args, 0) as i32;
+            session.exiting = true;
+            Ok(())
+        }
+        Action::RuntimeError { message: text } => {
+            message(session, layout, MessageKind::Runtime, Severity::Warning, text.as_bytes())
+        }
+    }
+}
+
+/// Argument `index` as a number; zero when there is none.
+fn number(args: &[Value<'_>], index: usize) -> u64 {
+    args.get(index).and_then(Value::bits).unwrap_or(0)
+}
+
+fn rendered<S: Sink>(
+    session: &Session<'_, S>,
+    backend: &mut dyn Backend,
+    format: &Format,
+    stream: Stream,
+    args: &[Value<'_>],
+) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut names = Names::new(backend, session.object, session.sink.escapes(stream));
+    printf::render(&mut text, format, args, &mut names);
+    text
+}
+
+/// A file name or a command: strings go in as they are.
+fn rendered_raw(backend: &mut dyn Backend, object: &Object, format: &Format, args: &[Value<'_>]) -> String {
+    let mut text = Vec::new();
+    printf::render(&mut text, format, args, &mut Names::new(backend, object, false));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn message<S: Sink>(
+    session: &mut Session<'_, S>,
+    layout: &EventLayout,
+    kind: MessageKind,
+    severity: Severity,
+    text: &[u8],
+) -> io::Result<()> {
+    if severity == Severity::Warning && !session.options.warnings {
+        return Ok(());
+    }
+    let place = Place { file: &session.options.source_name, line: layout.line, columns: layout.columns };
+    session.sink.message(&Message { kind, severity, place, text })
+}
+
+/// The strings up to the first empty one.
+fn joined<S: Sink>(session: &Session<'_, S>, delimiter: &str, args: &[Value<'_>]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let strings = args.iter().map_while(|arg| match arg {
+        Value::Str { bytes, .. } if !bytes.is_empty() => Some(*bytes),
+        _ => None,
+    });
+    for (i, bytes) in strings.enumerate() {
+        if i > 0 {
+            text.extend_from_slice(delimiter.as_bytes());
+        }
+        if session.sink.escapes(Stream::Out) {
+            escape::printable(&mut text, bytes, Keep::Nothing);
+        } else {
+            text.extend_from_slice(bytes);
+        }
+    }
+    text
+}
+
+fn system<S: Sink>(
+    session: &mut Session<'_, S>,
+    backend: &mut dyn Backend,
+    format: &Format,
+    args: &[Value<'_>],
+) -> io::Result<()> {
+    if !session.options.allow_system {
+        let text = "system() runs commands, which needs --unsafe; nothing was run";
+        return session.sink.notice(Severity::Error, text);
+    }
+    let command = rendered_raw(backend, session.object, format, args);
+    session.sink.flush()?; // what the command prints itself comes after what was printed before
+    match backend.run_command(&command, session.options.command_bytes) {
+        Ok(output) => session.sink.command(&output),
+        Err(e) => session.sink.notice(Severity::Error, &format!("system({command:?}): {e}")),
+    }
+}
+
+fn cat<S: Sink>(
+    session: &mut Session<'_, S>,
+    backend: &mut dyn Backend,
+    format: &Format,
+    args: &[Value<'_>],
+) -> io::Result<()> {
+    let path = rendered_raw(backend, session.object, format, args);
+    match backend.read_file(&path, session.options.cat_bytes) {
+        Ok(contents) => session.sink.cat(&contents),
+        Err(e) => session.sink.notice(Severity::Error, &format!("cat({path:?}): {e}")),
+    }
+}
+
+fn clear<S: Sink>(session: &mut Session<'_, S>, backend: &mut dyn Backend, map: usize) -> io::Result<()> {
+    if let Some(zeroed) = session.zeroed.get_mut(map) {
+        *zeroed = false;
+    }
+    let cleared = backend.map_clear(map);
+    failed(session, "clear", map, cleared)
+}
+
+fn zero<S: Sink>(session: &mut Session<'_, S>, backend: &mut dyn Backend, map: usize) -> io::Result<()> {
+    let spec = session.object.maps.get(map);
+    let schema = spec.and_then(|spec| spec.schema.as_ref());
+    let done = match schema {
+        Some(schema) if schema.storage != Storage::Hash => zero_scalar(session, backend, map, schema),
+        _ => backend.map_zero(map),
+    };
+    failed(session, "zero", map, done)
+}
+
+/// Zero, but written, if it was written before.
+fn zero_scalar<S: Sink>(
+    session: &mut Session<'_, S>,
+    backend: &mut dyn Backend,
+    map: usize,
+    schema: &MapSchema,
+) -> Result<(), BackendError> {
+    let entries = backend.map_entries(map)?;
+    if !maps::is_written(schema, &entries) {
+        return Ok(());
+    }
+    if matches!(schema.value, ValueType::Agg(Agg::Hist { .. } | Agg::LHist { .. })) {
+        if let Some(zeroed) = session.zeroed.get_mut(map) {
+            *zeroed = true;
+        }
+        return backend.map_zero(map);
+    }
+    let size = session.object.maps.get(map).map_or(0, |spec| spec.value_size as usize);
+    backend.map_update(map, &0u32.to_ne_bytes(), &maps::zero_but_written(schema, size))
+}
+
+fn failed<S: Sink>(
+    session: &mut Session<'_, S>,
+    what: &str,
+    map: usize,
+    result: Result<(), BackendError>,
+) -> io::Result<()> {
+    let name = session.object.maps.get(map).map_or("?", |spec| spec.name.as_str());
+    match result {
+        Ok(()) => Ok(()),
+        Err(e) => session.sink.notice(Severity::Error, &format!("{what}({name}): {e}")),
+    }
+}

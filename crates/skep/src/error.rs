@@ -1,0 +1,87 @@
+//! Errors of the facade: the user's mistakes as text that is ready to show, the environment's as values.
+
+use skep_lang::diag::Diagnostics;
+use skep_lang::compile::Source;
+
+/// Why something did not work.
+#[derive(Debug)]
+pub enum Error {
+    /// The script is wrong, or this kernel lacks what it needs.
+    Script {
+        /// What was found.
+        diagnostics: Diagnostics,
+        /// The script.
+        source: Source,
+    },
+    /// The kernel refused the maps, programs or attachments of these probes.
+    Kernel(Vec<skep_kernel::Failure>),
+    /// Something else in the environment.
+    Environment(skep_kernel::Error),
+    /// Events could not be read, or output not be written.
+    Session(skep_runtime::Error),
+    /// There is no map of that name.
+    NoMap(String),
+    /// A bug of skep: an invariant broke, or the kernel refused a program that the compiler made.
+    Internal(String),
+}
+
+impl Error {
+    /// The message for people; with ANSI styles if `color`.
+    pub fn render(&self, color: bool) -> String {
+        match self {
+            Error::Script { diagnostics, source } => diagnostics.render(&source.name, &source.text, color),
+            other => format!("error: {other}\n"),
+        }
+    }
+
+    /// Whether it is a bug of skep.
+    pub fn is_internal(&self) -> bool {
+        matches!(self, Error::Internal(_))
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::Script { diagnostics, source } => {
+                f.write_str(diagnostics.render(&source.name, &source.text, false).trim_end())
+            }
+            Error::Kernel(failures) => {
+                for (i, failure) in failures.iter().enumerate() {
+                    if i > 0 {
+                        f.write_str("\n")?;
+                    }
+                    write!(f, "{}: {}", failure.of, failure.error)?;
+                    for line in failure.error.explain() {
+                        write!(f, "\n  {line}")?;
+                    }
+                }
+                Ok(())
+            }
+            Error::Environment(error) => {
+                write!(f, "{error}")?;
+                for line in error.explain() {
+                    write!(f, "\n  {line}")?;
+                }
+                Ok(())
+            }
+            Error::Session(error) => write!(f, "{error}"),
+            Error::NoMap(name) => write!(f, "the script has no map {name}"),
+            Error::Internal(why) => write!(f, "this is a bug in skep: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<skep_kernel::Error> for Error {
+    fn from(error: skep_kernel::Error) -> Error {
+        Error::Environment(error)
+    }
+}
+
+impl From<skep_runtime::Error> for Error {
+    fn from(error: skep_runtime::Error) -> Error {
+        Error::Session(error)
+    }
+}

@@ -1,0 +1,50 @@
+//! skep as a library: compile a script, load it, read its events and its maps.
+//!
+//! ```no_run
+//! use skep::{Script, Tracer};
+//!
+//! let script = Script::inline("tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }");
+//! let program = script.compile()?;
+//! let mut tracer = Tracer::attach(&program)?;
+//! tracer.run_for(std::time::Duration::from_secs(1))?;
+//! for (key, value) in tracer.map("@")? {
+//!     println!("{key} {value}");
+//! }
+//! # Ok::<(), skep::Error>(())
+//! ```
+
+mod error;
+mod script;
+mod tracer;
+
+pub use error::Error;
+pub use script::{Program, Script};
+pub use skep_kernel::LiveTarget;
+pub use skep_lang::compile::Stage;
+pub use tracer::{Ended, Limits, Output, Tracer};
+
+/// What the running kernel can do.
+pub mod doctor {
+    pub use skep_kernel::features::doctor::{Check, Status, checks};
+}
+
+/// Listing of probes.
+pub mod list {
+    use crate::Error;
+    use skep_kernel::LiveTarget;
+    use skep_lang::compile::Source;
+
+    /// Lines of the listing of all probes that match `pattern`; with their arguments if `verbose`.
+    pub fn probes(pattern: &str, verbose: bool, target: &LiveTarget) -> Result<Vec<String>, Error> {
+        skep_lang::list::probes(pattern, verbose, target).map_err(|diagnostics| {
+            let source = Source { name: "pattern".to_owned(), text: pattern.to_owned() };
+            Error::Script { diagnostics, source }
+        })
+    }
+}
+
+/// Names of machine-level things that a command line needs.
+pub mod machine {
+    pub use skep_kernel::machine::{is_root, missing_capabilities};
+    pub use skep_kernel::proc::{Child, Signals, exists, signal_number};
+}

@@ -1,0 +1,115 @@
+//! A script before it runs: text and options enter, a compiled program leaves.
+
+use crate::error::Error;
+use skep_bpf::object::{Attach, Object};
+use skep_kernel::LiveTarget;
+use skep_lang::compile::{CompileFailure, Source, Stage, compile};
+use skep_lang::options::Options;
+use std::sync::Arc;
+
+/// A script with its options.
+#[derive(Clone, Debug)]
+pub struct Script {
+    source: Source,
+    options: Options,
+}
+
+/// A compiled script.
+#[derive(Debug)]
+pub struct Program {
+    /// What runs.
+    pub object: Object,
+    /// Warnings, ready to show; empty without.
+    pub warnings: String,
+    pub(crate) source_name: String,
+    pub(crate) target: Arc<LiveTarget>,
+}
+
+impl Script {
+    /// A script by its text; messages call it `stdin`, as bpftrace does.
+    pub fn inline(text: &str) -> Script {
+        Script::named("stdin", text)
+    }
+
+    /// A script by its text, and the name that messages call it by.
+    pub fn named(name: &str, text: &str) -> Script {
+        let source = Source { name: name.to_owned(), text: text.to_owned() };
+        let options = Options { passes: true, own_pid: std::process::id(), ..Options::default() };
+        Script { source, options }
+    }
+
+    /// Positional parameters, `$1` and on.
+    pub fn params(mut self, params: Vec<String>) -> Script {
+        self.options.params = params;
+        self
+    }
+
+    /// Only events of this process.
+    pub fn pid(mut self, pid: Option<u32>) -> Script {
+        self.options.pid = pid;
+        self
+    }
+
+    /// The child that `cpid` means.
+    pub fn child(mut self, pid: Option<u32>) -> Script {
+        self.options.child = pid;
+        self
+    }
+
+    /// Allows functions that change the system.
+    pub fn allow_unsafe(mut self, allow: bool) -> Script {
+        self.options.unsafe_mode = allow;
+        self
+    }
+
+    /// Settings from outside: names as in a config block, values as text. The script's own block wins.
+    pub fn config(mut self, config: Vec<(String, String)>) -> Script {
+        self.options.config = config;
+        self
+    }
+
+    /// Whether the optimising passes run (they do unless told otherwise).
+    pub fn passes(mut self, passes: bool) -> Script {
+        self.options.passes = passes;
+        self
+    }
+
+    /// Compiles for the running kernel.
+    pub fn compile(&self) -> Result<Program, Error> {
+        self.compile_with(Arc::new(LiveTarget::new()), &|_| false, &mut |_, _| {})
+    }
+
+    /// Compiles for `target`; `dump` gets the text of each stage that `wants` asks for.
+    pub fn compile_with(
+        &self,
+        target: Arc<LiveTarget>,
+        wants: &dyn Fn(Stage) -> bool,
+        dump: &mut dyn FnMut(Stage, &str),
+    ) -> Result<Program, Error> {
+        match compile(&self.source, &self.options, target.as_ref(), wants, dump) {
+            Ok(compiled) => Ok(Program {
+                object: compiled.object,
+                warnings: compiled.diagnostics.render(&self.source.name, &self.source.text, false),
+                source_name: self.source.name.clone(),
+                target,
+            }),
+            Err(CompileFailure::Diagnostics(diagnostics)) => {
+                Err(Error::Script { diagnostics, source: self.source.clone() })
+            }
+            Err(CompileFailure::Internal(why)) => Err(Error::Internal(why)),
+        }
+    }
+}
+
+impl Program {
+    /// Names of the signals that its `self:signal` probes wait for.
+    pub fn signals(&self) -> Vec<String> {
+        let points = self.object.programs.iter().flat_map(|p| &p.attach);
+        points
+            .filter_map(|p| match &p.at {
+                Attach::SelfSignal(name) => Some(name.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+}
