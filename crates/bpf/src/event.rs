@@ -126,7 +126,10 @@ pub enum Stream {
 /// stacks become tails.
 pub fn lay_out(action: Action, types: Vec<ValueType>, line: u32) -> EventLayout {
     let is_tail = |ty: &ValueType| {
-        matches!(ty, ValueType::Str { .. } | ValueType::Buf { .. } | ValueType::KStack(_) | ValueType::UStack(_))
+        matches!(
+            ty,
+            ValueType::Str { .. } | ValueType::Buf { .. } | ValueType::KStack(_) | ValueType::UStack(_)
+        )
     };
     let args = types.into_iter().map(|ty| {
         let tail = is_tail(&ty);

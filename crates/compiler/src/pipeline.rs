@@ -9,8 +9,11 @@ pub struct PassOptions<'a> {
     /// Optimise. Without, only what emission requires runs: unreachable blocks go away and the rest is ordered.
     pub enabled: bool,
     /// Called with the name of each stage and the module after it: first `input`, then each pass.
-    pub dump: Option<&'a mut dyn FnMut(&str, &Module)>,
+    pub dump: Option<Watcher<'a>>,
 }
+
+/// Sees the module after a stage, by the stage's name.
+pub type Watcher<'a> = &'a mut dyn FnMut(&str, &Module);
 
 impl Default for PassOptions<'_> {
     fn default() -> Self {

@@ -1,6 +1,8 @@
 //! Large scripts take about linear time: the pipeline is run on functions of one and of four times the size, and may take
 //! no more than ten times as long for the larger one.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use skep_compiler::ir::*;
 use skep_compiler::pipeline::{PASSES, run_pass};
 use std::time::{Duration, Instant};
@@ -61,12 +63,10 @@ fn function(statement: Statement, count: usize, variables: usize) -> Module {
     for n in 0..count {
         statement(&mut b, n, &slots, out);
     }
-    let zero = b.u64(0);
     b.jump(out, &[]);
     b.switch_to(out);
     let addr = b.slot_addr(slots[0]);
     let last = b.load(Type::U64, addr, 0);
-    let _ = zero;
     b.ret(last);
     Module { funcs: vec![b.finish()], ..Module::default() }
 }
@@ -102,10 +102,13 @@ fn time_is_about_linear() {
         ("exit, many variables", exit, 300),
     ];
     for (name, statement, variables) in shapes {
-        let small = time(statement, 5000, variables);
-        let large = time(statement, 20_000, variables);
-        println!("{name}: {small:?} and {large:?}");
-        let most = small * 10 + Duration::from_millis(200);
-        assert!(large < most, "{name}: 5,000 statements take {small:?}, 20,000 take {large:?}");
+        // A busy machine gets a second and a third try.
+        let linear = (0..3).any(|_| {
+            let small = time(statement, 2000, variables);
+            let large = time(statement, 8000, variables);
+            println!("{name}: {small:?} and {large:?}");
+            large < small * 10 + Duration::from_millis(50)
+        });
+        assert!(linear, "{name}: four times the statements take more than ten times as long");
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! A stage is one [`Stage`]; a file's stages run one after another, each on the module that the one before left.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use skep_compiler::ir::{Module, check, text};
 use skep_compiler::pipeline::{PASSES, PassOptions, optimize, run_pass};
 use std::path::{Path, PathBuf};

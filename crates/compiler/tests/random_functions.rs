@@ -1,6 +1,8 @@
 //! Random well-formed functions: the checker accepts them, the text form brings them back, every pass leaves them
 //! well-formed, and what they return and do is the same before and after.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "random/generate.rs"]
 mod generate;
 #[path = "random/interp.rs"]

@@ -60,26 +60,47 @@ fn offset_of(segments: &[(u64, u64, u64)], address: u64) -> Option<u64> {
         .and_then(|(start, offset, _)| offset.checked_add(address - start))
 }
 
-/// All functions of a binary, from both of its symbol tables, sorted by name and address. Symbols outside the file
+/// The functions of one file's symbol tables, placed by the segments of the binary that runs. Symbols outside the file
 /// (imports) are left out.
-pub fn function_symbols(path: &str) -> Result<Vec<Symbol>, Error> {
-    let cache = open(path)?;
-    let file = object::File::parse(&cache).map_err(|e| damaged(path, e))?;
-    let segments = segments(&file);
-    let mut symbols: Vec<Symbol> = file
-        .symbols()
+fn functions<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, segments: &[(u64, u64, u64)]) -> Vec<Symbol> {
+    file.symbols()
         .chain(file.dynamic_symbols())
         .filter(|s| s.kind() == SymbolKind::Text && s.is_definition())
         .filter_map(|s| {
             let name = s.name().ok().filter(|n| !n.is_empty())?;
-            let offset = offset_of(&segments, s.address())?;
+            let offset = offset_of(segments, s.address())?;
             Some(Symbol { name: name.to_owned(), address: s.address(), offset, size: s.size() })
         })
         .take(SYMBOL_LIMIT)
-        .collect();
+        .collect()
+}
+
+/// All functions of a binary, from both of its symbol tables, and for a stripped one from its separate debug file;
+/// sorted by name and address.
+pub fn function_symbols(path: &str) -> Result<Vec<Symbol>, Error> {
+    let cache = open(path)?;
+    let file = object::File::parse(&cache).map_err(|e| damaged(path, e))?;
+    let segments = segments(&file);
+    let mut symbols = functions(&file, &segments);
+    if file.symbols().next().is_none()
+        && let Ok(Some(id)) = file.build_id()
+        && let Some(debug) = debug_file(id)
+        && let Ok(cache) = open(&debug)
+        && let Ok(debug) = object::File::parse(&cache)
+    {
+        symbols.extend(functions(&debug, &segments));
+    }
     symbols.sort_unstable_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
     symbols.dedup_by(|a, b| a.name == b.name && a.address == b.address);
     Ok(symbols)
+}
+
+/// The separate debug file of a build id, where distributions put it.
+fn debug_file(id: &[u8]) -> Option<String> {
+    let (first, rest) = id.split_first()?;
+    let rest: String = rest.iter().take(63).map(|b| format!("{b:02x}")).collect();
+    let path = format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug");
+    fs::exists(&path).unwrap_or(false).then_some(path)
 }
 
 /// The file offset of a virtual address of a binary.

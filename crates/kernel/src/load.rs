@@ -68,6 +68,8 @@ pub struct Loaded {
     links: Vec<Link>,
     iterations: Vec<JoinHandle<Result<Vec<u8>, Error>>>,
     missing: MissingProbes,
+    /// Programs that were left out because their place is not there.
+    left_out: Vec<Failure>,
     control: Option<usize>,
     logs: Vec<(String, String)>,
     closing: Closing,
@@ -111,7 +113,7 @@ impl Loaded {
             .iter()
             .map(|spec| Map::create(spec).map_err(|e| failure(&spec.name, e)))
             .collect::<Result<Vec<_>, _>>()?;
-        let (programs, logs) = load_programs(object, &maps, &target, options)?;
+        let Programs { programs, logs, left_out } = load_programs(object, &maps, &target, options)?;
         let events = Events::new(object, &maps).map_err(|e| failure("events", e))?;
         Ok(Loaded {
             maps,
@@ -119,6 +121,7 @@ impl Loaded {
             links: Vec::new(),
             iterations: Vec::new(),
             missing: object.session.missing_probes,
+            left_out,
             control: object.session.control_map,
             logs,
             closing: Closing::default(),
@@ -134,7 +137,8 @@ impl Loaded {
     /// Attaches all programs to their places, in order. When one fails, nothing stays attached and all failures are
     /// given. A place that does not exist is a failure, a warning or nothing, as the object says.
     pub fn attach_all(&mut self) -> Result<AttachReport, Vec<Failure>> {
-        let (mut report, mut failures) = (AttachReport::default(), Vec::new());
+        let mut report = AttachReport { probes: 0, missing: self.left_out.clone() };
+        let mut failures = Vec::new();
         let (mut links, mut iterations) = (Vec::new(), Vec::new());
         for Placed { prog, points } in &self.programs {
             for point in points {
@@ -273,7 +277,13 @@ impl Drop for Loaded {
     }
 }
 
-type Programs = (Vec<Placed>, Vec<(String, String)>);
+/// What loading an object's programs gave.
+#[derive(Default)]
+struct Programs {
+    programs: Vec<Placed>,
+    logs: Vec<(String, String)>,
+    left_out: Vec<Failure>,
+}
 
 fn load_programs(
     object: &Object,
@@ -282,24 +292,30 @@ fn load_programs(
     options: &LoadOptions,
 ) -> Result<Programs, Vec<Failure>> {
     let loader = Loader::new(object, maps, target, options.log_level).map_err(|e| failure("object", e))?;
-    let (mut programs, mut logs, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut done, mut failures) = (Programs::default(), Vec::new());
     for program in &object.programs {
         match loader.load(program) {
             Ok((prog, log)) => {
                 if !log.is_empty() {
-                    logs.push((program.name.clone(), log));
+                    done.logs.push((program.name.clone(), log));
                 }
-                programs.push(Placed { prog, points: program.attach.clone() });
+                done.programs.push(Placed { prog, points: program.attach.clone() });
             }
-            Err(error) if error.is_missing() && object.session.missing_probes != MissingProbes::Error => {}
-            Err(error) => failures.push(Failure { of: program.name.clone(), error }),
+            Err(error) => {
+                let failure = Failure { of: program.name.clone(), error };
+                match object.session.missing_probes {
+                    MissingProbes::Warn if failure.error.is_missing() => done.left_out.push(failure),
+                    MissingProbes::Ignore if failure.error.is_missing() => {}
+                    _ => failures.push(failure),
+                }
+            }
         }
         // A missing permission is the same for all of them.
         if failures.last().is_some_and(|f| f.error.is_permission()) {
             break;
         }
     }
-    if failures.is_empty() { Ok((programs, logs)) } else { Err(failures) }
+    if failures.is_empty() { Ok(done) } else { Err(failures) }
 }
 
 /// How many places an attach point stands for.

@@ -67,6 +67,13 @@ pub fn online_cpus() -> Result<Vec<u32>, Error> {
     cpu_list("online")
 }
 
+/// The CPU that events for the whole machine are opened on: the first that is online.
+pub(crate) fn first_cpu() -> i32 {
+    static FIRST: OnceLock<i32> = OnceLock::new();
+    let first = || online_cpus().ok()?.first().and_then(|cpu| i32::try_from(*cpu).ok());
+    *FIRST.get_or_init(|| first().unwrap_or(0))
+}
+
 /// Capabilities that this work can need, with their names and what they are for.
 pub(crate) const CAPABILITIES: [(&str, CapabilitySet, &str); 7] = [
     ("CAP_BPF", CapabilitySet::BPF, "create maps and load programs"),

@@ -66,6 +66,11 @@ pub fn compile(
     if wants(Stage::Ast) {
         dump(Stage::Ast, &format!("{script:#?}"));
     }
+    if script.probes.is_empty() && !diagnostics.has_errors() {
+        let nothing = Diagnostic::error("no-probe", Span::default(), "the program has no probe");
+        diagnostics
+            .push(nothing.hint("a probe is a place and what to do there: `BEGIN { printf(\"hello\\n\"); }`"));
+    }
     if diagnostics.has_errors() {
         return Err(CompileFailure::Diagnostics(diagnostics));
     }
@@ -143,8 +148,7 @@ fn span_of(loc: Loc, text: &str) -> Span {
     let line_start: usize =
         text.split_inclusive('\n').take(loc.line.saturating_sub(1) as usize).map(str::len).sum();
     let line = text[line_start..].lines().next().unwrap_or("");
-    let skip: usize =
-        line.chars().take(loc.column.saturating_sub(1) as usize).map(char::len_utf8).sum();
+    let skip: usize = line.chars().take(loc.column.saturating_sub(1) as usize).map(char::len_utf8).sum();
     Span::new(line_start + skip, line_start + line.len())
 }
 

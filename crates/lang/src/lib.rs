@@ -1,9 +1,9 @@
 //! The language: source text and a target enter, a checked program and then a module of IR leave, or diagnostics.
 
 pub mod ast;
+pub mod build;
 pub mod builtins;
 pub mod check;
-pub mod build;
 pub mod compile;
 pub mod diag;
 pub mod hir;

@@ -33,11 +33,20 @@ pub mod list {
     use crate::Error;
     use skep_kernel::LiveTarget;
     use skep_lang::compile::Source;
+    use skep_lang::list;
 
     /// Lines of the listing of all probes that match `pattern`; with their arguments if `verbose`.
     pub fn probes(pattern: &str, verbose: bool, target: &LiveTarget) -> Result<Vec<String>, Error> {
-        skep_lang::list::probes(pattern, verbose, target).map_err(|diagnostics| {
+        list::probes(pattern, verbose, target).map_err(|diagnostics| {
             let source = Source { name: "pattern".to_owned(), text: pattern.to_owned() };
+            Error::Script { diagnostics, source }
+        })
+    }
+
+    /// The same for the probes of the script `text`, which messages call `name`.
+    pub fn script(name: &str, text: &str, verbose: bool, target: &LiveTarget) -> Result<Vec<String>, Error> {
+        list::script(text, verbose, target).map_err(|diagnostics| {
+            let source = Source { name: name.to_owned(), text: text.to_owned() };
             Error::Script { diagnostics, source }
         })
     }

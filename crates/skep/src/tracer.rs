@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::script::Program;
 use skep_bpf::backend::Backend;
 use skep_kernel::load::{AttachReport, LoadOptions, Loaded};
-use skep_kernel::proc::signal_number;
+use skep_bpf::schema::Clock;
+use skep_kernel::proc::{clock_now, signal_number};
 use skep_runtime::maps::{self, Body, Cell, Selection};
 use skep_runtime::render::{self, Names};
 use skep_runtime::value::Value;
@@ -101,6 +102,11 @@ impl<'p> Tracer<'p> {
 
     /// Runs the `begin` probes, then attaches everything else.
     pub fn start(&mut self) -> Result<AttachReport, Error> {
+        if let Some(map) = self.program.object.session.start_map {
+            let now = u64::try_from(clock_now(Clock::Boot)).unwrap_or(0);
+            let set = self.loaded.map_update(map, &0u32.to_ne_bytes(), &now.to_ne_bytes());
+            set.map_err(skep_runtime::Error::Events)?;
+        }
         self.loaded.run_begin()?;
         self.loaded.attach_all().map_err(Error::Kernel)
     }

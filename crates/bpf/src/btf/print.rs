@@ -53,19 +53,20 @@ impl Btf {
     /// Builds a declaration from the inside (`inner`: the name with what is already around it) out.
     fn decl(&self, id: TypeId, inner: String, body: Body, depth: usize) -> String {
         let (mut id, mut inner) = (id, inner);
+        let named = !inner.is_empty();
         let mut qualifiers = Vec::new();
         for _ in 0..64 {
             if id.0 == 0 {
-                return join(&qualifiers, "void", &inner);
+                return join(&qualifiers, "void", &inner, named);
             }
             let Some(r) = self.record(id).filter(|_| inner.len() < MAX_TEXT) else { break };
             match r.kind {
                 kind::CONST => qualifiers.push("const"),
                 kind::VOLATILE => qualifiers.push("volatile"),
                 kind::RESTRICT => qualifiers.push("restrict"),
-                kind::TYPE_TAG if r.flag => inner = attribute(r.name(), &inner),
+                kind::TYPE_TAG if r.flag => inner = attribute(r.name(), &inner, named),
                 kind::TYPE_TAG => {}
-                kind::PTR => inner = pointer(&std::mem::take(&mut qualifiers), &inner),
+                kind::PTR => inner = pointer(&std::mem::take(&mut qualifiers), &inner, named),
                 // Qualifiers of arrays and functions say nothing that those of their elements do not (GCC bug 8354).
                 kind::ARRAY => {
                     qualifiers.clear();
@@ -75,14 +76,14 @@ impl Btf {
                     qualifiers.clear();
                     inner = format!("{}({})", grouped(inner, " "), self.params(r, depth));
                 }
-                _ => return join(&qualifiers, &self.base_name(&r, body, depth), &inner),
+                _ => return join(&qualifiers, &self.base_name(&r, body, depth), &inner, named),
             }
             id = match r.kind {
                 kind::ARRAY => TypeId(u32_at(r.tail, 0)),
                 _ => r.to(),
             };
         }
-        join(&[], "...", &inner)
+        join(&[], "...", &inner, named)
     }
 
     fn params(&self, r: Record<'_>, depth: usize) -> String {
@@ -181,7 +182,8 @@ impl Btf {
             let bits = if m.bit_size == 0 { String::new() } else { format!(": {}", m.bit_size) };
             text.push_str(&format!("{tabs}{decl}{bits};\n"));
             after_bits = m.bit_size != 0;
-            let size = if after_bits { m.bit_size.into() } else { u64::from(self.size_of(m.ty).unwrap_or(0)) * 8 };
+            let size =
+                if after_bits { m.bit_size.into() } else { u64::from(self.size_of(m.ty).unwrap_or(0)) * 8 };
             end = u64::from(m.bit_offset) + size;
         }
         if is_struct {
@@ -214,33 +216,36 @@ fn enum_attribute(r: &Record<'_>) -> &'static str {
     match (r.word, r.kind) {
         (1, _) => " __attribute__((mode(byte)))",
         (8, kind::ENUM) => " __attribute__((mode(word)))",
-        (8, _) if r.variants().iter().all(|(_, value)| *value as u64 >> 32 == 0) => " __attribute__((mode(word)))",
+        (8, _) if r.variants().iter().all(|(_, value)| *value as u64 >> 32 == 0) => {
+            " __attribute__((mode(word)))"
+        }
         _ => "",
     }
 }
 
 /// Qualifiers (the outermost first), type and declarator with blanks where C wants them.
-fn join(qualifiers: &[&str], base: &str, inner: &str) -> String {
+fn join(qualifiers: &[&str], base: &str, inner: &str, named: bool) -> String {
     let mut text = String::new();
     for q in qualifiers.iter().rev() {
         text.push_str(q);
         text.push(' ');
     }
     text.push_str(base);
-    separate(&mut text, inner);
+    separate(&mut text, inner, named);
     text
 }
 
-/// Appends a declarator behind a word.
-fn separate(text: &mut String, inner: &str) {
-    if !inner.is_empty() && !inner.starts_with(['[', ' ']) {
+/// Appends a declarator behind a word: with a blank but before `[`, and before `(` where there is no name within.
+fn separate(text: &mut String, inner: &str, named: bool) {
+    let close = inner.starts_with(['[', ' ']) || (inner.starts_with('(') && !named);
+    if !inner.is_empty() && !close {
         text.push(' ');
     }
     text.push_str(inner);
 }
 
 /// A pointer to what comes further left; its own qualifiers stand behind the star.
-fn pointer(qualifiers: &[&str], inner: &str) -> String {
+fn pointer(qualifiers: &[&str], inner: &str, named: bool) -> String {
     let mut text = "*".to_owned();
     if qualifiers.is_empty() {
         text.push_str(inner);
@@ -250,7 +255,7 @@ fn pointer(qualifiers: &[&str], inner: &str) -> String {
         text.push(' ');
         text.push_str(q);
     }
-    separate(&mut text, inner);
+    separate(&mut text, inner, named);
     text
 }
 
@@ -260,8 +265,8 @@ fn grouped(inner: String, blank: &str) -> String {
 }
 
 /// An attribute of what comes further left.
-fn attribute(name: &str, inner: &str) -> String {
+fn attribute(name: &str, inner: &str, named: bool) -> String {
     let mut text = format!(" __attribute__(({name}))");
-    separate(&mut text, inner);
+    separate(&mut text, inner, named);
     text
 }

@@ -194,6 +194,7 @@ fn qualified_pointers_in_c_text() {
     let btf = Btf::parse(b.finish(), None).unwrap();
     assert_eq!(btf.c_decl(cp, "s"), "const char * const s");
     assert_eq!(btf.c_name(cp), "const char * const");
+    assert_eq!(btf.c_name(to_rows), "const char * const(*)[4]");
     assert_eq!(btf.c_decl(to_rows, "t"), "const char * const (*t)[4]");
 }
 

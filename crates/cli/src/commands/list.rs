@@ -1,18 +1,36 @@
-//! `skep trace -l`: probes that match a pattern, with their arguments on request.
+//! `skep trace -l`: probes that match a pattern, or those of a script, with their arguments on request.
 
+use super::trace::MAX_SCRIPT;
 use crate::args::Trace;
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use skep::LiveTarget;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Prints the list.
 pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
-    let pattern = options.args.first().map_or("", String::as_str);
     let target = LiveTarget::new();
-    let entries = skep::list::probes(pattern, options.verbose > 0, &target)?;
+    let verbose = options.verbose > 0;
+    let lines = match (&options.text, options.args.as_slice()) {
+        (Some(text), _) => skep::list::script("stdin", text, verbose, &target)?,
+        (None, []) => skep::list::probes("", verbose, &target)?,
+        (None, [file]) if Path::new(file).is_file() => {
+            let mut text = String::new();
+            let opened = std::fs::File::open(file).with_context(|| format!("cannot open {file}"))?;
+            opened
+                .take(MAX_SCRIPT)
+                .read_to_string(&mut text)
+                .with_context(|| format!("cannot read {file}"))?;
+            skep::list::script(file, &text, verbose, &target)?
+        }
+        (None, [pattern]) => skep::list::probes(pattern, verbose, &target)?,
+        (None, [_, more, ..]) => {
+            bail!("-l takes one pattern, and `{more}` is one more: quote patterns, or use commas")
+        }
+    };
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for line in entries {
+    for line in lines {
         writeln!(out, "{line}")?;
     }
     out.flush()?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const NOTIFY_ATTACHED: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
 /// Largest script that is read.
-const MAX_SCRIPT: u64 = 16 << 20;
+pub(super) const MAX_SCRIPT: u64 = 16 << 20;
 
 /// Runs the command.
 pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
@@ -23,6 +23,9 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     }
     let (name, text, params) = source(options)?;
     require_privilege(options)?;
+    if let Some(pid) = options.pid.filter(|pid| !exists(*pid)) {
+        bail!("-p {pid}: no such process");
+    }
     let mut child = options.command.as_deref().map(Child::spawn).transpose().map_err(skep::Error::from)?;
     let script = Script::named(&name, &text)
         .params(params)

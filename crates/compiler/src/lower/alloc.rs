@@ -8,7 +8,7 @@
 //! register costs nothing; pieces begin in registers only at definitions or at even positions, where moves can stand.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::live::{Hint, Live};
 use super::loops::Nest;
@@ -46,6 +46,8 @@ pub(crate) struct Allocation {
 
 const REGS: usize = 10;
 const NEVER: u32 = u32::MAX;
+/// Spill slots that are shared: more than a stack holds.
+const SHARED: usize = 128;
 /// Registers in the order they are tried when nothing is preferred: those that calls clobber first.
 const ORDER: [u8; REGS] = [5, 4, 3, 2, 1, 0, 6, 7, 8, 9];
 
@@ -253,38 +255,44 @@ fn finish(live: &Live, all: Vec<Piece>) -> Allocation {
     }
     pieces.iter_mut().for_each(|p| p.sort_unstable_by_key(|p| p.start));
     taken.iter_mut().for_each(|t| t.sort_unstable());
-    let (slots, spill_slots) = spill_slots(&pieces);
+    let (slots, spill_slots) = spill_slots(live, &pieces);
     Allocation { pieces, slots, taken, spill_slots }
 }
 
-/// Spill slots: values whose lives do not overlap share one.
-fn spill_slots(pieces: &[Vec<Piece>]) -> (Vec<Option<u32>>, u32) {
+/// Spill slots: values that are never live together share one. Each value gets the first slot that is free wherever it
+/// is live; beyond what a stack holds, nothing is shared any more.
+fn spill_slots(live: &Live, pieces: &[Vec<Piece>]) -> (Vec<Option<u32>>, u32) {
     let mut slots = vec![None; pieces.len()];
-    let mut spans: Vec<(u32, u32, usize)> = Vec::new();
+    let mut spilled: Vec<(u32, usize)> = Vec::new();
     for (v, list) in pieces.iter().enumerate() {
         if list.iter().any(|p| p.reg.is_none()) {
-            let start = list.first().map_or(0, |p| p.start);
-            let end = list.last().map_or(0, |p| p.end);
-            spans.push((start, end, v));
+            spilled.push((live.ranges[v].first().map_or(0, |r| r.start), v));
         }
     }
-    spans.sort_unstable();
-    let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
-    let mut ends: BinaryHeap<Reverse<(u32, u32)>> = BinaryHeap::new();
+    spilled.sort_unstable();
+    // By slot: starts and ends of the ranges that it is in use.
+    let mut taken: Vec<BTreeMap<u32, u32>> = Vec::new();
     let mut count = 0;
-    for (start, end, v) in spans {
-        while let Some(Reverse((over, slot))) = ends.peek().copied()
-            && over <= start
-        {
-            ends.pop();
-            free.push(Reverse(slot));
+    for (_, v) in spilled {
+        let ranges = &live.ranges[v];
+        let is_free = |slot: &BTreeMap<u32, u32>| {
+            ranges.iter().all(|r| slot.range(..r.end).next_back().is_none_or(|(_, end)| *end <= r.start))
+        };
+        let found = taken.iter().position(is_free).unwrap_or_else(|| {
+            if taken.len() < SHARED {
+                taken.push(BTreeMap::new());
+                return taken.len() - 1;
+            }
+            count + 1
+        });
+        if let Some(slot) = taken.get_mut(found) {
+            slot.extend(ranges.iter().map(|r| (r.start, r.end)));
         }
-        let slot = free.pop().map_or(count, |s| s.0);
-        count = count.max(slot + 1);
-        slots[v] = Some(slot);
-        ends.push(Reverse((end, slot)));
+        count = count.max(found);
+        slots[v] = Some(found as u32);
     }
-    (slots, count)
+    let any = slots.iter().any(Option::is_some);
+    (slots, if any { count as u32 + 1 } else { 0 })
 }
 
 impl Allocation {

@@ -3,6 +3,8 @@
 //! Labels are bound to items. [`Code::clean`] shortens chains of jumps and drops what cannot be reached (the kernel
 //! refuses unreachable instructions); [`Code::relax`] makes far jumps reachable; then every jump fits its offset.
 
+use std::collections::BTreeMap;
+
 use skep_bpf::insn::{Insn, class, jmp};
 use skep_bpf::object::RelocKind;
 
@@ -281,32 +283,43 @@ impl Code {
         moved
     }
 
-    /// Puts one jump on the way of the first far one; all that go to the same place use it if they reach it.
+    /// Puts a jump on the way of far ones: one for all that go to the same place in the same direction and reach it.
     fn step_stones(&mut self, far: &[usize], positions: &[i64]) {
-        let Some((&i, to)) = far.first().and_then(|i| Some((i, self.items[*i].target?))) else { return };
-        let ahead = self.distance(positions, i).is_some_and(|d| d > 0);
-        let half = REACH - 1_000;
-        let want = if ahead { positions[i] + half } else { positions[i] - half };
-        let at = positions.partition_point(|p| *p < want).min(self.items.len());
-        let loc = self.items[i].loc;
-        let (stone, over) = (self.labels.len() as u32, self.labels.len() as u32 + 1);
-        let items = vec![Item::jump(Label(over), loc), Item::jump(to, loc)];
-        let users: Vec<usize> = far
-            .iter()
-            .copied()
-            .filter(|j| {
-                self.items[*j].target.map(|l| self.labels[l.0 as usize])
-                    == self.labels.get(to.0 as usize).copied()
-            })
-            .filter(|j| (positions[*j] - positions[at.min(positions.len() - 1)]).abs() <= half + 8)
-            .filter(|j| self.distance(positions, *j).is_some_and(|d| (d > 0) == ahead))
-            .collect();
-        let moved = self.insert(&[(at, items)]);
-        let first = moved[at] - 2;
-        self.labels.push(first + 1);
-        self.labels.push(first + 2);
-        for j in users {
-            self.items[moved[j]].target = Some(Label(stone));
+        let half = REACH - 2_000;
+        let mut groups: BTreeMap<(usize, bool), Vec<usize>> = BTreeMap::new();
+        for &i in far {
+            if let (Some(to), Some(d)) = (self.target(&self.items[i]), self.distance(positions, i)) {
+                groups.entry((to, d > 0)).or_default().push(i);
+            }
+        }
+        let mut stones: Vec<(usize, Vec<usize>)> = Vec::new();
+        for ((_, ahead), users) in groups {
+            // The farthest one leads; the others use its stone if it lies on their way.
+            let leader = if ahead { users.first() } else { users.last() };
+            let Some(&leader) = leader else { continue };
+            let want = if ahead { positions[leader] + half } else { positions[leader] - half };
+            let at = positions.partition_point(|p| *p < want).min(self.items.len());
+            let near = |i: &usize| (positions[*i] - positions[at]).abs() <= half + 8;
+            stones.push((at, users.into_iter().filter(near).collect()));
+        }
+        stones.sort_unstable();
+        let first = self.labels.len() as u32;
+        let mut inserts = Vec::new();
+        for (n, (at, users)) in stones.iter().enumerate() {
+            let Some(to) = users.first().and_then(|i| self.items[*i].target) else { continue };
+            let loc = self.items[users[0]].loc;
+            let over = Label(first + 2 * n as u32 + 1);
+            inserts.push((*at, vec![Item::jump(over, loc), Item::jump(to, loc)]));
+        }
+        let moved = self.insert(&inserts);
+        // Several stones may stand before one item: the last directly before it.
+        for (n, (at, users)) in stones.iter().enumerate() {
+            let behind = stones[n..].iter().take_while(|s| s.0 == *at).count();
+            let start = moved[*at] - 2 * behind;
+            self.labels.extend([start + 1, start + 2]);
+            for i in users {
+                self.items[moved[*i]].target = Some(Label(first + 2 * n as u32));
+            }
         }
     }
 

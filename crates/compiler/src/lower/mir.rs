@@ -225,6 +225,10 @@ pub(crate) struct MBlock {
     pub term: MTerm,
     pub loc: Loc,
     pub cold: bool,
+    /// Header of the innermost loop that the block is in (a header is in its own).
+    pub head: Option<usize>,
+    /// For a header: the header of the loop around.
+    pub outer: Option<usize>,
 }
 
 /// A function; block 0 is the entry and has no predecessors.

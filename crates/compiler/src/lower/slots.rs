@@ -32,18 +32,14 @@ impl SlotUse {
     }
 
     fn meets(&self, other: &SlotUse) -> bool {
-        let (mut a, mut b) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
-        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-            if x.0 < y.1 && y.0 < x.1 {
-                return true;
-            }
-            if x.1 <= y.1 {
-                a.next()
-            } else {
-                b.next()
-            };
-        }
-        false
+        let (few, many) = match self.ranges.len() < other.ranges.len() {
+            true => (&self.ranges, &other.ranges),
+            false => (&other.ranges, &self.ranges),
+        };
+        few.iter().any(|r| {
+            let at = many.partition_point(|m| m.1 <= r.0);
+            many.get(at).is_some_and(|m| m.0 < r.1)
+        })
     }
 }
 

@@ -273,11 +273,9 @@ impl Folder<'_> {
 
 /// Whether only the bits of integer operands matter, not their types.
 fn is_typeless(op: &Op) -> bool {
-    match op {
-        Op::Bin { .. } | Op::Un { .. } | Op::Cmp(_) | Op::PtrAdd { .. } | Op::Bound { .. } => true,
-        Op::Store { .. } | Op::Atomic { .. } | Op::Helper { .. } | Op::Kfunc { .. } => true,
-        _ => false,
-    }
+    let arithmetic =
+        matches!(op, Op::Bin { .. } | Op::Un { .. } | Op::Cmp(_) | Op::PtrAdd { .. } | Op::Bound { .. });
+    arithmetic || matches!(op, Op::Store { .. } | Op::Atomic { .. } | Op::Helper { .. } | Op::Kfunc { .. })
 }
 
 fn decide_ranges(cc: Cc, a: Range, b: Range) -> Option<bool> {

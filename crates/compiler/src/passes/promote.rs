@@ -190,22 +190,19 @@ impl Promotion {
     fn place_params(&mut self, func: &mut Function, cfg: &Cfg, dom: &DomTree) {
         let count = self.vars.len();
         let (mut defs, mut reads) = (vec![Vec::new(); count], vec![Vec::new(); count]);
-        let mut last_def = vec![None; count];
         for &block in cfg.rpo() {
             for inst in &func.block(block).insts {
-                match access(&func.inst(*inst).op, &self.slots) {
-                    Some(Access::Load(slot, _)) if last_def[slot.index()] != Some(block) => {
-                        if reads[slot.index()].last() != Some(&block) {
-                            reads[slot.index()].push(block);
-                        }
+                let (slot, list) = match access(&func.inst(*inst).op, &self.slots) {
+                    // A read behind a definition in the same block does not look further back.
+                    Some(Access::Load(slot, _)) if defs[slot.index()].last() != Some(&block) => {
+                        (slot, &mut reads)
                     }
-                    Some(Access::Store(slot, ..) | Access::Zero(slot, _)) => {
-                        if last_def[slot.index()] != Some(block) {
-                            last_def[slot.index()] = Some(block);
-                            defs[slot.index()].push(block);
-                        }
-                    }
-                    _ => {}
+                    Some(Access::Store(slot, ..) | Access::Zero(slot, _)) => (slot, &mut defs),
+                    _ => continue,
+                };
+                let list: &mut Vec<Block> = &mut list[slot.index()];
+                if list.last() != Some(&block) {
+                    list.push(block);
                 }
             }
         }

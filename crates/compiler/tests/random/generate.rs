@@ -55,7 +55,7 @@ struct Generator<'a> {
 }
 
 /// A module with one main function, made from the tape.
-pub fn module(tape: &[u16]) -> Module {
+pub(crate) fn module(tape: &[u16]) -> Module {
     let ctx = Type::Ptr(PtrKind::Ctx);
     let b = FuncBuilder::new("main", FuncKind::Main, &[ctx], Type::I32);
     let mut g = Generator {

@@ -11,19 +11,19 @@ use std::collections::BTreeMap;
 
 /// A value at run time.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Val {
+pub(crate) enum Val {
     Int(i64),
     Ptr(String, i64),
 }
 
 /// What a run shows to the outside.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Outcome {
-    pub ret: Val,
+pub(crate) struct Outcome {
+    pub(crate) ret: Val,
     /// Helper calls with effects: number, arguments, and the memory that pointers among them point to.
-    pub effects: Vec<(u32, Vec<Val>, Vec<Vec<u8>>)>,
+    pub(crate) effects: Vec<(u32, Vec<Val>, Vec<Vec<u8>>)>,
     /// The memory of maps and the context at the end.
-    pub memory: BTreeMap<String, Vec<u8>>,
+    pub(crate) memory: BTreeMap<String, Vec<u8>>,
 }
 
 const MEMORY: usize = 64;
@@ -38,7 +38,7 @@ struct Machine<'a> {
 }
 
 /// Runs `func`; `None` when it takes too long.
-pub fn run(func: &Function, args: &[Val]) -> Option<Outcome> {
+pub(crate) fn run(func: &Function, args: &[Val]) -> Option<Outcome> {
     let mut memory: BTreeMap<String, Vec<u8>> =
         func.slots.iter().map(|s| (format!("slot {}", s.name), vec![0; s.size as usize])).collect();
     let bytes = |first: u8| (0..MEMORY as u8).map(|i| i.wrapping_mul(151).wrapping_add(first)).collect();

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::features::{pmu_bit, pmu_type};
 use crate::link::{Link, c_string, lacks, on_event};
 use crate::live::LiveTarget;
+use crate::machine;
 use crate::prog::Prog;
 use crate::sys::perf;
 
@@ -24,12 +25,14 @@ pub(super) fn attach(
         return Err(lacks(&place, Feature::Kprobe, "CONFIG_KPROBE_EVENTS"));
     };
     let config = if ret { 1 << pmu_bit("kprobe", "retprobe").unwrap_or(0) } else { 0 };
-    let event = perf::probe(pmu, config, &c_string(symbol)?, offset, -1).map_err(|errno| match errno {
-        Errno::NOENT => Error::Missing(format!("kernel function {symbol}")),
-        Errno::ADDRNOTAVAIL => {
-            Error::Missing(format!("one kernel function {symbol} (several have that name)"))
-        }
-        errno => Error::os(format!("open {place}"), errno),
-    })?;
+    let event = perf::probe(pmu, config, &c_string(symbol)?, offset, (-1, machine::first_cpu())).map_err(
+        |errno| match errno {
+            Errno::NOENT => Error::Missing(format!("kernel function {symbol}")),
+            Errno::ADDRNOTAVAIL => {
+                Error::Missing(format!("one kernel function {symbol} (several have that name)"))
+            }
+            errno => Error::os(format!("open {place}"), errno),
+        },
+    )?;
     on_event(prog, event, cookie, &place, target)
 }

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::link::{Link, on_event};
 use crate::live::LiveTarget;
+use crate::machine;
 use crate::prog::Prog;
 use crate::sys::perf;
 
@@ -18,6 +19,7 @@ pub(super) fn attach(
     let place = format!("tracepoint {category}:{name}");
     let id = target.tracefs()?.id(category, name)?;
     let wanted = perf::Event { perf_type: perf::TYPE_TRACEPOINT, config: id, ..perf::Event::default() };
-    let event = perf::event(&wanted, -1, 0).map_err(|e| Error::os(format!("open {place}"), e))?;
+    let event =
+        perf::event(&wanted, -1, machine::first_cpu()).map_err(|e| Error::os(format!("open {place}"), e))?;
     on_event(prog, event, cookie, &place, target)
 }

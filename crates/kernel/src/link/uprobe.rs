@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::features::{pmu_bit, pmu_type};
 use crate::link::{Link, c_string, lacks, on_event};
 use crate::live::LiveTarget;
+use crate::machine;
 use crate::prog::Prog;
 use crate::sys::perf;
 
@@ -42,11 +43,13 @@ pub(super) fn attach(
         at => at << pmu_bit("uprobe", "ref_ctr_offset").unwrap_or(32),
     };
     let pid = place.pid.map_or(-1, |p| i32::try_from(p).unwrap_or(-1));
+    let cpu = if pid < 0 { machine::first_cpu() } else { -1 };
     let path = c_string(place.path)?;
-    let event = perf::probe(pmu, ret | counter, &path, place.offset, pid).map_err(|errno| match errno {
-        Errno::NOENT => Error::Missing(place.path.to_owned()),
-        Errno::SRCH => Error::Missing(format!("process {pid}")),
-        errno => Error::os(format!("open {name}"), errno),
-    })?;
+    let event =
+        perf::probe(pmu, ret | counter, &path, place.offset, (pid, cpu)).map_err(|errno| match errno {
+            Errno::NOENT => Error::Missing(place.path.to_owned()),
+            Errno::SRCH => Error::Missing(format!("process {pid}")),
+            errno => Error::os(format!("open {name}"), errno),
+        })?;
     on_event(prog, event, cookie, &name, target)
 }

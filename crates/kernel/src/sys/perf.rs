@@ -66,7 +66,13 @@ pub(crate) fn event(event: &Event, pid: i32, cpu: i32) -> Result<OwnedFd, Errno>
 
 /// Opens an event of the kprobe or uprobe PMU: `name` is the function or the binary, `offset` in it. `config` is the
 /// PMU's word: bit of a return probe, and for uprobes the reference counter's file offset in the upper half.
-pub(crate) fn probe(pmu: u32, config: u64, name: &CStr, offset: u64, pid: i32) -> Result<OwnedFd, Errno> {
+pub(crate) fn probe(
+    pmu: u32,
+    config: u64,
+    name: &CStr,
+    offset: u64,
+    (pid, cpu): (i32, i32),
+) -> Result<OwnedFd, Errno> {
     let mut attr = PerfEventAttr {
         perf_type: pmu,
         config,
@@ -74,7 +80,7 @@ pub(crate) fn probe(pmu: u32, config: u64, name: &CStr, offset: u64, pid: i32) -
         config2: offset,
         ..PerfEventAttr::default()
     };
-    open(&mut attr, pid, if pid < 0 { 0 } else { -1 })
+    open(&mut attr, pid, cpu)
 }
 
 /// Attaches a program to the event; it runs from then on.

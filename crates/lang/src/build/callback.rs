@@ -6,7 +6,7 @@
 use super::func::{Body, Fx, LoopExit};
 use super::memory::Mem;
 use super::types::ir_type;
-use super::walk::{CAPTURED_RETURNED, CAPTURED_VALUE};
+use super::walk::{self, CAPTURED_RETURNED, CAPTURED_VALUE};
 use super::{Result, internal};
 use crate::hir::{Expr, MapNo, Stmt, VarId};
 use crate::ty::Ty;
@@ -123,6 +123,7 @@ impl<'a> Fx<'_, 'a> {
             fx.fill_entry(var, map, key, value)?;
             fx.stmts(body)
         })?;
+        self.forget(&walk::assigned(body, None))?;
         let map_ref = self.f.map_ref(id);
         let func = self.f.func_addr(func);
         let capture = self.capture_object()?;
@@ -170,6 +171,7 @@ impl<'a> Fx<'_, 'a> {
         let first = self.value(start)?;
         let last = self.value(end)?;
         let (first, last) = (self.number(first), self.number(last));
+        self.forget(&walk::assigned(body, None))?;
         let capture = self.capture_object()?;
         self.f.store(8, capture, word as i32, first);
         let count = self.f.bin(BinOp::Sub, Type::I64, last, first);
@@ -194,6 +196,7 @@ impl<'a> Fx<'_, 'a> {
 
     /// `while` through bpf_loop: the condition is the callback's first part.
     pub(super) fn while_callback(&mut self, stmt: &Stmt, cond: &Expr, body: &[Stmt]) -> Result<()> {
+        self.forget(&walk::assigned(body, Some(cond)))?;
         let func = self.callback(stmt, &[Type::U64, Type::Ptr(PtrKind::CallbackCtx)], &mut |fx| {
             let (round, stop) = (fx.f.block(&[]), fx.f.block(&[]));
             fx.condition(cond, round, stop)?;
@@ -204,6 +207,25 @@ impl<'a> Fx<'_, 'a> {
             fx.stmts(body)
         })?;
         self.bpf_loop(func, None)
+    }
+
+    /// Makes the verifier forget what it knows about integers that a loop changes. Otherwise it follows a counter that
+    /// starts from a constant through every round.
+    fn forget(&mut self, vars: &[VarId]) -> Result<()> {
+        for var in vars {
+            // A variable that lives in the body's own frame is new in each round.
+            if !self.is_here(*var) || !matches!(self.var(*var)?.ty, Ty::Int { .. }) {
+                continue;
+            }
+            let zero = self.cx.zero_map();
+            let zero = self.f.map_value_addr(zero, 0);
+            let zero = self.f.load(Type::U64, zero, 0);
+            let known = self.load_var(*var)?;
+            let known = self.number(known);
+            let unknown = self.f.bin(BinOp::Add, Type::U64, known, zero);
+            self.store_var(*var, unknown)?;
+        }
+        Ok(())
     }
 
     fn bpf_loop(&mut self, func: FuncId, count: Option<Value>) -> Result<()> {

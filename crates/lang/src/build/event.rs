@@ -21,8 +21,6 @@ const SHORT_STRING: u32 = 32;
 const JOINED: usize = 16;
 /// Longest record; the compiler's scratch area is 32 KiB.
 const MAX_RECORD: u32 = 30 * 1024;
-/// `BPF_F_USER_STACK`
-const USER_STACK: u64 = 1 << 8;
 
 /// The end of a record while it is built.
 #[derive(Clone, Copy)]
@@ -118,9 +116,13 @@ impl Fx<'_, '_> {
         // A record whose later tails lie at computed offsets is no good on the stack: old verifiers do not follow.
         let room = if tails != 0 { size.max(136) } else { size };
         let slot = self.scratch(room, "event");
-        let used: u32 = layout.args.iter().map(EventArg::head_size).sum();
-        if used + skep_bpf::event::EVENT_HEADER != layout.head {
-            self.f.zero(slot, 0, layout.head, 8);
+        let mut at = skep_bpf::event::EVENT_HEADER;
+        let ends = layout.args.iter().map(|arg| (arg.offset, arg.head_size()));
+        for (offset, len) in ends.chain([(layout.head, 0)]) {
+            if offset > at {
+                self.f.zero(slot, at as i32, offset - at, alignment(at as i32, offset - at));
+            }
+            at = offset + len;
         }
         Ok(Record { slot, end: End::At(layout.head), size: room })
     }
@@ -270,7 +272,7 @@ impl Fx<'_, '_> {
         let to = self.f.ptr_add_imm(to, i64::from(front));
         let ctx = self.ctx()?;
         let bytes = self.f.u64(u64::from(size));
-        let flags = self.f.u64(if user { USER_STACK } else { 0 });
+        let flags = self.stack_flags(user);
         let result = self.call(helper::GET_STACK, &[ctx, to, bytes, flags]);
         let zero = self.f.iconst(Type::I64, 0);
         let cond = Cond { cc: Cc::Sgt, width: Width::W64, a: result, b: zero };

@@ -166,6 +166,11 @@ impl<'m, 'a> Fx<'m, 'a> {
         }
     }
 
+    /// Whether a variable can be reached from this function.
+    pub(super) fn is_here(&self, var: VarId) -> bool {
+        self.home(var).is_ok()
+    }
+
     /// Address of a variable's memory and the offset in it.
     pub(super) fn var_addr(&mut self, var: VarId) -> Result<(Value, i32)> {
         let scalar = self.var(var)?.ty.is_scalar();
@@ -239,7 +244,7 @@ impl<'m, 'a> Fx<'m, 'a> {
 
     /// A tracked pointer as a number that may be computed with. The verifier forgets what a register is when it is
     /// negated (check_alu_op, Linux 5.10 to 6.18): -p, then !(-p) + 1 is p again.
-    fn untrack(&mut self, pointer: Value) -> Value {
+    pub(super) fn untrack(&mut self, pointer: Value) -> Value {
         let bits = self.f.cast(pointer, Type::U64);
         let negated = self.f.push_value(Op::Un { op: UnOp::Neg, a: bits }, Type::U64);
         let ones = self.f.u64(u64::MAX);

@@ -112,10 +112,7 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
         key_size,
         value: map.value.clone(),
         value_size,
-        percpu: matches!(
-            map_type,
-            MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash
-        ),
+        percpu: matches!(map_type, MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash),
         buckets: buckets.is_some(),
         array,
     })
@@ -155,7 +152,9 @@ impl Fx<'_, '_> {
             self.f.store(4, at, 0, index);
             return Ok(at);
         }
-        let ValueType::Tuple(fields) = self.cx.layout(&info.key) else { return internal("a key that is no tuple") };
+        let ValueType::Tuple(fields) = self.cx.layout(&info.key) else {
+            return internal("a key that is no tuple");
+        };
         let Ty::Tuple(types) = &info.key else { return internal("a key that is no tuple") };
         let whole = if more == 0 { info.key_size } else { info.key_size.next_multiple_of(8) };
         if fields.iter().map(|f| f.ty.size()).sum::<u32>() != whole {
@@ -412,7 +411,14 @@ impl Fx<'_, '_> {
         Ok(self.f.block_param(join, 0))
     }
 
-    fn add_to(&mut self, info: &MapInfo, at: Value, by: Value, reg: Type, pre: Option<bool>) -> Result<Value> {
+    fn add_to(
+        &mut self,
+        info: &MapInfo,
+        at: Value,
+        by: Value,
+        reg: Type,
+        pre: Option<bool>,
+    ) -> Result<Value> {
         let size = mem_size(reg);
         let atomic = !info.percpu && matches!(size, 4 | 8);
         let fetch = pre.is_some() && self.cx.has(Feature::FetchAtomics)?;

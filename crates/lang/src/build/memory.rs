@@ -88,6 +88,17 @@ impl Fx<'_, '_> {
         }
     }
 
+    /// The same as a number that anything can be added to.
+    pub(super) fn free_address(&mut self, mem: &Mem) -> Value {
+        let base = match self.f.type_of(mem.base) {
+            Type::Ptr(PtrKind::Kernel | PtrKind::User) | Type::Int(_) => self.number(mem.base),
+            Type::Ptr(_) => self.untrack(mem.base),
+        };
+        let base = self.f.cast(base, Type::Ptr(PtrKind::Kernel));
+        let address = self.offset_address(base, &mem.offset());
+        self.f.cast(address, Type::U64)
+    }
+
     /// Reads a scalar through a helper: `address` is a kernel or (`user`) user address.
     pub(super) fn probe_read(&mut self, address: Value, ty: Type, user: bool) -> Result<Value> {
         let size = mem_size(ty);
@@ -179,7 +190,9 @@ impl Fx<'_, '_> {
             return;
         }
         let tracked = match self.f.type_of(from.base) {
-            Type::Ptr(kind) => !matches!(kind, PtrKind::Kernel | PtrKind::User | PtrKind::Btf { .. } | PtrKind::Ctx),
+            Type::Ptr(kind) => {
+                !matches!(kind, PtrKind::Kernel | PtrKind::User | PtrKind::Btf { .. } | PtrKind::Ctx)
+            }
             Type::Int(_) => false,
         };
         if tracked && from.space == Space::Bpf && size <= INLINE_COPY {

@@ -94,8 +94,7 @@ impl Fx<'_, '_> {
         let index = self.number(index);
         let scale = self.f.u64(u64::from(size));
         let bytes = self.f.bin(BinOp::Mul, Type::U64, index, scale);
-        let start = self.address(&mem);
-        let start = self.number(start);
+        let start = self.free_address(&mem);
         let mut at = self.f.bin(BinOp::Add, Type::U64, start, bytes);
         if let Some(count) = count {
             let count = self.f.u64(count);
@@ -232,7 +231,9 @@ impl Fx<'_, '_> {
                 self.put(value, ty, to, off)
             }
             (ExprKind::MapGet { map, key }, _) => self.put_map_value(*map, key, ty, to, off),
-            (ExprKind::Call { name: "str" | "comm", .. }, Ty::Str { size }) => self.put_str(e, *size, to, off),
+            (ExprKind::Call { name: "str" | "comm", .. }, Ty::Str { size }) => {
+                self.put_str(e, *size, to, off)
+            }
             (ExprKind::Call { name, args }, _) if e.ty == *ty => self.put_call(name, args, e, to, off),
             (ExprKind::Call { .. }, _) => self.put_other_size(e, ty, to, off),
             (_, Ty::Str { size }) => self.put_str(e, *size, to, off),
@@ -304,15 +305,7 @@ impl Fx<'_, '_> {
         Ok(())
     }
 
-    fn put_either(
-        &mut self,
-        cond: &Expr,
-        a: &Expr,
-        b: &Expr,
-        ty: &Ty,
-        to: Value,
-        off: i32,
-    ) -> Result<()> {
+    fn put_either(&mut self, cond: &Expr, a: &Expr, b: &Expr, ty: &Ty, to: Value, off: i32) -> Result<()> {
         let (then, other, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
         self.condition(cond, then, other)?;
         for (block, e) in [(then, a), (other, b)] {

@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 /// Builds one program.
 pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result<()> {
-    let rules = LoopRules { may_goto: cx.has(Feature::MayGoto)?, bpf_loop: cx.has(Feature::Loop)? };
+    let rules = LoopRules { bpf_loop: cx.has(Feature::Loop)? };
     let plan = Plan::of(probe.predicate.as_ref(), &probe.body, rules);
     let body = Body {
         probe: Some(probe),

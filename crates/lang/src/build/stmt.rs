@@ -1,10 +1,11 @@
-//! Statements, and the loops that stay in their function.
+//! Statements, and the loops that stay in their function: ranges of a few rounds, and all where the kernel has no
+//! bpf_loop; the verifier follows each of their rounds.
 
 use super::Result;
 use super::func::{Fx, LoopExit};
-use super::walk::{self, small_trip};
+use super::walk;
 use crate::hir::{Expr, Stmt, StmtKind, VarId};
-use skep_compiler::ir::{BinOp, Block, Cc, Type, Value};
+use skep_compiler::ir::{Cc, Type};
 
 impl Fx<'_, '_> {
     /// Builds statements in order; what stands behind a jump is left out.
@@ -122,22 +123,10 @@ impl Fx<'_, '_> {
         }
     }
 
-    /// Starts a loop in this function: ends the current block, and leaves the block of the condition current. With
-    /// may_goto the kernel bounds the loop; without it the verifier must see its end.
-    fn loop_head(&mut self, head: Block, done: Block) {
+    fn while_inline(&mut self, cond: &Expr, body: &[Stmt]) -> Result<()> {
+        let (head, inner, done) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
         self.f.jump(head, &[]);
         self.f.switch_to(head);
-        if self.body.rules.may_goto {
-            let round = self.f.block(&[]);
-            self.f.may_goto(round, done);
-            self.f.switch_to(round);
-        }
-    }
-
-    fn while_inline(&mut self, cond: &Expr, body: &[Stmt]) -> Result<()> {
-        self.forget(&walk::assigned(body, Some(cond)))?;
-        let (head, inner, done) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
-        self.loop_head(head, done);
         self.condition(cond, inner, done)?;
         self.f.switch_to(inner);
         self.loops.push(LoopExit::Blocks { done, next: head });
@@ -151,22 +140,12 @@ impl Fx<'_, '_> {
     fn range_inline(&mut self, var: VarId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
         let first = self.value(start)?;
         let end_value = self.value(end)?;
-        let (at, mut index) = (self.scratch(8, "index"), self.number(first));
-        if small_trip(start, end).is_none() && self.body.rules.may_goto {
-            self.forget(&walk::assigned(body, None))?;
-            let zero = self.unknown_zero();
-            index = self.f.bin(BinOp::Add, Type::U64, index, zero);
-        }
+        let (at, index) = (self.scratch(8, "index"), self.number(first));
         self.f.store(8, at, 0, index);
         let (head, inner) = (self.f.block(&[]), self.f.block(&[]));
         let (next, done) = (self.f.block(&[]), self.f.block(&[]));
-        match small_trip(start, end) {
-            Some(_) => {
-                self.f.jump(head, &[]);
-                self.f.switch_to(head);
-            }
-            None => self.loop_head(head, done),
-        }
+        self.f.jump(head, &[]);
+        self.f.switch_to(head);
         let i = self.f.load(Type::I64, at, 0);
         self.f.branch(Cc::Slt, i, end_value, inner, done);
         self.f.switch_to(inner);
@@ -182,30 +161,6 @@ impl Fx<'_, '_> {
         self.f.jump(head, &[]);
         self.f.switch_to(done);
         Ok(())
-    }
-
-    /// Makes the verifier forget what it knows about variables that a loop changes. Otherwise it follows a counter that
-    /// starts from a constant through every round.
-    fn forget(&mut self, vars: &[VarId]) -> Result<()> {
-        if !self.body.rules.may_goto {
-            return Ok(());
-        }
-        for var in vars {
-            if matches!(self.var(*var)?.ty, crate::ty::Ty::Int { .. }) {
-                let zero = self.unknown_zero();
-                let known = self.load_var(*var)?;
-                let known = self.number(known);
-                let unknown = self.f.bin(BinOp::Add, Type::U64, known, zero);
-                self.store_var(*var, unknown)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn unknown_zero(&mut self) -> Value {
-        let zero = self.cx.zero_map();
-        let zero = self.f.map_value_addr(zero, 0);
-        self.f.load(Type::U64, zero, 0)
     }
 }
 

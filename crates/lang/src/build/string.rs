@@ -106,7 +106,9 @@ impl Fx<'_, '_> {
     pub(super) fn assign_str(&mut self, e: &Expr, size: u32, to: Value, off: i32) -> Result<()> {
         let direct = match &e.kind {
             ExprKind::Call { name: "str", args } => args.len() == 1,
-            ExprKind::Call { .. } | ExprKind::Str(_) | ExprKind::Ternary { .. } | ExprKind::Block { .. } => false,
+            ExprKind::Call { .. } | ExprKind::Str(_) | ExprKind::Ternary { .. } | ExprKind::Block { .. } => {
+                false
+            }
             ExprKind::MapGet { .. } => false,
             _ => !is_padded(e),
         };
@@ -125,7 +127,7 @@ impl Fx<'_, '_> {
         content.truncate(size as usize);
         let used = (content.len() as u32).next_multiple_of(8).min(size);
         content.resize(used as usize, 0);
-        for (at, piece) in pieces(used) {
+        for (at, piece) in pieces(off, used) {
             let word = word_of(&content, at, piece);
             let value = self.f.u64(word);
             self.f.store(piece, to, off + at as i32, value);
@@ -211,7 +213,7 @@ impl Fx<'_, '_> {
         }
         let mem = self.str_prefix(e, len, size)?;
         let compared = len.min(if mem.1 { len } else { size });
-        for (at, piece) in pieces(compared) {
+        for (at, piece) in pieces(mem.0.off, compared) {
             let ty = Type::Int(IntTy { bits: piece * 8, signed: false });
             let found = self.read(&mem.0.clone().plus(at), ty)?;
             let word = self.f.u64(word_of(&wanted, at, piece));
@@ -266,7 +268,7 @@ impl Fx<'_, '_> {
 
     /// Goes on where `size` bytes are equal, to `no` elsewhere.
     fn compare_words(&mut self, x: &Mem, y: &Mem, size: u32, no: Block) -> Result<()> {
-        for (at, piece) in pieces(size) {
+        for (at, piece) in pieces(x.off | y.off, size) {
             let ty = Type::Int(IntTy { bits: piece * 8, signed: false });
             let (a, b) = (self.read(&x.clone().plus(at), ty)?, self.read(&y.clone().plus(at), ty)?);
             let same = self.f.block(&[]);
@@ -282,20 +284,23 @@ fn is_padded(e: &Expr) -> bool {
     match &e.kind {
         ExprKind::MapGet { .. } | ExprKind::Str(_) => true,
         ExprKind::Call { name, .. } => *name == "comm",
-        ExprKind::TupleField { base, .. } => !matches!(base.kind, ExprKind::Field { .. } | ExprKind::Index { .. }),
+        ExprKind::TupleField { base, .. } => {
+            !matches!(base.kind, ExprKind::Field { .. } | ExprKind::Index { .. })
+        }
         _ => false,
     }
 }
 
-/// Offsets and sizes of the largest words that `size` bytes are made of.
-fn pieces(size: u32) -> Vec<(u32, u8)> {
+/// Offsets and sizes of the largest aligned words that `size` bytes from offset `start` are made of.
+fn pieces(start: i32, size: u32) -> Vec<(u32, u8)> {
     let mut pieces = Vec::new();
     let mut at = 0;
-    for piece in [8u8, 4, 2, 1] {
-        while size - at >= u32::from(piece) {
-            pieces.push((at, piece));
-            at += u32::from(piece);
-        }
+    while at < size {
+        let align = alignment(start.wrapping_add(at as i32), 0);
+        let fits = |piece: &u8| *piece <= align && u32::from(*piece) <= size - at;
+        let piece = [8u8, 4, 2].into_iter().find(fits).unwrap_or(1);
+        pieces.push((at, piece));
+        at += u32::from(piece);
     }
     pieces
 }
@@ -312,12 +317,13 @@ mod tests {
 
     #[test]
     fn pieces_cover_every_byte_once() {
-        assert_eq!(pieces(16), [(0, 8), (8, 8)]);
-        assert_eq!(pieces(7), [(0, 4), (4, 2), (6, 1)]);
-        for size in 0..64 {
+        assert_eq!(pieces(0, 16), [(0, 8), (8, 8)]);
+        assert_eq!(pieces(8, 7), [(0, 4), (4, 2), (6, 1)]);
+        assert_eq!(pieces(5, 7), [(0, 1), (1, 2), (3, 4)]);
+        for (start, size) in (-8..8).flat_map(|start| (0..40).map(move |size| (start, size))) {
             let mut at = 0;
-            for (offset, len) in pieces(size) {
-                assert_eq!(offset, at);
+            for (offset, len) in pieces(start, size) {
+                assert_eq!((offset, (start + offset as i32) % i32::from(len)), (at, 0));
                 at += u32::from(len);
             }
             assert_eq!(at, size);

@@ -172,14 +172,20 @@ fn stacks_and_buffers_are_tails_and_ids_are_not() {
         ExprKind::Call {
             name: "buf",
             args: vec![
-                e(ExprKind::Arg(Arg::Ctx { offset: 16 }), Ty::Ptr { to: Box::new(Ty::None), space: Space::User }),
+                e(
+                    ExprKind::Arg(Arg::Ctx { offset: 16 }),
+                    Ty::Ptr { to: Box::new(Ty::None), space: Space::User },
+                ),
                 e(ExprKind::Arg(Arg::Ctx { offset: 32 }), Ty::U64),
             ],
         },
         Ty::Buf { size: 64 },
     );
     let module = built(&script(
-        vec![map("@s", Vec::new(), Ty::KStack(format)), map("@u", vec![Ty::UStack(format)], Ty::Agg(Agg::Count))],
+        vec![
+            map("@s", Vec::new(), Ty::KStack(format)),
+            map("@u", vec![Ty::UStack(format)], Ty::Agg(Agg::Count)),
+        ],
         &[],
         vec![
             s(StmtKind::AssignMap {
@@ -259,7 +265,8 @@ fn additions_are_atomic_only_where_programs_can_interrupt_each_other() {
 
 #[test]
 fn comparison_with_a_constant_reads_words_and_calls_nothing_for_the_rest() {
-    let mut program = script(vec![map("@", Vec::new(), Ty::Agg(Agg::Count))], &[], vec![agg(0, Vec::new(), None)]);
+    let mut program =
+        script(vec![map("@", Vec::new(), Ty::Agg(Agg::Count))], &[], vec![agg(0, Vec::new(), None)]);
     program.probes[0].predicate = Some(e(
         ExprKind::BytesEq { a: Box::new(comm()), b: Box::new(text("ls")), negate: false, limit: None },
         Ty::Bool,
@@ -312,7 +319,8 @@ fn argv() -> Ty {
 
 #[test]
 fn arithmetic_keeps_its_sign_and_width() {
-    let types = [8u8, 16, 32, 64].iter().flat_map(|bits| [true, false].map(|signed| Ty::Int { bits: *bits, signed }));
+    let types =
+        [8u8, 16, 32, 64].iter().flat_map(|bits| [true, false].map(|signed| Ty::Int { bits: *bits, signed }));
     let vars: Vec<Ty> = types.collect();
     let mut body = Vec::new();
     for (n, ty) in vars.iter().enumerate() {
@@ -334,10 +342,19 @@ fn arithmetic_keeps_its_sign_and_width() {
             body.push(s(StmtKind::AssignVar(VarId(n), e(sum, ty.clone()))));
         }
         let wide = e(ExprKind::Convert(Box::new(var(n, ty.clone()))), Ty::U64);
-        let cond = ExprKind::Compare { op: BinOp::Lt, a: Box::new(wide), b: Box::new(call("nsecs", Ty::U64)) };
-        body.push(s(StmtKind::Expr(e(ExprKind::IncVar { var: VarId(n), by: -1, pre: n % 2 == 0 }, ty.clone()))));
-        let minus = e(ExprKind::Unary { op: crate::ast::UnaryOp::Neg, a: Box::new(var(n, ty.clone())) }, ty.clone());
-        let pick = ExprKind::Ternary { cond: Box::new(e(cond, Ty::Bool)), a: Box::new(minus), b: Box::new(var(n, ty.clone())) };
+        let cond =
+            ExprKind::Compare { op: BinOp::Lt, a: Box::new(wide), b: Box::new(call("nsecs", Ty::U64)) };
+        body.push(s(StmtKind::Expr(e(
+            ExprKind::IncVar { var: VarId(n), by: -1, pre: n % 2 == 0 },
+            ty.clone(),
+        ))));
+        let minus =
+            e(ExprKind::Unary { op: crate::ast::UnaryOp::Neg, a: Box::new(var(n, ty.clone())) }, ty.clone());
+        let pick = ExprKind::Ternary {
+            cond: Box::new(e(cond, Ty::Bool)),
+            a: Box::new(minus),
+            b: Box::new(var(n, ty.clone())),
+        };
         body.push(print(vec![e(pick, ty.clone())]));
     }
     built(&script(Vec::new(), &vars, body));
@@ -347,16 +364,20 @@ fn arithmetic_keeps_its_sign_and_width() {
 fn loops_stay_or_become_callbacks_by_kernel() {
     let pair = Ty::Tuple(vec![Ty::U32, Ty::I64]);
     let member = |n| e(ExprKind::TupleField { base: Box::new(var(1, pair.clone())), index: n }, Ty::I64);
-    let below = e(
-        ExprKind::Compare { op: BinOp::Lt, a: Box::new(var(0, Ty::I64)), b: Box::new(int(5)) },
-        Ty::Bool,
-    );
+    let below =
+        e(ExprKind::Compare { op: BinOp::Lt, a: Box::new(var(0, Ty::I64)), b: Box::new(int(5)) }, Ty::Bool);
     let inc = || s(StmtKind::Expr(e(ExprKind::IncVar { var: VarId(0), by: 1, pre: false }, Ty::I64)));
-    let stop = s(StmtKind::If { cond: below.clone(), then: vec![s(StmtKind::Break)], other: vec![s(StmtKind::Continue)] });
-    let leave = s(StmtKind::If { cond: below.clone(), then: vec![s(StmtKind::Return(None))], other: Vec::new() });
+    let stop = s(StmtKind::If {
+        cond: below.clone(),
+        then: vec![s(StmtKind::Break)],
+        other: vec![s(StmtKind::Continue)],
+    });
+    let leave =
+        s(StmtKind::If { cond: below.clone(), then: vec![s(StmtKind::Return(None))], other: Vec::new() });
     let while_ = |body| s(StmtKind::While { cond: below.clone(), body });
     let range = |end: Expr, body| s(StmtKind::ForRange { var: VarId(2), start: int(0), end, body });
-    let nested = range(call("nsecs", Ty::I64), vec![inc(), leave.clone(), print(vec![var(3, Ty::Str { size: 64 })])]);
+    let nested =
+        range(call("nsecs", Ty::I64), vec![inc(), leave.clone(), print(vec![var(3, Ty::Str { size: 64 })])]);
     let program = script(
         vec![map("@m", vec![Ty::U32], Ty::I64)],
         &[Ty::I64, pair.clone(), Ty::I64, Ty::Str { size: 64 }],
@@ -364,15 +385,18 @@ fn loops_stay_or_become_callbacks_by_kernel() {
             while_(vec![inc(), stop.clone()]),
             range(int(3), vec![inc(), stop.clone()]),
             s(StmtKind::Unroll { count: 2, body: vec![inc(), stop, nested.clone()] }),
-            s(StmtKind::ForMap { var: VarId(1), map: MapNo(0), body: vec![print(vec![member(1)]), nested, inc()] }),
+            s(StmtKind::ForMap {
+                var: VarId(1),
+                map: MapNo(0),
+                body: vec![print(vec![member(1)]), nested, inc()],
+            }),
             s(StmtKind::Emit { action: Action::Exit, args: vec![e(ExprKind::Int(0), Ty::U64)] }),
             print(vec![e(ExprKind::MapLen(MapNo(0)), Ty::I64)]),
         ],
     );
     let new = built_for(&program, (6, 18));
-    assert!(!helpers(&new).contains(&id::LOOP));
-    let old = built_for(&program, (6, 1));
-    assert!(helpers(&old).contains(&id::LOOP));
+    assert!(helpers(&new).contains(&id::LOOP) && helpers(&new).contains(&id::FOR_EACH_MAP_ELEM));
+    assert_eq!(check(&built_for(&program, (5, 17))), Ok(()));
     let older = build(&program, &target(5, 10), ("t", "x"));
     let since = Feature::ForEachMapElem.since();
     assert!(matches!(older, Err(BuildError::Unsupported { since: Some(s), .. }) if s == since), "{older:?}");
@@ -453,10 +477,11 @@ fn guards_refuse_other_numbers_and_compat_calls() {
         (Guard::SysEnter { nr: 257 }, ProgType::RawTracepoint, AttachType::None),
         (Guard::SysExit { nr: 0 }, ProgType::RawTracepoint, AttachType::None),
     ] {
-        let mut program = script(Vec::new(), &[], vec![print(vec![e(
-            ExprKind::Arg(Arg::RegsOf { arg: 0, offset: 112 }),
-            Ty::I32,
-        )])]);
+        let mut program = script(
+            Vec::new(),
+            &[],
+            vec![print(vec![e(ExprKind::Arg(Arg::RegsOf { arg: 0, offset: 112 }), Ty::I32)])],
+        );
         program.config.pid = Some(PidFilter { pid: 4 });
         program.probes[0] = Probe { guard, prog_type, attach_type, ..program.probes[0].clone() };
         let module = built(&program);
@@ -530,10 +555,7 @@ fn deletes_and_increments() {
 #[test]
 fn tuples_are_written_with_their_padding() {
     let pair = Ty::Tuple(vec![Ty::Bool, Ty::I64, Ty::Str { size: 16 }]);
-    let value = e(
-        ExprKind::Tuple(vec![e(ExprKind::Int(1), Ty::Bool), int(7), comm()]),
-        pair.clone(),
-    );
+    let value = e(ExprKind::Tuple(vec![e(ExprKind::Int(1), Ty::Bool), int(7), comm()]), pair.clone());
     let module = built(&script(
         vec![map("@t", vec![pair.clone()], pair.clone())],
         &[pair.clone()],
@@ -544,7 +566,10 @@ fn tuples_are_written_with_their_padding() {
                 var(0, pair.clone()),
                 e(ExprKind::TupleField { base: Box::new(var(0, pair.clone())), index: 1 }, Ty::I64),
                 e(
-                    ExprKind::TupleField { base: Box::new(get(0, vec![var(0, pair.clone())], pair)), index: 0 },
+                    ExprKind::TupleField {
+                        base: Box::new(get(0, vec![var(0, pair.clone())], pair)),
+                        index: 0,
+                    },
                     Ty::Bool,
                 ),
             ]),
@@ -556,7 +581,9 @@ fn tuples_are_written_with_their_padding() {
 #[test]
 fn other_builtins() {
     let array = |n| Ty::Array { elem: Box::new(Ty::Int { bits: 8, signed: false }), count: n };
-    let ntop = |data: Expr| e(ExprKind::Call { name: "ntop", args: vec![e(ExprKind::Int(0), Ty::U64), data] }, Ty::Inet);
+    let ntop = |data: Expr| {
+        e(ExprKind::Call { name: "ntop", args: vec![e(ExprKind::Int(0), Ty::U64), data] }, Ty::Inet)
+    };
     let ctx = |offset, ty| e(ExprKind::Arg(Arg::Ctx { offset }), ty);
     let one = |name, arg: Expr, ty| e(ExprKind::Call { name, args: vec![arg] }, ty);
     let stamp = Ty::Timestamp { format: "%H".to_owned(), clock: Clock::Boot };

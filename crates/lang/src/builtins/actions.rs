@@ -20,25 +20,130 @@ const fn row(
     Builtin { name, kind: Kind::Action, signatures, doc, example, min, max, needs_unsafe: false, check }
 }
 
-const fn unsafe_row(name: &'static str, signatures: &'static [&'static str], doc: &'static str, example: &'static str, (min, max): (usize, usize), check: Check) -> Builtin {
+const fn unsafe_row(
+    name: &'static str,
+    signatures: &'static [&'static str],
+    doc: &'static str,
+    example: &'static str,
+    (min, max): (usize, usize),
+    check: Check,
+) -> Builtin {
     Builtin { needs_unsafe: true, ..row(name, signatures, doc, example, (min, max), check) }
 }
 
 pub(super) static ROWS: &[Builtin] = &[
-    row("printf", &["printf(\"FORMAT\", …)"], "Prints as printf(3) does; `%s` takes every type.", "tracepoint:syscalls:sys_enter_openat { printf(\"%s %s\\n\", comm, str(args.filename)); }", (1, MANY), |c, call| printf(c, call, Stream::Out)),
-    row("errorf", &["errorf(\"FORMAT\", …)"], "As printf, to standard error and marked as an error.", "BEGIN { errorf(\"bad: %d\", 1); }", (1, MANY), |c, call| printf(c, call, Stream::Error)),
-    row("warnf", &["warnf(\"FORMAT\", …)"], "As printf, to standard error and marked as a warning.", "BEGIN { warnf(\"odd: %d\", 1); }", (1, MANY), |c, call| printf(c, call, Stream::Warning)),
-    row("print", &["print(VALUE)", "print(@map)", "print(@map, TOP)", "print(@map, TOP, DIV)"], "Prints a value, or a map: its TOP greatest entries, each divided by DIV.", "interval:s:1 { print(@, 5); clear(@); }", (1, 3), print),
-    row("clear", &["clear(@map)"], "Removes all entries of a map.", "interval:s:1 { print(@); clear(@); }", (1, 1), |c, call| on_map(c, call, |map| Action::Clear { map })),
-    row("zero", &["zero(@map)"], "Sets all entries of a map to zero.", "interval:s:1 { print(@); zero(@); }", (1, 1), |c, call| on_map(c, call, |map| Action::Zero { map })),
-    row("time", &["time()", "time(\"FORMAT\")"], "Prints the time of day, as strftime(3); `%H:%M:%S` and a newline without a format.", "interval:s:1 { time(\"%H:%M:%S\\n\"); }", (0, 1), time),
-    row("join", &["join(ARGV)", "join(ARGV, \"SEPARATOR\")"], "Prints an array of strings with a blank or SEPARATOR between them, and a newline.", "tracepoint:syscalls:sys_enter_execve { join(args.argv); }", (1, 2), join),
-    row("cat", &["cat(\"FORMAT\", …)"], "Prints the file of that name.", "BEGIN { cat(\"/proc/loadavg\"); }", (1, MANY), |c, call| formatted(c, call, |format| Action::Cat { format })),
-    row("exit", &["exit()", "exit(CODE)"], "Ends tracing: END probes run, maps are printed.", "interval:s:5 { exit(); }", (0, 1), exit),
-    unsafe_row("system", &["system(\"FORMAT\", …)"], "Runs a command of the shell.", "interval:s:1 { system(\"date\"); }", (1, MANY), |c, call| formatted(c, call, |format| Action::System { format })),
-    unsafe_row("signal", &["signal(NUMBER)", "signal(\"NAME\")"], "Sends a signal to the current process.", "tracepoint:syscalls:sys_enter_execve { signal(\"SIGKILL\"); }", (1, 1), |c, call| signal(c, call, "signal")),
-    unsafe_row("signal_thread", &["signal_thread(NUMBER)", "signal_thread(\"NAME\")"], "Sends a signal to the current thread.", "tracepoint:syscalls:sys_enter_execve { signal_thread(9); }", (1, 1), |c, call| signal(c, call, "signal_thread")),
-    unsafe_row("override", &["override(VALUE)"], "Makes the probed function return VALUE at once.", "kprobe:__x64_sys_getuid { override(0); }", (1, 1), override_),
+    row(
+        "printf",
+        &["printf(\"FORMAT\", …)"],
+        "Prints as printf(3) does; `%s` takes every type.",
+        "tracepoint:syscalls:sys_enter_openat { printf(\"%s %s\\n\", comm, str(args.filename)); }",
+        (1, MANY),
+        |c, call| printf(c, call, Stream::Out),
+    ),
+    row(
+        "errorf",
+        &["errorf(\"FORMAT\", …)"],
+        "As printf, to standard error and marked as an error.",
+        "BEGIN { errorf(\"bad: %d\", 1); }",
+        (1, MANY),
+        |c, call| printf(c, call, Stream::Error),
+    ),
+    row(
+        "warnf",
+        &["warnf(\"FORMAT\", …)"],
+        "As printf, to standard error and marked as a warning.",
+        "BEGIN { warnf(\"odd: %d\", 1); }",
+        (1, MANY),
+        |c, call| printf(c, call, Stream::Warning),
+    ),
+    row(
+        "print",
+        &["print(VALUE)", "print(@map)", "print(@map, TOP)", "print(@map, TOP, DIV)"],
+        "Prints a value, or a map: its TOP greatest entries, each divided by DIV.",
+        "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); } interval:s:1 { print(@, 5); clear(@); }",
+        (1, 3),
+        print,
+    ),
+    row(
+        "clear",
+        &["clear(@map)"],
+        "Removes all entries of a map.",
+        "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); } interval:s:1 { print(@); clear(@); }",
+        (1, 1),
+        |c, call| on_map(c, call, |map| Action::Clear { map }),
+    ),
+    row(
+        "zero",
+        &["zero(@map)"],
+        "Sets all entries of a map to zero.",
+        "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); } interval:s:1 { print(@); zero(@); }",
+        (1, 1),
+        |c, call| on_map(c, call, |map| Action::Zero { map }),
+    ),
+    row(
+        "time",
+        &["time()", "time(\"FORMAT\")"],
+        "Prints the time of day, as strftime(3); `%H:%M:%S` and a newline without a format.",
+        "interval:s:1 { time(\"%H:%M:%S\\n\"); }",
+        (0, 1),
+        time,
+    ),
+    row(
+        "join",
+        &["join(ARGV)", "join(ARGV, \"SEPARATOR\")"],
+        "Prints an array of strings with a blank or SEPARATOR between them, and a newline.",
+        "tracepoint:syscalls:sys_enter_execve { join(args.argv); }",
+        (1, 2),
+        join,
+    ),
+    row(
+        "cat",
+        &["cat(\"FORMAT\", …)"],
+        "Prints the file of that name.",
+        "BEGIN { cat(\"/proc/loadavg\"); }",
+        (1, MANY),
+        |c, call| formatted(c, call, |format| Action::Cat { format }),
+    ),
+    row(
+        "exit",
+        &["exit()", "exit(CODE)"],
+        "Ends tracing: END probes run, maps are printed.",
+        "interval:s:5 { exit(); }",
+        (0, 1),
+        exit,
+    ),
+    unsafe_row(
+        "system",
+        &["system(\"FORMAT\", …)"],
+        "Runs a command of the shell.",
+        "interval:s:1 { system(\"date\"); }",
+        (1, MANY),
+        |c, call| formatted(c, call, |format| Action::System { format }),
+    ),
+    unsafe_row(
+        "signal",
+        &["signal(NUMBER)", "signal(\"NAME\")"],
+        "Sends a signal to the current process.",
+        "tracepoint:syscalls:sys_enter_execve { signal(\"SIGKILL\"); }",
+        (1, 1),
+        |c, call| signal(c, call, "signal"),
+    ),
+    unsafe_row(
+        "signal_thread",
+        &["signal_thread(NUMBER)", "signal_thread(\"NAME\")"],
+        "Sends a signal to the current thread.",
+        "tracepoint:syscalls:sys_enter_execve { signal_thread(9); }",
+        (1, 1),
+        |c, call| signal(c, call, "signal_thread"),
+    ),
+    unsafe_row(
+        "override",
+        &["override(VALUE)"],
+        "Makes the probed function return VALUE at once.",
+        "kprobe:__x64_sys_getuid { override(0); }",
+        (1, 1),
+        override_,
+    ),
 ];
 
 fn emit(action: Action, args: Vec<Expr>) -> Option<Checked> {
@@ -185,7 +290,9 @@ fn signal(c: &mut Checker<'_>, call: &Call<'_>, name: &'static str) -> Option<Ch
             let bare = text.strip_prefix("SIG").unwrap_or(&text);
             match SIGNALS.iter().find(|(known, _)| *known == bare) {
                 Some((_, number)) => Typed::constant(*number, Ty::U32, call.span).expr,
-                None => return call.wrong(c, call.args[0].span, &format!("does not know the signal `{text}`")),
+                None => {
+                    return call.wrong(c, call.args[0].span, &format!("does not know the signal `{text}`"));
+                }
             }
         }
         None => {

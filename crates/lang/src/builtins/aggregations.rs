@@ -21,16 +21,70 @@ const fn row(
 }
 
 pub(super) static ROWS: &[Builtin] = &[
-    row("count", &["count()"], "Counts calls, per CPU and without a lost one.", "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }", (0, 0), |_, _| {
-        Some(Checked::Aggregation { agg: Agg::Count, arg: None, weight: None })
-    }),
-    row("sum", &["sum(INTEGER)"], "Adds up.", "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @ = sum(args.ret); }", (1, 1), |c, call| signed(c, call, |signed| Agg::Sum { signed })),
-    row("min", &["min(INTEGER)"], "Keeps the least.", "tracepoint:syscalls:sys_exit_read { @ = min(args.ret); }", (1, 1), |c, call| signed(c, call, |signed| Agg::Min { signed })),
-    row("max", &["max(INTEGER)"], "Keeps the greatest.", "tracepoint:syscalls:sys_exit_read { @ = max(args.ret); }", (1, 1), |c, call| signed(c, call, |signed| Agg::Max { signed })),
-    row("avg", &["avg(INTEGER)"], "Averages.", "tracepoint:syscalls:sys_exit_read { @ = avg(args.ret); }", (1, 1), |c, call| signed(c, call, |signed| Agg::Avg { signed })),
-    row("stats", &["stats(INTEGER)"], "Counts, averages and adds up.", "tracepoint:syscalls:sys_exit_read { @ = stats(args.ret); }", (1, 1), |c, call| signed(c, call, |signed| Agg::Stats { signed })),
-    row("hist", &["hist(INTEGER)", "hist(INTEGER, BITS)"], "A histogram with 2^BITS buckets for each power of two, BITS from 0 to 5.", "tracepoint:syscalls:sys_exit_read { @ = hist(args.ret); }", (1, 2), hist),
-    row("lhist", &["lhist(INTEGER, MIN, MAX, STEP)"], "A histogram with buckets of one width.", "tracepoint:syscalls:sys_exit_read { @ = lhist(args.ret, 0, 1000, 100); }", (4, 4), lhist),
+    row(
+        "count",
+        &["count()"],
+        "Counts calls, per CPU and without a lost one.",
+        "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }",
+        (0, 0),
+        |_, _| Some(Checked::Aggregation { agg: Agg::Count, arg: None, weight: None }),
+    ),
+    row(
+        "sum",
+        &["sum(INTEGER)"],
+        "Adds up.",
+        "tracepoint:syscalls:sys_exit_read /args.ret > 0/ { @ = sum(args.ret); }",
+        (1, 1),
+        |c, call| signed(c, call, |signed| Agg::Sum { signed }),
+    ),
+    row(
+        "min",
+        &["min(INTEGER)"],
+        "Keeps the least.",
+        "tracepoint:syscalls:sys_exit_read { @ = min(args.ret); }",
+        (1, 1),
+        |c, call| signed(c, call, |signed| Agg::Min { signed }),
+    ),
+    row(
+        "max",
+        &["max(INTEGER)"],
+        "Keeps the greatest.",
+        "tracepoint:syscalls:sys_exit_read { @ = max(args.ret); }",
+        (1, 1),
+        |c, call| signed(c, call, |signed| Agg::Max { signed }),
+    ),
+    row(
+        "avg",
+        &["avg(INTEGER)"],
+        "Averages.",
+        "tracepoint:syscalls:sys_exit_read { @ = avg(args.ret); }",
+        (1, 1),
+        |c, call| signed(c, call, |signed| Agg::Avg { signed }),
+    ),
+    row(
+        "stats",
+        &["stats(INTEGER)"],
+        "Counts, averages and adds up.",
+        "tracepoint:syscalls:sys_exit_read { @ = stats(args.ret); }",
+        (1, 1),
+        |c, call| signed(c, call, |signed| Agg::Stats { signed }),
+    ),
+    row(
+        "hist",
+        &["hist(INTEGER)", "hist(INTEGER, BITS)"],
+        "A histogram with 2^BITS buckets for each power of two, BITS from 0 to 5.",
+        "tracepoint:syscalls:sys_exit_read { @ = hist(args.ret); }",
+        (1, 2),
+        hist,
+    ),
+    row(
+        "lhist",
+        &["lhist(INTEGER, MIN, MAX, STEP)"],
+        "A histogram with buckets of one width.",
+        "tracepoint:syscalls:sys_exit_read { @ = lhist(args.ret, 0, 1000, 100); }",
+        (4, 4),
+        lhist,
+    ),
 ];
 
 /// The argument, with its sign.

@@ -18,10 +18,38 @@ const fn row(
 }
 
 pub(super) static ROWS: &[Builtin] = &[
-    row("delete", &["delete(@map, KEY): bool", "delete(@map[KEY]): bool", "delete(@map): bool"], "Removes an entry; whether there was one.", "tracepoint:syscalls:sys_exit_read { delete(@start, tid); }", (1, 2), delete),
-    row("has_key", &["has_key(@map, KEY): bool"], "Whether the map has an entry.", "tracepoint:syscalls:sys_exit_read /has_key(@start, tid)/ { @ = count(); }", (2, 2), has_key),
-    row("len", &["len(@map): int64", "len(STACK): int64"], "Entries of a map, or frames of a stack.", "interval:s:1 { print(len(@start)); }", (1, 1), len),
-    row("is_scalar", &["is_scalar(@map): bool"], "Whether a map has no keys.", "BEGIN { @ = 1; print(is_scalar(@)); }", (1, 1), is_scalar),
+    row(
+        "delete",
+        &["delete(@map, KEY): bool", "delete(@map[KEY]): bool", "delete(@map): bool"],
+        "Removes an entry; whether there was one.",
+        "tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; } tracepoint:syscalls:sys_exit_read { delete(@start, tid); }",
+        (1, 2),
+        delete,
+    ),
+    row(
+        "has_key",
+        &["has_key(@map, KEY): bool"],
+        "Whether the map has an entry.",
+        "tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; } tracepoint:syscalls:sys_exit_read /has_key(@start, tid)/ { @ = count(); }",
+        (2, 2),
+        has_key,
+    ),
+    row(
+        "len",
+        &["len(@map): int64", "len(STACK): int64"],
+        "Entries of a map, or frames of a stack.",
+        "tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; } interval:s:1 { print(len(@start)); }",
+        (1, 1),
+        len,
+    ),
+    row(
+        "is_scalar",
+        &["is_scalar(@map): bool"],
+        "Whether a map has no keys.",
+        "BEGIN { @ = 1; print(is_scalar(@)); }",
+        (1, 1),
+        is_scalar,
+    ),
 ];
 
 /// A map with the key in the second argument.

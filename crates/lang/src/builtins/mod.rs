@@ -70,6 +70,7 @@ use skep_bpf::schema::Agg;
 mod actions;
 mod aggregations;
 mod maps;
+mod probe;
 mod stacks;
 mod text;
 mod values;
@@ -138,7 +139,9 @@ type Check = for<'a> fn(&mut Checker<'a>, &Call<'_>) -> Option<Checked>;
 
 /// All builtins, group by group.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    [values::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS].into_iter().flatten()
+    [values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// The builtin of that name.
@@ -207,7 +210,12 @@ impl Call<'_> {
 
 impl Checker<'_> {
     /// A call of a builtin.
-    pub(crate) fn call_row(&mut self, row: &'static Builtin, span: Span, args: &[ast::Expr]) -> Option<Checked> {
+    pub(crate) fn call_row(
+        &mut self,
+        row: &'static Builtin,
+        span: Span,
+        args: &[ast::Expr],
+    ) -> Option<Checked> {
         if row.needs_unsafe && !self.settings.options.unsafe_mode {
             let message = format!("`{}` can change the system, which safe mode does not allow", row.name);
             self.diags.push(Diagnostic::error("unsafe", span, message).hint("allow it with `--unsafe`"));
@@ -234,7 +242,8 @@ impl Checker<'_> {
             }
             (_, max) => format!("takes at most {}", count(max)),
         };
-        let message = format!("`{}` {expected}, {found} {} given", row.name, if found == 1 { "is" } else { "are" });
+        let message =
+            format!("`{}` {expected}, {found} {} given", row.name, if found == 1 { "is" } else { "are" });
         self.diags.push(
             Diagnostic::error("argument-count", span, message)
                 .hint(format!("it is called as `{}`", row.signatures.join("` or `"))),
@@ -262,7 +271,11 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count, "names must be unique");
         for row in all() {
-            assert!(!row.signatures.is_empty() && !row.doc.is_empty() && !row.example.is_empty(), "{}", row.name);
+            assert!(
+                !row.signatures.is_empty() && !row.doc.is_empty() && !row.example.is_empty(),
+                "{}",
+                row.name
+            );
             assert!(row.doc.ends_with('.'), "{}", row.name);
             assert!(row.min <= row.max, "{}", row.name);
             assert!(row.signatures.iter().all(|s| s.starts_with(row.name)), "{}", row.name);

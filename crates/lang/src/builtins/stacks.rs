@@ -59,7 +59,9 @@ fn stack(c: &mut Checker<'_>, call: &Call<'_>, kernel: bool) -> Option<Checked> 
             }
             None => return call.wrong(c, one.span, "needs a literal number of frames"),
         },
-        [first, ..] => return call.wrong(c, first.span, "takes a mode first: bpftrace, perf, raw or build_id"),
+        [first, ..] => {
+            return call.wrong(c, first.span, "takes a mode first: bpftrace, perf, raw or build_id");
+        }
     };
     if mode == StackMode::BuildId && kernel {
         if named {
@@ -67,7 +69,9 @@ fn stack(c: &mut Checker<'_>, call: &Call<'_>, kernel: bool) -> Option<Checked> 
         }
         mode = StackMode::Raw;
     }
-    if c.instance.is_some_and(|i| matches!(i.kind, crate::resolve::ProbeKind::Begin | crate::resolve::ProbeKind::End)) {
+    if c.instance
+        .is_some_and(|i| matches!(i.kind, crate::resolve::ProbeKind::Begin | crate::resolve::ProbeKind::End))
+    {
         c.diags.push(Diagnostic::warning(
             "own-stack",
             call.span,

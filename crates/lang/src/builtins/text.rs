@@ -20,24 +20,150 @@ const fn row(
 }
 
 pub(super) static ROWS: &[Builtin] = &[
-    row("str", &["str(ADDRESS): string", "str(ADDRESS, LENGTH): string"], "The NUL-terminated string at an address, cut at LENGTH - 1 bytes or at `max_strlen`.", "tracepoint:syscalls:sys_enter_openat { print(str(args.filename)); }", (1, 2), str_),
-    row("buf", &["buf(ADDRESS, LENGTH): buffer", "buf(ARRAY): buffer"], "Bytes at an address, for `%r`, `%rx` and `%rh`.", "tracepoint:syscalls:sys_enter_write { printf(\"%r\\n\", buf(args.buf, args.count)); }", (1, 2), buf),
-    row("strlen", &["strlen(STRING): uint64"], "Bytes before the NUL.", "BEGIN { print(strlen(\"abc\")); }", (1, 1), strlen),
-    row("strncmp", &["strncmp(STRING, STRING, LENGTH): uint64"], "0 if the first LENGTH bytes are the same.", "tracepoint:raw_syscalls:sys_enter /strncmp(comm, \"ssh\", 3) == 0/ { @ = count(); }", (3, 3), strncmp),
-    row("strcontains", &["strcontains(STRING, PART): bool"], "Whether PART is in STRING.", "tracepoint:raw_syscalls:sys_enter /strcontains(comm, \"sh\")/ { @ = count(); }", (2, 2), strcontains),
-    row("strstr", &["strstr(STRING, PART): int64"], "Where PART begins in STRING, or -1.", "BEGIN { print(strstr(\"abc\", \"c\")); }", (2, 2), |c, call| strstr(c, call).map(Checked::Value)),
-    row("ksym", &["ksym(ADDRESS): ksym_t"], "The kernel function that an address is in, looked up when it is printed.", "kprobe:vfs_read { print(ksym(reg(\"ip\"))); }", (1, 1), |c, call| symbol(c, call, "ksym", Ty::KSym)),
-    row("usym", &["usym(ADDRESS): usym_t"], "The function of the current process that an address is in, looked up when it is printed.", "uprobe:/bin/bash:readline { print(usym(reg(\"ip\"))); }", (1, 1), |c, call| symbol(c, call, "usym", Ty::USym)),
-    row("ntop", &["ntop(ADDRESS): inet", "ntop(FAMILY, ADDRESS): inet"], "An IPv4 or IPv6 address as text; its size says which unless FAMILY does.", "tracepoint:tcp:tcp_probe { print(ntop(args.saddr)); }", (1, 2), ntop),
-    row("pton", &["pton(\"ADDRESS\"): uint8[4] | uint8[16]"], "An IPv4 or IPv6 address as bytes in network order.", "BEGIN { print(ntop(pton(\"127.0.0.1\"))); }", (1, 1), pton),
-    row("macaddr", &["macaddr(BYTES): macaddr_t"], "Six bytes as a MAC address.", "fentry:dev_queue_xmit { print(macaddr(args.skb.head)); }", (1, 1), macaddr),
-    row("bswap", &["bswap(INTEGER)"], "The integer with its bytes in the other order.", "tracepoint:tcp:tcp_probe { print(bswap(args.sport)); }", (1, 1), bswap),
-    row("strftime", &["strftime(\"FORMAT\", NANOSECONDS): timestamp"], "A time of the boot clock as text, made when it is printed; as strftime(3), and %f for microseconds.", "interval:s:1 { print(strftime(\"%H:%M:%S\", nsecs)); }", (2, 2), strftime),
-    row("strerror", &["strerror(ERRNO)"], "Text of an error number, made when it is printed.", "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }", (1, 1), |c, call| convert(c, call, Ty::StrError, true)),
-    row("signal_name", &["signal_name(NUMBER)"], "Name of a signal, made when it is printed.", "tracepoint:signal:signal_generate { @[signal_name(args.sig)] = count(); }", (1, 1), |c, call| convert(c, call, Ty::Signal, false)),
-    row("cgroup_path", &["cgroup_path(ID): cgroup_path_t"], "Path of a cgroup, looked up when it is printed.", "tracepoint:sched:sched_process_exec { print(cgroup_path(cgroup)); }", (1, 1), |c, call| convert(c, call, Ty::CgroupPath, false)),
-    row("path", &["path(struct path *): string"], "The path that a `struct path` stands for.", "fentry:filp_close { print(path(args.filp.f_path)); }", (1, 2), path),
-    row("socket_cookie", &["socket_cookie(struct sock *): uint64"], "The number that the kernel gives a socket for its life.", "fentry:tcp_connect { print(socket_cookie(args.sk)); }", (1, 1), socket_cookie),
+    row(
+        "str",
+        &["str(ADDRESS): string", "str(ADDRESS, LENGTH): string"],
+        "The NUL-terminated string at an address, cut at LENGTH - 1 bytes or at `max_strlen`.",
+        "tracepoint:syscalls:sys_enter_openat { print(str(args.filename)); }",
+        (1, 2),
+        str_,
+    ),
+    row(
+        "buf",
+        &["buf(ADDRESS, LENGTH): buffer", "buf(ARRAY): buffer"],
+        "Bytes at an address, for `%r`, `%rx` and `%rh`.",
+        "tracepoint:syscalls:sys_enter_write { printf(\"%r\\n\", buf(args.buf, args.count)); }",
+        (1, 2),
+        buf,
+    ),
+    row(
+        "strlen",
+        &["strlen(STRING): uint64"],
+        "Bytes before the NUL.",
+        "BEGIN { print(strlen(\"abc\")); }",
+        (1, 1),
+        strlen,
+    ),
+    row(
+        "strncmp",
+        &["strncmp(STRING, STRING, LENGTH): uint64"],
+        "0 if the first LENGTH bytes are the same.",
+        "tracepoint:raw_syscalls:sys_enter /strncmp(comm, \"ssh\", 3) == 0/ { @ = count(); }",
+        (3, 3),
+        strncmp,
+    ),
+    row(
+        "strcontains",
+        &["strcontains(STRING, PART): bool"],
+        "Whether PART is in STRING.",
+        "tracepoint:raw_syscalls:sys_enter /strcontains(comm, \"sh\")/ { @ = count(); }",
+        (2, 2),
+        strcontains,
+    ),
+    row(
+        "strstr",
+        &["strstr(STRING, PART): int64"],
+        "Where PART begins in STRING, or -1.",
+        "BEGIN { print(strstr(\"abc\", \"c\")); }",
+        (2, 2),
+        |c, call| strstr(c, call).map(Checked::Value),
+    ),
+    row(
+        "ksym",
+        &["ksym(ADDRESS): ksym_t"],
+        "The kernel function that an address is in, looked up when it is printed.",
+        "kprobe:vfs_read { print(ksym(reg(\"ip\"))); }",
+        (1, 1),
+        |c, call| symbol(c, call, "ksym", Ty::KSym),
+    ),
+    row(
+        "usym",
+        &["usym(ADDRESS): usym_t"],
+        "The function of the current process that an address is in, looked up when it is printed.",
+        "uprobe:/bin/bash:readline { print(usym(reg(\"ip\"))); }",
+        (1, 1),
+        |c, call| symbol(c, call, "usym", Ty::USym),
+    ),
+    row(
+        "ntop",
+        &["ntop(ADDRESS): inet", "ntop(FAMILY, ADDRESS): inet"],
+        "An IPv4 or IPv6 address as text; its size says which unless FAMILY does.",
+        "tracepoint:sock:inet_sock_set_state { print(ntop(args.saddr)); }",
+        (1, 2),
+        ntop,
+    ),
+    row(
+        "pton",
+        &["pton(\"ADDRESS\"): uint8[4] | uint8[16]"],
+        "An IPv4 or IPv6 address as bytes in network order.",
+        "BEGIN { print(ntop(pton(\"127.0.0.1\"))); }",
+        (1, 1),
+        pton,
+    ),
+    row(
+        "macaddr",
+        &["macaddr(BYTES): macaddr_t"],
+        "Six bytes as a MAC address.",
+        "fentry:dev_queue_xmit { print(macaddr(args.skb.head)); }",
+        (1, 1),
+        macaddr,
+    ),
+    row(
+        "bswap",
+        &["bswap(INTEGER)"],
+        "The integer with its bytes in the other order.",
+        "tracepoint:tcp:tcp_probe { print(bswap(args.sport)); }",
+        (1, 1),
+        bswap,
+    ),
+    row(
+        "strftime",
+        &["strftime(\"FORMAT\", NANOSECONDS): timestamp"],
+        "A time of the boot clock as text, made when it is printed; as strftime(3), and %f for microseconds.",
+        "interval:s:1 { print(strftime(\"%H:%M:%S\", nsecs)); }",
+        (2, 2),
+        strftime,
+    ),
+    row(
+        "strerror",
+        &["strerror(ERRNO)"],
+        "Text of an error number, made when it is printed.",
+        "tracepoint:syscalls:sys_exit_openat /args.ret < 0/ { @[strerror(-args.ret)] = count(); }",
+        (1, 1),
+        |c, call| convert(c, call, Ty::StrError, true),
+    ),
+    row(
+        "signal_name",
+        &["signal_name(NUMBER)"],
+        "Name of a signal, made when it is printed.",
+        "tracepoint:signal:signal_generate { @[signal_name(args.sig)] = count(); }",
+        (1, 1),
+        |c, call| convert(c, call, Ty::Signal, false),
+    ),
+    row(
+        "cgroup_path",
+        &["cgroup_path(ID): cgroup_path_t"],
+        "Path of a cgroup, looked up when it is printed.",
+        "tracepoint:sched:sched_process_exec { print(cgroup_path(cgroup)); }",
+        (1, 1),
+        |c, call| convert(c, call, Ty::CgroupPath, false),
+    ),
+    row(
+        "path",
+        &["path(struct path *): string"],
+        "The path that a `struct path` stands for.",
+        "fentry:filp_close { print(path(args.filp.f_path)); }",
+        (1, 2),
+        path,
+    ),
+    row(
+        "socket_cookie",
+        &["socket_cookie(struct sock *): uint64"],
+        "The number that the kernel gives a socket for its life.",
+        "fentry:tcp_connect { print(socket_cookie(args.sk)); }",
+        (1, 1),
+        socket_cookie,
+    ),
 ];
 
 /// An argument that is an address: pointers as they are, integers as pointers to bytes in the memory that they point to,
@@ -205,8 +331,12 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
             let kind = ExprKind::Convert(Box::new(value.expr));
             Expr { kind, ty: Ty::U32, span: call.span }
         }
-        ty @ (Ty::Array { .. } | Ty::Str { .. }) if matches!(c.types.size_of(&ty), Some(4 | 16)) => value.expr,
-        Ty::Array { .. } | Ty::Str { .. } => return call.wrong(c, data.span, "takes an array of 4 or 16 bytes"),
+        ty @ (Ty::Array { .. } | Ty::Str { .. }) if matches!(c.types.size_of(&ty), Some(4 | 16)) => {
+            value.expr
+        }
+        Ty::Array { .. } | Ty::Str { .. } => {
+            return call.wrong(c, data.span, "takes an array of 4 or 16 bytes");
+        }
         _ => return call.wrong(c, data.span, "takes an integer or an array of bytes"),
     };
     call.value("ntop", vec![family, data], Ty::Inet)
@@ -309,7 +439,11 @@ fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let from = pointer_to(c, call, "struct sock")?;
     if !matches!(&from.ty, Ty::Ptr { space: Space::Btf, .. }) {
-        return call.wrong(c, call.args[0].span, "takes a socket that the kernel knows by its type, from `args`");
+        return call.wrong(
+            c,
+            call.args[0].span,
+            "takes a socket that the kernel knows by its type, from `args`",
+        );
     }
     call.value("socket_cookie", vec![from], Ty::U64)
 }

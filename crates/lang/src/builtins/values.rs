@@ -1,21 +1,24 @@
-//! Builtins that are values of the task, the CPU, the clock and the probe.
+//! Builtins that are values of the task, the CPU, the clock and pointers.
 
 use super::{Builtin, Call, Check, Checked, Kind};
 use crate::ast;
 use crate::check::{Checker, Typed};
-use crate::diag::Diagnostic;
-use crate::hir::{Arg, ExprKind};
-use crate::resolve::{ProbeKind, regs};
+use crate::hir::ExprKind;
 use crate::ty::{Space, Ty};
-use skep_bpf::kinds::ProgType;
 use skep_bpf::target::{Feature, TargetExt};
 
 /// A value without arguments.
-const fn plain(name: &'static str, signatures: &'static [&'static str], doc: &'static str, example: &'static str, check: Check) -> Builtin {
+pub(super) const fn plain(
+    name: &'static str,
+    signatures: &'static [&'static str],
+    doc: &'static str,
+    example: &'static str,
+    check: Check,
+) -> Builtin {
     with(name, signatures, doc, example, (0, 0), check)
 }
 
-const fn with(
+pub(super) const fn with(
     name: &'static str,
     signatures: &'static [&'static str],
     doc: &'static str,
@@ -29,53 +32,182 @@ const fn with(
 const U8: Ty = Ty::Int { bits: 8, signed: false };
 
 pub(super) static ROWS: &[Builtin] = &[
-    with("pid", &["pid: uint32", "pid(curr_ns | init): uint32"], "Process id of the current task, in skep's PID namespace or the initial one.", "interval:s:1 { print(pid); }", (0, 1), |c, call| namespaced(c, call, "pid", "pid_init")),
-    with("tid", &["tid: uint32", "tid(curr_ns | init): uint32"], "Thread id of the current task, in skep's PID namespace or the initial one.", "interval:s:1 { print(tid); }", (0, 1), |c, call| namespaced(c, call, "tid", "tid_init")),
-    plain("uid", &["uid: uint64"], "User id of the current task, as the initial namespace counts.", "BEGIN { print(uid); }", |_, call| call.value("uid", Vec::new(), Ty::U64)),
-    plain("gid", &["gid: uint64"], "Group id of the current task, as the initial namespace counts.", "BEGIN { print(gid); }", |_, call| call.value("gid", Vec::new(), Ty::U64)),
-    plain("comm", &["comm: string"], "Name of the current task, at most 15 bytes.", "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }", |_, call| call.value("comm", Vec::new(), Ty::Str { size: 16 })),
-    plain("cpu", &["cpu: uint64"], "Number of the CPU that runs the program.", "profile:hz:99 { @[cpu] = count(); }", |_, call| call.value("cpu", Vec::new(), Ty::U64)),
-    plain("ncpus", &["ncpus: uint64"], "How many CPUs there can be.", "BEGIN { for ($i : 0..ncpus) { print($i); } }", ncpus),
-    plain("numaid", &["numaid: uint64"], "Number of the NUMA node that runs the program.", "profile:hz:99 { @[numaid] = count(); }", |_, call| call.value("numaid", Vec::new(), Ty::U64)),
-    plain("rand", &["rand: uint32"], "A pseudo-random number.", "BEGIN { print(rand % 6); }", |_, call| call.value("rand", Vec::new(), Ty::U32)),
-    plain("cgroup", &["cgroup: uint64"], "Id of the current task's cgroup (version 2).", "tracepoint:sched:sched_process_exec { print(cgroup); }", |_, call| call.value("cgroup", Vec::new(), Ty::U64)),
-    plain("jiffies", &["jiffies: uint64"], "The kernel's tick counter.", "BEGIN { print(jiffies); }", |_, call| call.value("jiffies", Vec::new(), Ty::U64)),
-    plain("usermode", &["usermode: uint8"], "1 if the task was in user mode, else 0.", "profile:hz:99 { @[usermode] = count(); }", |_, call| call.value("usermode", Vec::new(), U8)),
-    with("nsecs", &["nsecs: uint64", "nsecs(boot | monotonic | tai): uint64"], "Nanoseconds of a clock; of the one that counts since boot, sleep included, if none is named.", "tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; }", (0, 1), nsecs),
-    plain("elapsed", &["elapsed: uint64"], "Nanoseconds since tracing started.", "interval:s:1 { print(elapsed); }", |_, call| call.value("elapsed", Vec::new(), Ty::U64)),
-    plain("curtask", &["curtask: struct task_struct *"], "The current task's kernel structure.", "tracepoint:raw_syscalls:sys_enter { @[curtask->tgid] = count(); }", curtask),
-    plain("ctx", &["ctx"], "The probe's context: registers, or an iterator's record.", "iter:task { printf(\"%d\\n\", ctx.task.pid); }", ctx),
-    plain("retval", &["retval"], "The value that the function returned.", "uretprobe:/bin/bash:readline { print(str(retval)); }", |c, call| c.retval(call.span).map(Checked::Value)),
-    plain("args", &["args.NAME"], "The arguments of the tracepoint or function, by name.", "tracepoint:syscalls:sys_enter_openat { print(str(args.filename)); }", args),
-    plain("func", &["func: ksym_t | usym_t"], "The function that the probe is in.", "kprobe:vfs_* { @[func] = count(); }", func),
-    plain("probe", &["probe: string"], "Name of the probe, wildcards expanded.", "tracepoint:sched:* { @[probe] = count(); }", probe),
-    plain("probetype", &["probetype: string"], "Kind of the probe.", "BEGIN { print(probetype); }", probetype),
-    with("reg", &["reg(\"NAME\"): uint64"], "A register at the probe.", "kprobe:vfs_read { print(reg(\"ip\")); }", (1, 1), reg),
-    with("kaddr", &["kaddr(\"SYMBOL\"): uint64"], "Address of a kernel symbol, looked up before the start.", "BEGIN { print(kaddr(\"jiffies\")); }", (1, 1), kaddr),
-    with("uaddr", &["uaddr(\"SYMBOL\"): uint64 *"], "Address of a function in the probe's binary, looked up before the start.", "uprobe:/bin/bash:readline { print(uaddr(\"main\")); }", (1, 1), uaddr),
-    with("cgroupid", &["cgroupid(\"PATH\"): uint64"], "Id of a cgroup, looked up before the start.", "tracepoint:raw_syscalls:sys_enter /cgroup == cgroupid(\"/sys/fs/cgroup/x\")/ { @ = count(); }", (1, 1), cgroupid),
-    plain("cpid", &["cpid: uint64"], "Process id of the command that `-c` started; 0 without.", "BEGIN { print(cpid); }", |c, call| {
-        let child = c.settings.options.child.unwrap_or(0);
-        Some(Checked::Value(Typed::constant(i64::from(child), Ty::U64, call.span)))
-    }),
-    plain("has_cpid", &["has_cpid: bool"], "Whether `-c` started a command.", "BEGIN { print(has_cpid); }", |c, call| {
-        Some(Checked::Value(Typed::boolean(c.settings.options.child.is_some(), call.span)))
-    }),
-    plain("username", &["username"], "Name of the current task's user.", "tracepoint:sched:sched_process_exec { print(username); }", |_, call| {
-        let uid = Typed::new(ExprKind::Call { name: "uid", args: Vec::new() }, Ty::U64, call.span);
-        let kind = ExprKind::Convert(Box::new(uid.expr));
-        Some(Checked::Value(Typed::new(kind, Ty::Username, call.span)))
-    }),
-    with("ppid", &["ppid: int32", "ppid(TASK): int32"], "Process id of the parent.", "tracepoint:sched:sched_process_exec { print(ppid); }", (0, 1), |c, call| of_task(c, call, &["real_parent", "pid"])),
-    with("pcomm", &["pcomm: string", "pcomm(TASK): string"], "Name of the parent.", "tracepoint:sched:sched_process_exec { print(pcomm); }", (0, 1), |c, call| of_task(c, call, &["real_parent", "comm"])),
-    with("leader_tid", &["leader_tid: int32", "leader_tid(TASK): int32"], "Thread id of the thread group's leader.", "tracepoint:sched:sched_process_exit { print(leader_tid); }", (0, 1), |c, call| of_task(c, call, &["group_leader", "pid"])),
-    with("leader_comm", &["leader_comm: string", "leader_comm(TASK): string"], "Name of the thread group's leader.", "tracepoint:sched:sched_process_exit { print(leader_comm); }", (0, 1), |c, call| of_task(c, call, &["group_leader", "comm"])),
-    with("kptr", &["kptr(POINTER)"], "The pointer, taken as one into the kernel.", "BEGIN { print(*kptr(kaddr(\"jiffies\"))); }", (1, 1), |c, call| in_space(c, call, Space::Kernel)),
-    with("uptr", &["uptr(POINTER)"], "The pointer, taken as one into the process.", "kprobe:do_sys_openat2 { print(str(uptr(arg1))); }", (1, 1), |c, call| in_space(c, call, Space::User)),
-    with("is_err", &["is_err(POINTER): bool"], "Whether the pointer is an error number in disguise (-4095 to -1).", "fexit:fget { print(is_err(retval)); }", (1, 1), is_err),
+    with(
+        "pid",
+        &["pid: uint32", "pid(curr_ns | init): uint32"],
+        "Process id of the current task, in skep's PID namespace or the initial one.",
+        "interval:s:1 { print(pid); }",
+        (0, 1),
+        |c, call| namespaced(c, call, "pid", "pid_init"),
+    ),
+    with(
+        "tid",
+        &["tid: uint32", "tid(curr_ns | init): uint32"],
+        "Thread id of the current task, in skep's PID namespace or the initial one.",
+        "interval:s:1 { print(tid); }",
+        (0, 1),
+        |c, call| namespaced(c, call, "tid", "tid_init"),
+    ),
+    plain(
+        "uid",
+        &["uid: uint64"],
+        "User id of the current task, as the initial namespace counts.",
+        "BEGIN { print(uid); }",
+        |_, call| call.value("uid", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "gid",
+        &["gid: uint64"],
+        "Group id of the current task, as the initial namespace counts.",
+        "BEGIN { print(gid); }",
+        |_, call| call.value("gid", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "comm",
+        &["comm: string"],
+        "Name of the current task, at most 15 bytes.",
+        "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }",
+        |_, call| call.value("comm", Vec::new(), Ty::Str { size: 16 }),
+    ),
+    plain(
+        "cpu",
+        &["cpu: uint64"],
+        "Number of the CPU that runs the program.",
+        "profile:hz:99 { @[cpu] = count(); }",
+        |_, call| call.value("cpu", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "ncpus",
+        &["ncpus: uint64"],
+        "How many CPUs there can be.",
+        "BEGIN { for ($i : 0..ncpus) { print($i); } }",
+        ncpus,
+    ),
+    plain(
+        "numaid",
+        &["numaid: uint64"],
+        "Number of the NUMA node that runs the program.",
+        "profile:hz:99 { @[numaid] = count(); }",
+        |_, call| call.value("numaid", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "cgroup",
+        &["cgroup: uint64"],
+        "Id of the current task's cgroup (version 2).",
+        "tracepoint:sched:sched_process_exec { print(cgroup); }",
+        |_, call| call.value("cgroup", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "jiffies",
+        &["jiffies: uint64"],
+        "The kernel's tick counter.",
+        "BEGIN { print(jiffies); }",
+        |_, call| call.value("jiffies", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "usermode",
+        &["usermode: uint8"],
+        "1 if the task was in user mode, else 0.",
+        "profile:hz:99 { @[usermode] = count(); }",
+        |_, call| call.value("usermode", Vec::new(), U8),
+    ),
+    with(
+        "nsecs",
+        &["nsecs: uint64", "nsecs(boot | monotonic | tai): uint64"],
+        "Nanoseconds of a clock; of the one that counts since boot, sleep included, if none is named.",
+        "tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; }",
+        (0, 1),
+        nsecs,
+    ),
+    plain(
+        "elapsed",
+        &["elapsed: uint64"],
+        "Nanoseconds since tracing started.",
+        "interval:s:1 { print(elapsed); }",
+        |_, call| call.value("elapsed", Vec::new(), Ty::U64),
+    ),
+    plain(
+        "curtask",
+        &["curtask: struct task_struct *"],
+        "The current task's kernel structure.",
+        "tracepoint:raw_syscalls:sys_enter { @[curtask->tgid] = count(); }",
+        curtask,
+    ),
+    plain(
+        "username",
+        &["username"],
+        "Name of the current task's user.",
+        "tracepoint:sched:sched_process_exec { print(username); }",
+        |_, call| {
+            let uid = Typed::new(ExprKind::Call { name: "uid", args: Vec::new() }, Ty::U64, call.span);
+            let kind = ExprKind::Convert(Box::new(uid.expr));
+            Some(Checked::Value(Typed::new(kind, Ty::Username, call.span)))
+        },
+    ),
+    with(
+        "ppid",
+        &["ppid: int32", "ppid(TASK): int32"],
+        "Process id of the parent.",
+        "tracepoint:sched:sched_process_exec { print(ppid); }",
+        (0, 1),
+        |c, call| of_task(c, call, &["real_parent", "pid"]),
+    ),
+    with(
+        "pcomm",
+        &["pcomm: string", "pcomm(TASK): string"],
+        "Name of the parent.",
+        "tracepoint:sched:sched_process_exec { print(pcomm); }",
+        (0, 1),
+        |c, call| of_task(c, call, &["real_parent", "comm"]),
+    ),
+    with(
+        "leader_tid",
+        &["leader_tid: int32", "leader_tid(TASK): int32"],
+        "Thread id of the thread group's leader.",
+        "tracepoint:sched:sched_process_exit { print(leader_tid); }",
+        (0, 1),
+        |c, call| of_task(c, call, &["group_leader", "pid"]),
+    ),
+    with(
+        "leader_comm",
+        &["leader_comm: string", "leader_comm(TASK): string"],
+        "Name of the thread group's leader.",
+        "tracepoint:sched:sched_process_exit { print(leader_comm); }",
+        (0, 1),
+        |c, call| of_task(c, call, &["group_leader", "comm"]),
+    ),
+    with(
+        "kptr",
+        &["kptr(POINTER)"],
+        "The pointer, taken as one into the kernel.",
+        "BEGIN { print(*kptr(kaddr(\"jiffies\"))); }",
+        (1, 1),
+        |c, call| in_space(c, call, Space::Kernel),
+    ),
+    with(
+        "uptr",
+        &["uptr(POINTER)"],
+        "The pointer, taken as one into the process.",
+        "kprobe:do_sys_openat2 { print(str(uptr(arg1))); }",
+        (1, 1),
+        |c, call| in_space(c, call, Space::User),
+    ),
+    with(
+        "is_err",
+        &["is_err(POINTER): bool"],
+        "Whether the pointer is an error number in disguise (-4095 to -1).",
+        "fexit:fget { print(is_err(retval)); }",
+        (1, 1),
+        is_err,
+    ),
 ];
 
-fn namespaced(c: &mut Checker<'_>, call: &Call<'_>, own: &'static str, initial: &'static str) -> Option<Checked> {
+fn namespaced(
+    c: &mut Checker<'_>,
+    call: &Call<'_>,
+    own: &'static str,
+    initial: &'static str,
+) -> Option<Checked> {
     let name = match call.args.first().map(|e| &*e.kind) {
         None => own,
         Some(ast::ExprKind::Ident(which)) if which == "curr_ns" => own,
@@ -138,137 +270,6 @@ fn of_task(c: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Option<Checke
         value = c.field_of(value, &name, call.span)?;
     }
     Some(Checked::Value(value))
-}
-
-fn ctx(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let instance = c.instance?;
-    let composite = match (instance.prog_type, instance.kind) {
-        (ProgType::Kprobe, _) => Some("struct pt_regs".to_owned()),
-        (ProgType::PerfEvent, _) => Some("struct bpf_perf_event_data".to_owned()),
-        (_, ProbeKind::Iter) => {
-            instance.name.split(':').nth(1).map(|name| format!("struct bpf_iter__{name}"))
-        }
-        _ => None,
-    };
-    let Some(name) = composite else {
-        let message = format!("`ctx` is not available in {} probes", instance.kind.name());
-        let d = Diagnostic::error("no-ctx", call.span, message);
-        c.diags.push(match instance.kind {
-            ProbeKind::Tracepoint | ProbeKind::RawTracepoint => d.hint("use `args`"),
-            _ => d,
-        });
-        return None;
-    };
-    let to = c.types.by_name(&name, Space::Kernel).unwrap_or(Ty::None);
-    call.value("ctx", Vec::new(), Ty::Ptr { to: Box::new(to), space: Space::Ctx })
-}
-
-fn args(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    c.probe_args(call.span)?;
-    c.diags.push(
-        Diagnostic::error("whole-args", call.span, "`args` as a whole is not a value yet")
-            .hint("use its fields: `args.NAME`; `-lv` lists them"),
-    );
-    None
-}
-
-fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    use ProbeKind::{Fentry, Fexit, Kprobe, Kretprobe, Uprobe, Uretprobe};
-    let kind = c.instance?.kind;
-    let ty = match kind {
-        Kprobe | Kretprobe | Fentry | Fexit => Ty::KSym,
-        Uprobe | Uretprobe => Ty::USym,
-        _ => {
-            c.error("no-func", call.span, format!("`func` is not available in {} probes", kind.name()));
-            return None;
-        }
-    };
-    call.value("func", Vec::new(), ty)
-}
-
-fn probe(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let name = c.instance?.name.clone();
-    Some(Checked::Value(Typed::string(name.into_bytes(), call.span)))
-}
-
-fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let name = match c.instance?.kind {
-        ProbeKind::Begin | ProbeKind::End | ProbeKind::SelfSignal => "special",
-        kind => kind.name(),
-    };
-    Some(Checked::Value(Typed::string(name.as_bytes().to_vec(), call.span)))
-}
-
-fn reg(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let name = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
-    let instance = c.instance?;
-    if instance.prog_type != ProgType::Kprobe {
-        c.error("no-reg", call.span, format!("`reg` is not available in {} probes", instance.kind.name()));
-        return None;
-    }
-    let arch = c.resolver.arch();
-    let table = regs::conventions(arch);
-    let Some((_, offset)) = table.names.iter().find(|(n, _)| *n == name) else {
-        let message = format!("`{name}` is not a register of {}", regs::arch_name(arch));
-        let names: Vec<&str> = table.names.iter().map(|(n, _)| *n).collect();
-        c.diags.push(
-            Diagnostic::error("bad-argument", call.args[0].span, message)
-                .hint(format!("registers are: {}", names.join(", "))),
-        );
-        return None;
-    };
-    let value = Typed::new(ExprKind::Arg(Arg::Reg { offset: *offset }), Ty::U64, call.span);
-    Some(Checked::Value(Typed { space: Some(c.default_space()), ..value }))
-}
-
-fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let name = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
-    match c.resolver.target.kernel_symbol(&name) {
-        Ok(address) => {
-            let value = Typed::constant(address as i64, Ty::U64, call.span);
-            Some(Checked::Value(Typed { space: Some(Space::Kernel), ..value }))
-        }
-        Err(error) => {
-            c.error("unknown-symbol", call.args[0].span, format!("kernel symbol `{name}`: {error}"));
-            None
-        }
-    }
-}
-
-fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let name = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
-    let instance = c.instance?;
-    let Some(binary) = &instance.binary else {
-        let message = format!("`uaddr` is not available in {} probes", instance.kind.name());
-        c.error("no-uaddr", call.span, message);
-        return None;
-    };
-    let symbols = c.resolver.target.binary_symbols(binary);
-    let found = symbols.ok().and_then(|s| s.iter().find(|s| s.name == name).cloned());
-    let Some(symbol) = found else {
-        c.error("unknown-symbol", call.args[0].span, format!("there is no symbol `{name}` in {binary}"));
-        return None;
-    };
-    let bits = match symbol.size {
-        1 => 8,
-        2 => 16,
-        4 => 32,
-        _ => 64,
-    };
-    let to = Box::new(Ty::Int { bits, signed: false });
-    let ty = Ty::Ptr { to, space: Space::User };
-    Some(Checked::Value(Typed::constant(symbol.address as i64, ty, call.span)))
-}
-
-fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let path = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
-    match c.resolver.target.cgroup_id(&path) {
-        Ok(id) => Some(Checked::Value(Typed::constant(id as i64, Ty::U64, call.span))),
-        Err(error) => {
-            c.error("unknown-cgroup", call.args[0].span, format!("cgroup `{path}`: {error}"));
-            None
-        }
-    }
 }
 
 fn in_space(c: &mut Checker<'_>, call: &Call<'_>, space: Space) -> Option<Checked> {

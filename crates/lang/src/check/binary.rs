@@ -132,6 +132,10 @@ impl Checker<'_> {
             }
         }
         match (op, &left, &right) {
+            (_, Ty::Ptr { space: Space::Bpf, .. }, _) | (_, _, Ty::Ptr { space: Space::Bpf, .. }) => {
+                self.error("bad-address", span, "the address of a variable or map cannot be calculated with");
+                None
+            }
             (BinOp::Add | BinOp::Sub, Ty::Ptr { to, .. }, other) if as_int(other).is_some() => {
                 Some(self.offset(op, a, b, to, span))
             }
@@ -165,7 +169,10 @@ impl Checker<'_> {
             _ => int_node(BinOp::Mul, count, Expr { kind: ExprKind::Int(size), ty: Ty::I64, span }, span),
         };
         let base = retype(pointer.expr, &Ty::I64);
-        Typed { expr: retype(int_node(op, base, bytes, span), &ty), ..Typed::new(ExprKind::Int(0), Ty::None, span) }
+        Typed {
+            expr: retype(int_node(op, base, bytes, span), &ty),
+            ..Typed::new(ExprKind::Int(0), Ty::None, span)
+        }
     }
 
     fn equality(&mut self, op: BinOp, a: Typed, b: Typed, span: Span) -> Option<Typed> {
@@ -173,7 +180,9 @@ impl Checker<'_> {
         let at = (a.span(), b.span());
         let (a, b) = match (&left, &right) {
             (Ty::Str { .. }, Ty::Str { .. }) | (Ty::Buf { .. }, Ty::Buf { .. }) => (a.expr, b.expr),
-            (Ty::Array { elem, .. }, Ty::Array { .. }) if left == right && as_int(elem).is_some() => (a.expr, b.expr),
+            (Ty::Array { elem, .. }, Ty::Array { .. }) if left == right && as_int(elem).is_some() => {
+                (a.expr, b.expr)
+            }
             (Ty::Tuple(_), Ty::Tuple(_)) | (Ty::Record(_), Ty::Record(_)) => {
                 let Some(ty) = infer::promote(&a.inferred(), &b.inferred()) else {
                     self.unsuitable(op, &left, &right, at, span);
@@ -200,15 +209,17 @@ impl Checker<'_> {
     /// An operator on literals, done now. `None` if it is none; `Some(None)` if it is wrong.
     fn fold(&mut self, op: BinOp, a: &Typed, b: &Typed, span: Span) -> Option<Option<Typed>> {
         if let (Some(x), Some(y)) = (a.literal_int(), b.literal_int()) {
-            return Some(match fold_int(op, x, y) {
-                Folded::Int(v) => Typed::int(v, span),
-                Folded::Bool(v) => Some(Typed::boolean(v, span)),
-                Folded::Bad => None,
-            }
-            .or_else(|| {
-                self.error("overflow", span, "the result does not fit into 64 bits, or is undefined");
-                None
-            }));
+            return Some(
+                match fold_int(op, x, y) {
+                    Folded::Int(v) => Typed::int(v, span),
+                    Folded::Bool(v) => Some(Typed::boolean(v, span)),
+                    Folded::Bad => None,
+                }
+                .or_else(|| {
+                    self.error("overflow", span, "the result does not fit into 64 bits, or is undefined");
+                    None
+                }),
+            );
         }
         if let (Some(x), Some(y)) = (a.literal_str(), b.literal_str()) {
             let result = match op {

@@ -25,7 +25,8 @@ impl Checker<'_> {
             TypeExprKind::Name(text) => match self.types.by_name(text, space) {
                 Ok(ty) => Some(ty),
                 Err(problem) => {
-                    let d = Diagnostic::error("unknown-type", t.span, format!("unknown type `{}`", problem.name));
+                    let d =
+                        Diagnostic::error("unknown-type", t.span, format!("unknown type `{}`", problem.name));
                     self.diags.push(match problem.near {
                         Some(near) => d.hint(format!("did you mean `{near}`?")),
                         None if problem.no_btf => d.hint("the kernel's types (BTF) cannot be read here"),
@@ -125,7 +126,9 @@ impl Checker<'_> {
         let d = Diagnostic::error("bad-cast", span, message);
         self.diags.push(match (from, to) {
             (_, Ty::Composite(c)) => d.hint(format!("cast to a pointer: `({} *)`", c.name)),
-            (Ty::Str { .. }, Ty::Int { .. }) => d.hint("to read a number from a string is not possible in the kernel"),
+            (Ty::Str { .. }, Ty::Int { .. }) => {
+                d.hint("to read a number from a string is not possible in the kernel")
+            }
             _ => d,
         });
         None
@@ -151,7 +154,13 @@ impl Checker<'_> {
         }
     }
 
-    fn cast_enum(&mut self, value: Typed, ty: &Ty, names: &Arc<Vec<(i64, String)>>, span: Span) -> Option<Typed> {
+    fn cast_enum(
+        &mut self,
+        value: Typed,
+        ty: &Ty,
+        names: &Arc<Vec<(i64, String)>>,
+        span: Span,
+    ) -> Option<Typed> {
         if as_int(value.ty()).is_none() {
             let from = value.ty().clone();
             return self.no_cast(&from, ty, span);
@@ -188,7 +197,9 @@ impl Checker<'_> {
             // Another type than the verifier knows is read by copy.
             Ty::Ptr { to: old, space: Space::Btf } if **old != to => Space::Kernel,
             Ty::Ptr { space, .. } => *space,
-            Ty::Int { .. } | Ty::Enum { .. } | Ty::KSym => value.space.unwrap_or_else(|| self.default_space()),
+            Ty::Int { .. } | Ty::Enum { .. } | Ty::KSym => {
+                value.space.unwrap_or_else(|| self.default_space())
+            }
             Ty::Array { .. } | Ty::Str { .. } | Ty::Composite(_) => {
                 let d = Diagnostic::error(
                     "bad-cast",

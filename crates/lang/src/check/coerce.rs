@@ -42,12 +42,8 @@ impl Checker<'_> {
         }
         match (value.ty().clone(), to) {
             (from, to) if as_int(&from).is_some() && as_int(to).is_some() => self.coerce_int(value, to),
-            (Ty::Str { size }, Ty::Str { size: room }) => {
-                (size <= *room || *room == 0).then_some(value.expr)
-            }
-            (Ty::Buf { size }, Ty::Buf { size: room }) => {
-                (size <= *room || *room == 0).then_some(value.expr)
-            }
+            (Ty::Str { size }, Ty::Str { size: room }) => (size <= *room || *room == 0).then_some(value.expr),
+            (Ty::Buf { size }, Ty::Buf { size: room }) => (size <= *room || *room == 0).then_some(value.expr),
             (Ty::Tuple(from), Ty::Tuple(to)) if from.len() == to.len() => self.coerce_tuple(value, to),
             (Ty::Record(from), Ty::Record(to)) => self.coerce_record(value, &from, to),
             (Ty::Ptr { to: from, .. }, Ty::Ptr { to: pointee, .. })
@@ -82,7 +78,8 @@ impl Checker<'_> {
     fn coerce_tuple(&mut self, value: Typed, to: &[Ty]) -> Option<Expr> {
         let span = value.span();
         let (before, parts) = self.parts(value)?;
-        let parts = parts.into_iter().zip(to).map(|(p, ty)| self.coerce(p, ty)).collect::<Option<Vec<_>>>()?;
+        let parts =
+            parts.into_iter().zip(to).map(|(p, ty)| self.coerce(p, ty)).collect::<Option<Vec<_>>>()?;
         let whole = Expr { kind: ExprKind::Tuple(parts), ty: Ty::Tuple(to.to_vec()), span };
         Some(behind(before, whole))
     }
@@ -111,7 +108,8 @@ impl Checker<'_> {
         };
         let flex = value.flex.clone();
         let part = |i: usize, expr: Expr| {
-            let literal = matches!(expr.kind, ExprKind::Int(_) | ExprKind::Str(_)) && is_literal_type(&expr.ty);
+            let literal =
+                matches!(expr.kind, ExprKind::Int(_) | ExprKind::Str(_)) && is_literal_type(&expr.ty);
             Typed { expr, flex: part_flex(&flex, i), literal, space: None }
         };
         if let ExprKind::Tuple(list) | ExprKind::Record(list) = value.expr.kind {

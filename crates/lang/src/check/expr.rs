@@ -72,8 +72,9 @@ impl Checker<'_> {
         if bytes.len() > longest {
             let message = format!("this string has {} bytes, the longest has {longest}", bytes.len());
             self.diags.push(
-                Diagnostic::error("string-too-long", span, message)
-                    .hint("raise `max_strlen` in a config block or with the environment variable of that name"),
+                Diagnostic::error("string-too-long", span, message).hint(
+                    "raise `max_strlen` in a config block or with the environment variable of that name",
+                ),
             );
         }
         Typed::string(bytes.to_vec(), span)
@@ -161,7 +162,12 @@ impl Checker<'_> {
             return Some(value);
         }
         let flex = value.flex.clone();
-        Some(Typed { flex, literal: false, space: value.space, expr: super::coerce::behind(stmts, value.expr) })
+        Some(Typed {
+            flex,
+            literal: false,
+            space: value.space,
+            expr: super::coerce::behind(stmts, value.expr),
+        })
     }
 
     /// `$1`: a number if it reads as one, else a string; 0 if there is none.
@@ -183,7 +189,11 @@ impl Checker<'_> {
 
     /// The text of positional parameter `n`.
     pub(crate) fn parameter(&self, n: u32) -> String {
-        (n as usize).checked_sub(1).and_then(|i| self.settings.options.params.get(i)).cloned().unwrap_or_default()
+        (n as usize)
+            .checked_sub(1)
+            .and_then(|i| self.settings.options.params.get(i))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// A bare name: a builtin, else an enum constant.
@@ -192,7 +202,8 @@ impl Checker<'_> {
             if row.min > 0 {
                 let message = format!("`{name}` is a function");
                 self.diags.push(
-                    Diagnostic::error("not-a-value", span, message).hint(format!("it is called as `{}`", row.signatures[0])),
+                    Diagnostic::error("not-a-value", span, message)
+                        .hint(format!("it is called as `{}`", row.signatures[0])),
                 );
                 return None;
             }
@@ -215,7 +226,8 @@ impl Checker<'_> {
 
     fn call(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Option<Typed> {
         let Some(row) = builtins::find(&name.text) else {
-            let d = Diagnostic::error("unknown-function", name.span, format!("unknown function `{}`", name.text));
+            let d =
+                Diagnostic::error("unknown-function", name.span, format!("unknown function `{}`", name.text));
             let names = builtins::all().map(|row| row.name);
             self.diags.push(match suggest::nearest(&name.text, names) {
                 Some(near) => d.hint(format!("did you mean `{near}`?")),
@@ -229,7 +241,12 @@ impl Checker<'_> {
         self.value_of_row(row, span, args)
     }
 
-    fn value_of_row(&mut self, row: &'static builtins::Builtin, span: Span, args: &[ast::Expr]) -> Option<Typed> {
+    fn value_of_row(
+        &mut self,
+        row: &'static builtins::Builtin,
+        span: Span,
+        args: &[ast::Expr],
+    ) -> Option<Typed> {
         match self.call_row(row, span, args)? {
             Checked::Value(value) => Some(value),
             Checked::Aggregation { .. } => {
@@ -237,7 +254,11 @@ impl Checker<'_> {
                 None
             }
             Checked::Stmt(_) => {
-                self.error("no-value", span, format!("`{}` is done for its effect, it has no value", row.name));
+                self.error(
+                    "no-value",
+                    span,
+                    format!("`{}` is done for its effect, it has no value", row.name),
+                );
                 None
             }
         }

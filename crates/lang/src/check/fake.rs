@@ -78,15 +78,51 @@ const COMMON: &str = "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\ts
 
 /// (category, name, fields)
 const TRACEPOINTS: &[(&str, &str, &str)] = &[
-    ("raw_syscalls", "sys_enter", "\tfield:long id;\toffset:8;\tsize:8;\tsigned:1;\n\tfield:unsigned long args[6];\toffset:16;\tsize:48;\tsigned:0;\n"),
-    ("raw_syscalls", "sys_exit", "\tfield:long id;\toffset:8;\tsize:8;\tsigned:1;\n\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n"),
-    ("sched", "sched_process_exec", "\tfield:__data_loc char[] filename;\toffset:8;\tsize:4;\tsigned:0;\n\tfield:pid_t pid;\toffset:12;\tsize:4;\tsigned:1;\n"),
-    ("sched", "sched_process_fork", "\tfield:char parent_comm[16];\toffset:8;\tsize:16;\tsigned:0;\n\tfield:pid_t child_pid;\toffset:44;\tsize:4;\tsigned:1;\n"),
-    ("sock", "inet_sock_set_state", "\tfield:const void * skaddr;\toffset:8;\tsize:8;\tsigned:0;\n\tfield:int newstate;\toffset:20;\tsize:4;\tsigned:1;\n\tfield:__u16 sport;\toffset:24;\tsize:2;\tsigned:0;\n\tfield:__u8 saddr[4];\toffset:32;\tsize:4;\tsigned:0;\n"),
-    ("syscalls", "sys_enter_execve", "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:const char * filename;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:const char *const * argv;\toffset:24;\tsize:8;\tsigned:0;\n"),
-    ("syscalls", "sys_enter_openat", "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:int dfd;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:const char * filename;\toffset:24;\tsize:8;\tsigned:0;\n\tfield:int flags;\toffset:32;\tsize:8;\tsigned:0;\n\tfield:umode_t mode;\toffset:40;\tsize:8;\tsigned:0;\n"),
-    ("syscalls", "sys_enter_read", "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:unsigned int fd;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:char * buf;\toffset:24;\tsize:8;\tsigned:0;\n\tfield:size_t count;\toffset:32;\tsize:8;\tsigned:0;\n"),
-    ("syscalls", "sys_exit_read", "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n"),
+    (
+        "raw_syscalls",
+        "sys_enter",
+        "\tfield:long id;\toffset:8;\tsize:8;\tsigned:1;\n\tfield:unsigned long args[6];\toffset:16;\tsize:48;\tsigned:0;\n",
+    ),
+    (
+        "raw_syscalls",
+        "sys_exit",
+        "\tfield:long id;\toffset:8;\tsize:8;\tsigned:1;\n\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n",
+    ),
+    (
+        "sched",
+        "sched_process_exec",
+        "\tfield:__data_loc char[] filename;\toffset:8;\tsize:4;\tsigned:0;\n\tfield:pid_t pid;\toffset:12;\tsize:4;\tsigned:1;\n",
+    ),
+    (
+        "sched",
+        "sched_process_fork",
+        "\tfield:char parent_comm[16];\toffset:8;\tsize:16;\tsigned:0;\n\tfield:pid_t child_pid;\toffset:44;\tsize:4;\tsigned:1;\n",
+    ),
+    (
+        "sock",
+        "inet_sock_set_state",
+        "\tfield:const void * skaddr;\toffset:8;\tsize:8;\tsigned:0;\n\tfield:int newstate;\toffset:20;\tsize:4;\tsigned:1;\n\tfield:__u16 sport;\toffset:24;\tsize:2;\tsigned:0;\n\tfield:__u8 saddr[4];\toffset:32;\tsize:4;\tsigned:0;\n",
+    ),
+    (
+        "syscalls",
+        "sys_enter_execve",
+        "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:const char * filename;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:const char *const * argv;\toffset:24;\tsize:8;\tsigned:0;\n",
+    ),
+    (
+        "syscalls",
+        "sys_enter_openat",
+        "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:int dfd;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:const char * filename;\toffset:24;\tsize:8;\tsigned:0;\n\tfield:int flags;\toffset:32;\tsize:8;\tsigned:0;\n\tfield:umode_t mode;\toffset:40;\tsize:8;\tsigned:0;\n",
+    ),
+    (
+        "syscalls",
+        "sys_enter_read",
+        "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:unsigned int fd;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:char * buf;\toffset:24;\tsize:8;\tsigned:0;\n\tfield:size_t count;\toffset:32;\tsize:8;\tsigned:0;\n",
+    ),
+    (
+        "syscalls",
+        "sys_exit_read",
+        "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n",
+    ),
 ];
 
 impl Fake {
@@ -114,14 +150,19 @@ impl Target for Fake {
                 TRACEPOINTS.iter().map(|(category, name, _)| format!("{category}:{name}")).collect(),
             )),
             Question::TracepointFormat { category, name } => {
-                let Some((_, _, fields)) = TRACEPOINTS.iter().find(|(c, n, _)| c == category && n == name) else {
+                let Some((_, _, fields)) = TRACEPOINTS.iter().find(|(c, n, _)| c == category && n == name)
+                else {
                     return missing(name);
                 };
                 Answer::Text(format!("name: {name}\nID: 7\nformat:\n{COMMON}\n{fields}").into())
             }
-            Question::KernelFunctions => names(&["do_thing", "do_thong", "ext4:ext4_open", "vfs_read", "vfs_write"]),
+            Question::KernelFunctions => {
+                names(&["do_thing", "do_thong", "ext4:ext4_open", "vfs_read", "vfs_write"])
+            }
             Question::KernelSymbol(name) if name == "jiffies" => Answer::Number(0xffff_ffff_8000_0000),
-            Question::BinaryPath(name) if name == "bash" || name == "/bin/bash" => Answer::Text("/bin/bash".into()),
+            Question::BinaryPath(name) if name == "bash" || name == "/bin/bash" => {
+                Answer::Text("/bin/bash".into())
+            }
             Question::BinarySymbols(_) => Answer::Symbols(Arc::new(
                 [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16)]
                     .map(|(name, offset, size)| Symbol {
@@ -132,7 +173,10 @@ impl Target for Fake {
                     })
                     .to_vec(),
             )),
-            Question::KernelSymbol(name) | Question::BinaryPath(name) | Question::CgroupId(name) | Question::UserId(name) => {
+            Question::KernelSymbol(name)
+            | Question::BinaryPath(name)
+            | Question::CgroupId(name)
+            | Question::UserId(name) => {
                 return missing(name);
             }
         })

@@ -60,7 +60,9 @@ impl Checker<'_> {
                 let message = format!("`{}` has no fields", name::display(&other));
                 let d = Diagnostic::error("no-field", name.span, message);
                 self.diags.push(match other {
-                    Ty::Int { .. } => d.hint("cast it to a pointer to a struct: `((struct NAME *)arg0).field`"),
+                    Ty::Int { .. } => {
+                        d.hint("cast it to a pointer to a struct: `((struct NAME *)arg0).field`")
+                    }
                     _ => d,
                 });
                 None
@@ -105,7 +107,9 @@ impl Checker<'_> {
         let d = Diagnostic::error("no-field", name.span, message);
         let near = suggest::near(&name.text, names.iter().map(String::as_str), 3);
         self.diags.push(match near.as_slice() {
-            [] if names.len() <= 24 && !names.is_empty() => d.hint(format!("its fields are: {}", names.join(", "))),
+            [] if names.len() <= 24 && !names.is_empty() => {
+                d.hint(format!("its fields are: {}", names.join(", ")))
+            }
             [] => d,
             near => d.hint(format!("did you mean `{}`?", near.join("`, `"))),
         });
@@ -216,7 +220,11 @@ impl Checker<'_> {
             }
             (Ty::Ptr { to, space }, _) => {
                 if self.types.size_of(&to).is_none() {
-                    self.error("no-size", span, "a `void *` has no elements: cast it to a pointer to what is there");
+                    self.error(
+                        "no-size",
+                        span,
+                        "a `void *` has no elements: cast it to a pointer to what is there",
+                    );
                     return None;
                 }
                 self.element_at(base, *to, index, space, span)

@@ -138,10 +138,9 @@ impl Checker<'_> {
             Ok(parsed) => parsed,
             Err(conversion) => {
                 let message = format!("there is no conversion `{conversion}`");
-                self.diags.push(
-                    Diagnostic::error("bad-format", at, message)
-                        .hint("conversions are: %d %i %u %x %X %o %c %p %s %r %rx %rh, and %% for a percent sign"),
-                );
+                self.diags.push(Diagnostic::error("bad-format", at, message).hint(
+                    "conversions are: %d %i %u %x %X %o %c %p %s %r %rx %rh, and %% for a percent sign",
+                ));
                 return None;
             }
         };
@@ -203,7 +202,10 @@ mod tests {
     #[test]
     fn pieces_and_flags() {
         let (format, written) = parse("a %-6d|%+08.3llx %% %rh%s").unwrap();
-        assert_eq!(written.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), ["%-6d", "%+08.3llx", "%rh", "%s"]);
+        assert_eq!(
+            written.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(),
+            ["%-6d", "%+08.3llx", "%rh", "%s"]
+        );
         assert_eq!(format.first(), Some(&Piece::Text("a ".to_owned())));
         assert_eq!(format.get(4), Some(&Piece::Text(" % ".to_owned())));
         let Some(Piece::Conv(conv)) = format.get(3) else { panic!("{format:?}") };

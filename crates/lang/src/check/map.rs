@@ -132,9 +132,13 @@ impl Checker<'_> {
                     (info.name.clone(), "without a key here", "with a key here")
                 };
                 self.diags.push(
-                    Diagnostic::error("map-key", span, format!("`{name}` is used both with and without a key"))
-                        .at(with)
-                        .label(first, before),
+                    Diagnostic::error(
+                        "map-key",
+                        span,
+                        format!("`{name}` is used both with and without a key"),
+                    )
+                    .at(with)
+                    .label(first, before),
                 );
                 None
             }
@@ -195,7 +199,8 @@ impl Checker<'_> {
         };
         match &wide.ty {
             Ty::Tuple(types) if types.len() > 1 => {
-                let (before, parts) = self.parts(Typed { flex: Flex::No, literal: false, space: None, expr: key })?;
+                let (before, parts) =
+                    self.parts(Typed { flex: Flex::No, literal: false, space: None, expr: key })?;
                 let mut parts: Vec<Expr> = parts.into_iter().map(|p| p.expr).collect();
                 if let Some(first) = parts.first_mut() {
                     let value = std::mem::replace(first, Expr { kind: ExprKind::Int(0), ty: Ty::None, span });
@@ -236,6 +241,9 @@ impl Checker<'_> {
     }
 
     fn undefined(&mut self, name: &str, span: Span) {
+        if self.incomplete {
+            return;
+        }
         let others: Vec<String> =
             self.maps.list.iter().filter(|i| i.value.is_some()).map(|i| i.name.clone()).collect();
         let d = Diagnostic::error("unknown-map", span, format!("nothing is ever stored in `{name}`"));
@@ -287,9 +295,11 @@ impl Checker<'_> {
     pub(crate) fn store_map(&mut self, place: Place, value: Typed, span: Span) -> Option<Stmt> {
         if let Ty::Agg(agg) = value.ty() {
             let known = self.maps.list.get(place.map.0 as usize).and_then(|i| i.value.clone());
-            let into_int = castable(value.ty()).is_some() && known.is_some_and(|k| infer::as_int(&k.ty).is_some());
+            let into_int =
+                castable(value.ty()).is_some() && known.is_some_and(|k| infer::as_int(&k.ty).is_some());
             if !into_int {
-                let message = format!("a `{}` cannot be assigned from one map to another", name::aggregation(agg));
+                let message =
+                    format!("a `{}` cannot be assigned from one map to another", name::aggregation(agg));
                 let d = Diagnostic::error("type-mismatch", value.span(), message);
                 self.diags.push(match castable(value.ty()) {
                     Some(_) => d.hint("cast it to store its value: `(int64)@map`"),
@@ -325,7 +335,9 @@ impl Checker<'_> {
         let map = place.map;
         let ty = self.widen_value(map, &Ty::Agg(agg).into(), span)?;
         let arg = match (arg, &ty) {
-            (Some(arg), Ty::Agg(agg)) => Some(super::coerce::retype(arg, &Ty::Int { bits: 64, signed: sign_of(agg) })),
+            (Some(arg), Ty::Agg(agg)) => {
+                Some(super::coerce::retype(arg, &Ty::Int { bits: 64, signed: sign_of(agg) }))
+            }
             (arg, _) => arg,
         };
         Some(Stmt { kind: StmtKind::Aggregate { map, key: place.key, arg, weight }, span })
@@ -415,9 +427,11 @@ fn kind_of(declared: Option<MapType>, aggregation: bool) -> MapType {
 /// Whether an aggregation's argument has a sign; histograms' have.
 fn sign_of(agg: &Agg) -> bool {
     match agg {
-        Agg::Sum { signed } | Agg::Min { signed } | Agg::Max { signed } | Agg::Avg { signed } | Agg::Stats { signed } => {
-            *signed
-        }
+        Agg::Sum { signed }
+        | Agg::Min { signed }
+        | Agg::Max { signed }
+        | Agg::Avg { signed }
+        | Agg::Stats { signed } => *signed,
         Agg::Count | Agg::Hist { .. } | Agg::LHist { .. } => true,
     }
 }

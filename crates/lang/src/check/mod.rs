@@ -12,8 +12,8 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
 use crate::options::Options;
 use crate::resolve::{ArgField, ArgsFrom, Instance, Resolver, merge};
-use crate::types::{Types, name};
 use crate::ty::Ty;
+use crate::types::{Types, name};
 use skep_bpf::target::Target;
 
 mod binary;
@@ -66,6 +66,7 @@ pub fn check(
         .flat_map(|(i, (uses, list))| merge(list, uses).into_iter().map(move |instance| (i, instance)))
         .collect();
     let mut checker = Checker::new(&resolver, &settings);
+    checker.incomplete = diags.has_errors();
     checker.declare_maps(script);
     let mut program = checker.solve(script, &bodies);
     for d in std::mem::take(&mut checker.diags.list) {
@@ -113,6 +114,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) changed: bool,
     /// Whether types are as wide as they get: what is unknown now is an error.
     pub(crate) settled: bool,
+    /// Whether parts of the script are missing for earlier errors, so that not all uses of a map are known.
+    incomplete: bool,
     /// Loops around.
     pub(crate) loops: u32,
     /// `sizeof` and the like around: nothing is evaluated.
@@ -132,6 +135,7 @@ impl<'a> Checker<'a> {
             instance: None,
             changed: false,
             settled: false,
+            incomplete: false,
             loops: 0,
             unevaluated: 0,
             args: HashMap::new(),
@@ -234,6 +238,7 @@ impl<'a> Checker<'a> {
 
 /// A C identifier for a program: from its probe's name, unique by its number.
 fn symbol(probe: &str, number: usize) -> String {
-    let clean: String = probe.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(80).collect();
+    let clean: String =
+        probe.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(80).collect();
     format!("{clean}_{}", number + 1)
 }

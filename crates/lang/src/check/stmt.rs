@@ -111,7 +111,13 @@ impl Checker<'_> {
         }
     }
 
-    fn for_range(&mut self, var: &ast::Name, start: &ast::Expr, end: &ast::Expr, body: &Block) -> Option<StmtKind> {
+    fn for_range(
+        &mut self,
+        var: &ast::Name,
+        start: &ast::Expr,
+        end: &ast::Expr,
+        body: &Block,
+    ) -> Option<StmtKind> {
         let mut bound = |e: &ast::Expr| {
             let value = self.value(e)?;
             self.integer(value, true, false, "as a bound of the range")
@@ -196,7 +202,14 @@ impl Checker<'_> {
         }
     }
 
-    fn assign(&mut self, target: &ast::Expr, op: Option<BinOp>, value: &ast::Expr, span: Span, out: &mut Vec<Stmt>) {
+    fn assign(
+        &mut self,
+        target: &ast::Expr,
+        op: Option<BinOp>,
+        value: &ast::Expr,
+        span: Span,
+        out: &mut Vec<Stmt>,
+    ) {
         match &*target.kind {
             ast::ExprKind::Ident(name) if name == "_" && op.is_none() => {
                 if let Some(value) = self.value(value) {
@@ -225,7 +238,14 @@ impl Checker<'_> {
         }
     }
 
-    fn compound_var(&mut self, name: &str, at: Span, op: BinOp, value: &ast::Expr, span: Span) -> Option<Typed> {
+    fn compound_var(
+        &mut self,
+        name: &str,
+        at: Span,
+        op: BinOp,
+        value: &ast::Expr,
+        span: Span,
+    ) -> Option<Typed> {
         let old = self.read_var(name, at);
         let value = self.value(value);
         self.binary(op, old?, value?, span)
@@ -348,8 +368,12 @@ impl Checker<'_> {
     /// An aggregation that is not assigned to a map.
     pub(crate) fn loose_aggregation(&mut self, name: &str, span: Span) {
         self.diags.push(
-            Diagnostic::error("loose-aggregation", span, format!("`{name}()` must be assigned directly to a map"))
-                .hint(format!("write `@ = {name}(…)` or `@[key] = {name}(…)`")),
+            Diagnostic::error(
+                "loose-aggregation",
+                span,
+                format!("`{name}()` must be assigned directly to a map"),
+            )
+            .hint(format!("write `@ = {name}(…)` or `@[key] = {name}(…)`")),
         );
     }
 }

@@ -67,7 +67,9 @@ impl Typed {
     /// The value of an integer literal.
     pub(crate) fn literal_int(&self) -> Option<i128> {
         match (&self.expr.kind, &self.expr.ty) {
-            (ExprKind::Int(v), Ty::Int { signed: false, bits: 64 }) if self.literal => Some(i128::from(*v as u64)),
+            (ExprKind::Int(v), Ty::Int { signed: false, bits: 64 }) if self.literal => {
+                Some(i128::from(*v as u64))
+            }
             (ExprKind::Int(v), Ty::Int { .. }) if self.literal => Some(i128::from(*v)),
             _ => None,
         }

@@ -78,6 +78,10 @@ impl Checker<'_> {
         self.mark_assigned(id);
         let current = self.var_type(id)?;
         let (ty, by) = match &current.ty {
+            Ty::Ptr { space: Space::Bpf, .. } => {
+                self.error("bad-address", span, "the address of a variable or map cannot be calculated with");
+                return None;
+            }
             Ty::Ptr { to, .. } => (current.ty.clone(), by.saturating_mul(self.element_size(to))),
             other => match as_int(other) {
                 Some(_) if self.var_is_fixed(id) => (other.clone(), by),
@@ -97,6 +101,10 @@ impl Checker<'_> {
     }
 
     fn address_of(&mut self, e: &ast::Expr, span: Span) -> Option<Typed> {
+        if self.loops > 0 && self.unevaluated == 0 {
+            self.error("bad-address", span, "the address of a variable or map cannot be taken in a loop");
+            return None;
+        }
         let inner = match &*e.kind {
             ast::ExprKind::Var(name) => {
                 let id = self.existing(name, e.span)?;
@@ -136,7 +144,10 @@ impl Checker<'_> {
         let index = Box::new(Expr { kind: ExprKind::Int(0), ty: Ty::I64, span });
         let kind = ExprKind::Index { base: Box::new(value.expr), index, size, space };
         let ty = self.read_through(to, space);
-        Some(Typed { space: (!matches!(space, Space::Bpf)).then(|| onward(space)), ..Typed::new(kind, ty, span) })
+        Some(Typed {
+            space: (!matches!(space, Space::Bpf)).then(|| onward(space)),
+            ..Typed::new(kind, ty, span)
+        })
     }
 
     /// The type of a value that was read from `space`: pointers in it lead where that says.

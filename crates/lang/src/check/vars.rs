@@ -188,7 +188,8 @@ impl Checker<'_> {
             name::display(found)
         );
         self.diags.push(
-            Diagnostic::error("type-mismatch", span, message).label(slot.introduced, format!("{} here", slot.how)),
+            Diagnostic::error("type-mismatch", span, message)
+                .label(slot.introduced, format!("{} here", slot.how)),
         );
     }
 

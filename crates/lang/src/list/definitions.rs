@@ -36,7 +36,8 @@ pub(super) fn list(pattern: &str, verbose: bool, finder: &Finder<'_>) -> Result<
     Ok(found
         .into_iter()
         .flat_map(|(text, modules)| {
-            let shown = if modules.iter().any(|m| m == "vmlinux") { vec!["vmlinux".to_owned()] } else { modules };
+            let shown =
+                if modules.iter().any(|m| m == "vmlinux") { vec!["vmlinux".to_owned()] } else { modules };
             shown.into_iter().map(move |module| format!("{module}: {text}\n"))
         })
         .collect())

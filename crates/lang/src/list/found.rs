@@ -50,7 +50,9 @@ impl<'a> Finder<'a> {
                 names::of(search.kind, self.target, &self.types)?
             }
         };
-        found.retain(|name| wild::matches(&search.names, name) && !name.contains(".part."));
+        // A binary's functions are matched already: it may be shown by another name than the one it is searched by.
+        let matched = matches!(search.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe);
+        found.retain(|name| (matched || wild::matches(&search.names, name)) && !name.contains(".part."));
         found.sort_unstable();
         found.dedup();
         Ok(found)
@@ -94,9 +96,10 @@ impl<'a> Finder<'a> {
         let split = all.iter().map(|full| full.split_once(':').unwrap_or(("vmlinux", full)));
         let safe = split.filter(|(_, name)| is_safe(name));
         Ok(match search.place {
-            None => {
-                safe.filter(|(_, name)| wild::matches(&search.names, name)).map(|(_, n)| n.to_owned()).collect()
-            }
+            None => safe
+                .filter(|(_, name)| wild::matches(&search.names, name))
+                .map(|(_, n)| n.to_owned())
+                .collect(),
             Some(_) => safe.map(|(module, name)| format!("{module}:{name}")).collect(),
         })
     }

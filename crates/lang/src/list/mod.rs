@@ -32,7 +32,7 @@ pub fn probes(pattern: &str, verbose: bool, target: &dyn Target) -> Result<Vec<S
     let mut list = List::new(target, verbose);
     let mut start = 0;
     for part in pattern.split(',') {
-        list.part(part, Span::new(start as usize, start as usize + part.len()));
+        list.part(part, Span::new(start, start + part.len()));
         start += part.len() + 1;
     }
     list.finish()
@@ -48,6 +48,8 @@ pub fn script(text: &str, verbose: bool, target: &dyn Target) -> Result<Vec<Stri
     }
     for point in parsed.probes.iter().flat_map(|p| &p.attach) {
         match pattern::attach_point(&point.text) {
+            Ok(search)
+                if matches!(search.kind, ProbeKind::Begin | ProbeKind::End | ProbeKind::SelfSignal) => {}
             Ok(search) => list.search(&search, point.span, true),
             Err(problem) => list.unknown_kind(&problem, point.span),
         }
@@ -93,6 +95,11 @@ impl<'a> List<'a> {
 
     /// Lists what one search finds. Where it is one of many, kinds that the target cannot list are left out.
     fn search(&mut self, search: &Search, span: Span, alone: bool) {
+        if search.kind == ProbeKind::Usdt && alone {
+            let message = "usdt probes cannot be listed yet";
+            self.faults.push(Diagnostic::error("unsupported-probe", span, message));
+            return;
+        }
         match self.finder.find(search) {
             Ok(names) => self.show(search.kind, &names),
             Err(_) if !alone => {}

@@ -118,10 +118,7 @@ mod tests {
     #[test]
     fn wildcards_stand_for_the_kinds_of_the_kernel() {
         let all: Vec<&str> = found("").iter().map(|f| f.0).collect();
-        assert_eq!(
-            all,
-            ["fentry", "hardware", "iter", "kprobe", "rawtracepoint", "software", "tracepoint"]
-        );
+        assert_eq!(all, ["fentry", "hardware", "iter", "kprobe", "rawtracepoint", "software", "tracepoint"]);
         assert_eq!(found("*sleep*").len(), 7);
         assert_eq!(found("*probe:x"), [("kprobe", "x".to_owned())]);
         let with_file: Vec<&str> = found("*:/bin/sh:main").iter().map(|f| f.0).collect();
@@ -137,9 +134,12 @@ mod tests {
 
     #[test]
     fn attach_points_without_their_numbers() {
-        for (text, names) in
-            [("interval:s:1", "s:"), ("software:faults:10", "faults:"), ("kprobe:do_x+4", "do_x"), ("t:a:b", "a:b")]
-        {
+        for (text, names) in [
+            ("interval:s:1", "s:"),
+            ("software:faults:10", "faults:"),
+            ("kprobe:do_x+4", "do_x"),
+            ("t:a:b", "a:b"),
+        ] {
             assert_eq!(attach_point(text).unwrap().names, names);
         }
         assert_eq!(attach_point("x:y"), Err("x".to_owned()));

@@ -46,7 +46,9 @@ impl Resolver<'_> {
             ArgsFrom::SyscallEnter { name, nr } => {
                 let record = self.record("syscalls", name, span)?;
                 let regs = regs::conventions(self.arch()).syscall_args;
-                Ok(from_registers(record, *nr, |i| regs.get(i).map(|offset| Arg::RegsOf { arg: 0, offset: *offset })))
+                Ok(from_registers(record, *nr, |i| {
+                    regs.get(i).map(|offset| Arg::RegsOf { arg: 0, offset: *offset })
+                }))
             }
             ArgsFrom::SyscallExit { name, nr } => {
                 let record = self.record("syscalls", name, span)?;
@@ -111,8 +113,14 @@ impl Resolver<'_> {
                 let offset = regs.get(n as usize).ok_or_else(|| {
                     let arch = regs::arch_name(self.arch());
                     Box::new(
-                        fail(format!("{arch} passes {} arguments in registers, there is no `arg{n}`", regs.len()))
-                            .hint(format!("arguments on the stack are `sarg0`, `sarg1` … (here `sarg{}`)", n as usize - regs.len())),
+                        fail(format!(
+                            "{arch} passes {} arguments in registers, there is no `arg{n}`",
+                            regs.len()
+                        ))
+                        .hint(format!(
+                            "arguments on the stack are `sarg0`, `sarg1` … (here `sarg{}`)",
+                            n as usize - regs.len()
+                        )),
                     )
                 })?;
                 Ok(register(*offset, *user))
@@ -120,7 +128,9 @@ impl Resolver<'_> {
             ArgsFrom::RawTracepoint { module, name, .. } => {
                 let count = self.trace_args(module, name, Space::Kernel, span)?.len();
                 if n as usize >= count {
-                    return Err(fail(format!("raw tracepoint `{name}` has {count} arguments, there is no `arg{n}`")));
+                    return Err(fail(format!(
+                        "raw tracepoint `{name}` has {count} arguments, there is no `arg{n}`"
+                    )));
                 }
                 Ok(ArgField { source: Source::At(Arg::Raw(n)), ..register(0, false) })
             }
@@ -211,7 +221,13 @@ impl Resolver<'_> {
     }
 
     /// `id` and, at exit, `ret` of `raw_syscalls`.
-    fn raw_syscalls(&self, name: &str, id: Arg, ret: Option<Arg>, span: Span) -> Result<Vec<ArgField>, Fault> {
+    fn raw_syscalls(
+        &self,
+        name: &str,
+        id: Arg,
+        ret: Option<Arg>,
+        span: Span,
+    ) -> Result<Vec<ArgField>, Fault> {
         let mut fields = self.record("raw_syscalls", name, span)?;
         fields.retain(|f| f.name != "args");
         for f in &mut fields {
@@ -245,7 +261,12 @@ impl Resolver<'_> {
     }
 
     /// Arguments and result of a kernel function.
-    fn function(&self, module: &str, name: &str, span: Span) -> Result<(Vec<ArgField>, Option<ArgField>), Fault> {
+    fn function(
+        &self,
+        module: &str,
+        name: &str,
+        span: Span,
+    ) -> Result<(Vec<ArgField>, Option<ArgField>), Fault> {
         let fail = || {
             let message = format!("the kernel's types do not describe function `{name}`");
             Box::new(Diagnostic::error("no-types", span, message))

@@ -55,7 +55,8 @@ impl Resolver<'_> {
         let on_calls = |i: &&Instance| matches!(side(&i.args), Some((_, Some(_))));
         let single = groups.iter().flat_map(|(_, list)| list).filter(on_calls).count();
         let mut notes = Vec::new();
-        for (uses, instance) in groups.iter_mut().flat_map(|(uses, list)| list.iter_mut().map(|i| (*uses, i))) {
+        for (uses, instance) in groups.iter_mut().flat_map(|(uses, list)| list.iter_mut().map(|i| (*uses, i)))
+        {
             let Some((side, call)) = side(&instance.args) else { continue };
             if call.is_some() && single > MOST_RAW || call.is_none() && uses.args_array {
                 continue;
@@ -76,7 +77,9 @@ impl Resolver<'_> {
             notes.push(format!("{}: {hook} {name} in place of the perf tracepoint", instance.name));
         }
         if single > MOST_RAW {
-            notes.push(format!("{single} system call tracepoints: perf, which cost only the calls they are on"));
+            notes.push(format!(
+                "{single} system call tracepoints: perf, which cost only the calls they are on"
+            ));
         }
         notes
     }

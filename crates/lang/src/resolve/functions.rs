@@ -80,7 +80,8 @@ impl Resolver<'_> {
         // Where the functions cannot be listed, attaching tells.
         if let Ok(known) = known {
             let in_module = |k: &String| k.split_once(':').is_some_and(|(_, n)| n == f.name);
-            let there = known.binary_search(&full).is_ok() || (module.is_empty() && known.iter().any(in_module));
+            let there =
+                known.binary_search(&full).is_ok() || (module.is_empty() && known.iter().any(in_module));
             if !there && !self.options.unsafe_mode {
                 return Err(unknown(spec.kind, &full, span, Ok(known.to_vec())));
             }
@@ -132,9 +133,7 @@ impl Resolver<'_> {
         let hits: Vec<Instance> = known
             .iter()
             .filter_map(|full| full.split_once(':'))
-            .filter(|(m, n)| {
-                (f.module.is_empty() || wild::matches(f.module, m)) && wild::matches(f.name, n)
-            })
+            .filter(|(m, n)| (f.module.is_empty() || wild::matches(f.module, m)) && wild::matches(f.name, n))
             .map(|(m, n)| fentry_instance(spec.kind, if m == "vmlinux" { "" } else { m }, n, span))
             .collect();
         if hits.is_empty() && !wild::has_wildcard(f.name) {

@@ -213,15 +213,17 @@ impl<'a> Resolver<'a> {
             return Ok(());
         }
         let since = feature.since();
-        let d = Diagnostic::error("kernel-lacks", span, format!("{what} need Linux {since} or later"));
-        let d = match self.target.kernel_version() {
-            Ok(version) if version < since => d.at(format!("this kernel is {version}")),
-            Ok(version) => d
-                .at("not available here")
-                .hint(format!("this kernel is {version}, but was built or started without it; `skep doctor` tells more")),
-            Err(_) => d,
-        };
-        Err(Box::new(d))
+        let too_old =
+            || Diagnostic::error("kernel-lacks", span, format!("{what} need Linux {since} or later"));
+        Err(Box::new(match self.target.kernel_version() {
+            Ok(version) if version < since => too_old().at(format!("this kernel is {version}")),
+            Ok(version) => Diagnostic::error("kernel-lacks", span, format!("this kernel has no {what}"))
+                .hint(format!(
+                    "Linux has them since {since}; this one, {version}, was built or started without \
+                     (`skep doctor` tells more)"
+                )),
+            Err(_) => too_old(),
+        }))
     }
 
     /// All instances of a probe. Attach points that share a program are one instance.
@@ -332,7 +334,8 @@ fn own_signal(spec: &Spec, span: ast::Span) -> Result<Vec<Instance>, Fault> {
         }
         [what, signal] if what == "signal" => {
             let message = format!("`{signal}` is not a signal that a probe can wait for");
-            let d = Diagnostic::error("bad-probe", span, message).hint(format!("use one of: {}", SIGNALS.join(", ")));
+            let d = Diagnostic::error("bad-probe", span, message)
+                .hint(format!("use one of: {}", SIGNALS.join(", ")));
             Err(Box::new(d))
         }
         _ => Err(bad_form(spec, span)),

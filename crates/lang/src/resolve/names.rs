@@ -6,7 +6,11 @@ use skep_bpf::btf::{Btf, NameKind};
 use skep_bpf::target::{Target, TargetError, TargetExt};
 
 /// All attach points of a kind without its name, sorted. Empty for kinds that cannot be listed.
-pub(crate) fn of(kind: ProbeKind, target: &dyn Target, types: &Types<'_>) -> Result<Vec<String>, TargetError> {
+pub(crate) fn of(
+    kind: ProbeKind,
+    target: &dyn Target,
+    types: &Types<'_>,
+) -> Result<Vec<String>, TargetError> {
     let mut names = match kind {
         ProbeKind::Tracepoint => target.tracepoints()?.to_vec(),
         ProbeKind::RawTracepoint => in_modules(target, types, raw_tracepoints)?,

@@ -56,8 +56,7 @@ static HARDWARE: &[Event] = &[
 ];
 
 /// Units of timers: (name, nanoseconds; 0: a rate).
-pub(crate) static UNITS: &[(&str, u64)] =
-    &[("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000), ("hz", 0)];
+pub(crate) static UNITS: &[(&str, u64)] = &[("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000), ("hz", 0)];
 
 /// The events of a kind.
 pub(crate) fn events(kind: ProbeKind) -> &'static [Event] {
@@ -187,10 +186,12 @@ mod tests {
 
     #[test]
     fn timers() {
-        let of = |text: &str| timer(ProbeKind::Interval, &parts(text)).map(|(name, attach)| match attach {
-            Attach::PerfEvent { sample, one_cpu: true, .. } => (name, sample),
-            other => panic!("{other:?}"),
-        });
+        let of = |text: &str| {
+            timer(ProbeKind::Interval, &parts(text)).map(|(name, attach)| match attach {
+                Attach::PerfEvent { sample, one_cpu: true, .. } => (name, sample),
+                other => panic!("{other:?}"),
+            })
+        };
         assert_eq!(of("s:1"), Ok(("interval:s:1".to_owned(), Sample::Period(1_000_000_000))));
         assert_eq!(of("1s"), Ok(("interval:us:1000000".to_owned(), Sample::Period(1_000_000_000))));
         assert_eq!(of("hz:99"), Ok(("interval:hz:99".to_owned(), Sample::Frequency(99))));

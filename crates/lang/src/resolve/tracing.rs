@@ -40,7 +40,9 @@ pub(super) fn cannot(what: &str, error: &TargetError, span: Span) -> Fault {
 impl Resolver<'_> {
     pub(super) fn tracepoint(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
         let (category, name) = match spec.parts.as_slice() {
-            [category, name] if !category.is_empty() && !name.is_empty() => (category.as_str(), name.as_str()),
+            [category, name] if !category.is_empty() && !name.is_empty() => {
+                (category.as_str(), name.as_str())
+            }
             [name] if wild::has_wildcard(name) => ("*", name.as_str()),
             _ => return Err(bad_form(spec, span)),
         };
@@ -100,8 +102,7 @@ impl Resolver<'_> {
         let shown = format!("rawtracepoint:{}:{name}", if module.is_empty() { "vmlinux" } else { module });
         let typed = module.is_empty() && self.has(Feature::TpBtf);
         let at = Attach::RawTracepoint { name: name.to_owned() };
-        let mut instance =
-            Instance::new(ProbeKind::RawTracepoint, shown, ProgType::RawTracepoint, at, span);
+        let mut instance = Instance::new(ProbeKind::RawTracepoint, shown, ProgType::RawTracepoint, at, span);
         if typed {
             make_typed(&mut instance, name);
         }
@@ -114,7 +115,8 @@ impl Resolver<'_> {
         let name = match spec.parts.as_slice() {
             [name] if !name.is_empty() && !wild::has_wildcard(name) => name,
             [_, _] => {
-                let d = Diagnostic::error("unsupported-probe", span, "pinned iterators are not supported yet");
+                let d =
+                    Diagnostic::error("unsupported-probe", span, "pinned iterators are not supported yet");
                 return Err(Box::new(d));
             }
             _ => return Err(bad_form(spec, span)),

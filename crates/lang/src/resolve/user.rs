@@ -59,7 +59,9 @@ impl Resolver<'_> {
                 return Err(Box::new(Diagnostic::error("unsupported-probe", span, message)));
             }
             [_, language, _] => {
-                return Err(fail(format!("`{language}` names are not supported yet: use the symbol's own name")));
+                return Err(fail(format!(
+                    "`{language}` names are not supported yet: use the symbol's own name"
+                )));
             }
             _ => return Err(bad_form(spec, span)),
         };
@@ -72,7 +74,8 @@ impl Resolver<'_> {
                 return Err(fail("a uretprobe takes no offset".to_owned()));
             }
             Some((function, offset)) => {
-                let offset = perf::number(offset).ok_or_else(|| fail(format!("`{offset}` is not an offset")))?;
+                let offset =
+                    perf::number(offset).ok_or_else(|| fail(format!("`{offset}` is not an offset")))?;
                 (function, offset)
             }
         };
@@ -87,8 +90,12 @@ impl Resolver<'_> {
         match self.target.binary_path(name) {
             Ok(path) => Ok(path.to_string()),
             Err(TargetError::NotFound(_)) => {
-                let d = Diagnostic::error("unknown-probe", span, format!("there is no binary or library `{name}`"))
-                    .hint("give a path, a command's name as in PATH, or a library's name such as `libc`");
+                let d = Diagnostic::error(
+                    "unknown-probe",
+                    span,
+                    format!("there is no binary or library `{name}`"),
+                )
+                .hint("give a path, a command's name as in PATH, or a library's name such as `libc`");
                 Err(Box::new(d))
             }
             Err(error) => Err(cannot(&format!("find `{name}`"), &error, span)),
@@ -104,9 +111,8 @@ impl Resolver<'_> {
         address: u64,
         span: Span,
     ) -> Result<Vec<Instance>, Fault> {
-        let within = symbols.iter().find(|s| {
-            address.checked_sub(s.address).is_some_and(|d| d < s.size.max(1))
-        });
+        let within =
+            symbols.iter().find(|s| address.checked_sub(s.address).is_some_and(|d| d < s.size.max(1)));
         let offset = match within {
             Some(symbol) => symbol.offset.saturating_add(address - symbol.address),
             None if self.options.unsafe_mode => address,

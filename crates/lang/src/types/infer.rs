@@ -151,7 +151,8 @@ fn promote_int(a: &Inferred, b: &Inferred, from_a: &Ty, from_b: &Ty) -> Inferred
     if from_a == from_b && a.flex == b.flex {
         return Inferred { ty: from_a.clone(), flex: a.flex.clone() };
     }
-    let ((abits, asigned), (bbits, bsigned)) = (as_int(&a.ty).unwrap_or((64, true)), as_int(&b.ty).unwrap_or((64, true)));
+    let ((abits, asigned), (bbits, bsigned)) =
+        (as_int(&a.ty).unwrap_or((64, true)), as_int(&b.ty).unwrap_or((64, true)));
     let bits = abits.max(bbits);
     let flex = if a.is_flexible() && b.is_flexible() { Flex::Yes } else { Flex::No };
     let (bits, signed) = if asigned == bsigned {
@@ -259,7 +260,15 @@ mod tests {
 
     #[test]
     fn promotion_does_not_depend_on_order() {
-        let all = [literal(1), literal(300), literal(-5), int(8, false), int(32, true), int(32, false), int(64, false)];
+        let all = [
+            literal(1),
+            literal(300),
+            literal(-5),
+            int(8, false),
+            int(32, true),
+            int(32, false),
+            int(64, false),
+        ];
         for a in &all {
             for b in &all {
                 let (x, y) = (promote(a, b), promote(b, a));

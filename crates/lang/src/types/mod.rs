@@ -2,6 +2,7 @@
 //! enter; `Ty`s, fields with their CO-RE paths and constants leave. Nothing is read before it is asked for.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::hir::Access;
@@ -25,6 +26,8 @@ pub struct Types<'a> {
     target: &'a dyn Target,
     vmlinux: OnceCell<Result<Arc<Btf>, TargetError>>,
     modules: RefCell<Vec<(String, Arc<Btf>)>>,
+    names: RefCell<HashMap<(String, Space), Result<Ty, TypeProblem>>>,
+    constants: RefCell<HashMap<String, Option<(i64, Ty)>>>,
     max_strlen: u32,
 }
 
@@ -42,8 +45,14 @@ pub struct FieldInfo {
 impl<'a> Types<'a> {
     /// The types of `target`; strings of the language are `max_strlen` bytes unless they say otherwise.
     pub fn new(target: &'a dyn Target, max_strlen: u32) -> Types<'a> {
-        let modules = RefCell::new(Vec::new());
-        Types { target, vmlinux: OnceCell::new(), modules, max_strlen }
+        Types {
+            target,
+            vmlinux: OnceCell::new(),
+            modules: RefCell::default(),
+            names: RefCell::default(),
+            constants: RefCell::default(),
+            max_strlen,
+        }
     }
 
     /// BTF of the kernel itself, or why there is none.
@@ -61,6 +70,8 @@ impl<'a> Types<'a> {
             Some(at) => at,
             None => {
                 modules.push((name.to_owned(), self.target.module_btf(name).ok()?));
+                // What was missing may be in it.
+                self.names.borrow_mut().retain(|_, known| known.is_ok());
                 modules.len() - 1
             }
         };
@@ -103,9 +114,7 @@ impl<'a> Types<'a> {
                 Ty::None => Ty::None,
                 elem => Ty::Array { elem: Box::new(elem), count },
             },
-            Some(Type::Composite { name, union, size, .. }) => {
-                composite(module, resolved, name, union, size)
-            }
+            Some(Type::Composite { name, union, size, .. }) => composite(module, resolved, name, union, size),
             Some(Type::Enum { name, size, signed, variants }) => Ty::Enum {
                 name: name.to_owned(),
                 bits: u8::try_from(size * 8).unwrap_or(32),
@@ -147,7 +156,14 @@ impl<'a> Types<'a> {
         self.field_at(&btf, module, &path, &c.name, space)
     }
 
-    fn field_at(&self, btf: &Btf, module: u32, path: &FieldPath, root: &str, space: Space) -> Option<FieldInfo> {
+    fn field_at(
+        &self,
+        btf: &Btf,
+        module: u32,
+        path: &FieldPath,
+        root: &str,
+        space: Space,
+    ) -> Option<FieldInfo> {
         let ty = self.convert(btf, module, path.ty, space, MAX_NESTING);
         let (offset, bits) = place(path, self.size_of(&ty).unwrap_or(8))?;
         let core = (module == 0).then(|| CoreReloc {
@@ -180,9 +196,13 @@ impl<'a> Types<'a> {
 
     /// The enum constant `name`: its value and its enum's type.
     pub fn constant(&self, name: &str) -> Option<(i64, Ty)> {
+        if let Some(known) = self.constants.borrow().get(name) {
+            return known.clone();
+        }
         let btf = self.vmlinux().ok()?;
-        let (id, value) = btf.find_enumerator(name)?;
-        Some((value, self.ty(0, id, Space::Kernel)))
+        let found = btf.find_enumerator(name).map(|(id, value)| (value, self.ty(0, id, Space::Kernel)));
+        self.constants.borrow_mut().insert(name.to_owned(), found.clone());
+        found
     }
 }
 

@@ -189,7 +189,9 @@ pub fn builtin(name: &str) -> Option<Ty> {
 pub fn c_integer(name: &str) -> Option<Ty> {
     let mut words: Vec<&str> = name.split_whitespace().filter(|w| !is_qualifier(w)).collect();
     if words.len() > 1 {
-        words.retain(|w| *w != "int" || name.split_whitespace().all(|o| o == "unsigned" || o == "signed" || o == "int"));
+        words.retain(|w| {
+            *w != "int" || name.split_whitespace().all(|o| o == "unsigned" || o == "signed" || o == "int")
+        });
     }
     let unsigned = words.contains(&"unsigned");
     let chars = words.contains(&"char");

@@ -20,6 +20,16 @@ impl Types<'_> {
     /// The type of a name: the language's, C's integers, `struct x`, `union x`, `enum x`, typedefs of the kernel.
     /// Pointers within structs point to `space`.
     pub fn by_name(&self, text: &str, space: Space) -> Result<Ty, TypeProblem> {
+        let key = (text.to_owned(), space);
+        if let Some(known) = self.names.borrow().get(&key) {
+            return known.clone();
+        }
+        let found = self.look_up(text, space);
+        self.names.borrow_mut().insert(key, found.clone());
+        found
+    }
+
+    fn look_up(&self, text: &str, space: Space) -> Result<Ty, TypeProblem> {
         let words: Vec<&str> = text.split_whitespace().filter(|w| !name::is_qualifier(w)).collect();
         let text = words.join(" ");
         let plain = name::builtin(&text).or_else(|| name::c_integer(&text));

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -78,10 +78,18 @@ pub(super) fn naps(args: &[String]) -> Result<(), String> {
 }
 
 pub(super) fn spin(args: &[String]) -> Result<(), String> {
-    let end = Instant::now() + Duration::from_millis(count(&args[0])? as u64);
+    // Time on a CPU, not on the wall: other work on the machine must not make the load smaller.
+    let enough = Duration::from_millis(count(&args[0])? as u64);
+    let used = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    };
+    let start = used();
     let mut n = 0_u64;
-    while Instant::now() < end {
-        n = black_box(n.wrapping_mul(31).wrapping_add(7));
+    while used().saturating_sub(start) < enough {
+        for _ in 0..10_000 {
+            n = black_box(n.wrapping_mul(31).wrapping_add(7));
+        }
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ const WORKLOADS: &[Workload] = &[
     workload("write", "N BYTES: writes to /dev/null, N times", 2, calls::write),
     workload("tcp-loopback", "N: connects to a listener of its own, N times", 1, calls::tcp_loopback),
     workload("naps", "N MS: sleeps, N times", 2, calls::naps),
-    workload("spin", "MS: keeps one CPU busy", 1, calls::spin),
+    workload("spin", "MS: uses that much time of a CPU", 1, calls::spin),
     workload("faults", "N: touches N fresh pages", 1, calls::faults),
     workload("threads", "N: N threads, each calling getppid once", 1, calls::threads),
     workload("say", "TEXT: prints a line", 1, calls::say),

@@ -1,5 +1,5 @@
 //! The IR as text: it prints (`Display` of [`Module`], [`Function`](crate::ir::Function) and their parts) and parses
-//! ([`parse`]), for dumps and for tests.
+//! ([`parse()`]), for dumps and for tests.
 //!
 //! A module's text is complete for the code: functions, slots, blocks, instructions, types and places. Of the object
 //! it has the license, the programs and the maps without what is for user space alone (schemas, events, session, attach

@@ -27,6 +27,13 @@ struct Body {
     binds: Vec<(usize, Label)>,
 }
 
+/// A block's code: in line, and behind.
+#[derive(Default)]
+struct Parts {
+    body: Body,
+    stubs: Body,
+}
+
 struct Rewriter<'a> {
     func: &'a MFunc,
     live: &'a Live,
@@ -34,6 +41,7 @@ struct Rewriter<'a> {
     frame: &'a Frame,
     moves: Sequencer,
     body: Body,
+    /// What the block being written has out of line.
     stubs: Body,
     next_label: u32,
     pos: u32,
@@ -71,7 +79,7 @@ pub(crate) fn rewrite(
     let mut bodies = Vec::new();
     for b in 0..func.blocks.len() {
         r.block(b, &joints)?;
-        bodies.push(std::mem::take(&mut r.body));
+        bodies.push(Parts { body: std::mem::take(&mut r.body), stubs: std::mem::take(&mut r.stubs) });
     }
     let code = r.assemble(bodies)?;
     Ok(Rewritten { code, extra_spills: r.moves.extra })

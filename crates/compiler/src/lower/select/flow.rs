@@ -208,6 +208,7 @@ pub(super) fn place(out: &mut MFunc, blocks: Vec<Option<MBlock>>) -> Result<(), 
         for edge in block.term.edges_mut() {
             edge.to = place[edge.to];
         }
+        (block.head, block.outer) = (block.head.map(|h| place[h]), block.outer.map(|h| place[h]));
         out.blocks.push(block);
     }
     split_critical(out);
@@ -222,6 +223,7 @@ fn split_critical(out: &mut MFunc) {
     let mut after: Vec<Vec<MBlock>> = vec![Vec::new(); out.blocks.len()];
     let mut next = out.blocks.len();
     let mut new = Vec::new();
+    let heads: Vec<Option<usize>> = out.blocks.iter().map(|b| b.head).collect();
     for (i, block) in out.blocks.iter_mut().enumerate() {
         if block.term.edges().count() < 2 {
             continue;
@@ -229,7 +231,10 @@ fn split_critical(out: &mut MFunc) {
         let (loc, cold) = (block.loc, block.cold);
         for edge in block.term.edges_mut().filter(|e| preds[e.to] > 1) {
             let jump = MTerm::Jump(MEdge { to: edge.to, args: std::mem::take(&mut edge.args) });
-            after[i].push(MBlock { params: Vec::new(), insts: Vec::new(), term: jump, loc, cold });
+            // In a loop only if both ends are in it.
+            let head = if heads[i] == heads[edge.to] { heads[i] } else { None };
+            let (params, insts) = (Vec::new(), Vec::new());
+            after[i].push(MBlock { params, insts, term: jump, loc, cold, head, outer: None });
             new.push(i);
             edge.to = next;
             next += 1;
@@ -254,7 +259,8 @@ fn split_critical(out: &mut MFunc) {
         out.blocks.push(block);
         out.blocks.extend(new);
     }
-    for edge in out.blocks.iter_mut().flat_map(|b| b.term.edges_mut()) {
-        edge.to = place[edge.to];
+    for block in &mut out.blocks {
+        (block.head, block.outer) = (block.head.map(|h| place[h]), block.outer.map(|h| place[h]));
+        block.term.edges_mut().for_each(|e| e.to = place[e.to]);
     }
 }

@@ -15,6 +15,7 @@ use super::chain::Chains;
 use super::mir::{Base, Konst, MBlock, MFunc, MInst, MOp, Source, Src, VReg};
 use crate::compile::{CompileError, Features};
 use crate::ir::cfg::Cfg;
+use crate::ir::dom::{DomTree, Loops};
 use crate::ir::{Block, Cc, Cond, Function, Inst, Loc, Op, Terminator, Type, Value, Width};
 
 /// Selects `func`.
@@ -54,6 +55,7 @@ struct Selector<'a> {
     out: Partial,
     insts: Vec<MInst>,
     loc: Loc,
+    loops: Loops,
 }
 
 impl<'a> Selector<'a> {
@@ -69,6 +71,7 @@ impl<'a> Selector<'a> {
             out: Partial { blocks: Vec::new(), vregs: 0 },
             insts: Vec::new(),
             loc: Loc::default(),
+            loops: Loops::new(cfg, &DomTree::new(cfg)),
         };
         s.find_fused();
         s.find_needed(cfg);
@@ -268,7 +271,17 @@ impl<'a> Selector<'a> {
             false => self.params(at),
         };
         let insts = std::mem::take(&mut self.insts);
-        self.out.blocks[at.index()] = Some(MBlock { params, insts, term, loc: block.loc, cold: block.cold });
+        let head = self.loops.header(at);
+        let outer = head.filter(|h| *h == at).and_then(|h| self.loops.parent(h));
+        self.out.blocks[at.index()] = Some(MBlock {
+            params,
+            insts,
+            term,
+            loc: block.loc,
+            cold: block.cold,
+            head: head.map(Block::index),
+            outer: outer.map(Block::index),
+        });
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl Check {
 }
 
 /// All checks, in the order in which a reader wants them: the environment, the settings, the hooks.
-pub fn doctor(target: &LiveTarget) -> Vec<Check> {
+pub fn checks(target: &LiveTarget) -> Vec<Check> {
     let mut all = environment::checks(target);
     all.extend(settings::checks());
     all.extend(HOOKS.iter().map(|hook| hook.check(target)));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_check_says_something_and_bad_ones_have_a_mend() {
-        let list = doctor(&LiveTarget::new());
+        let list = checks(&LiveTarget::new());
         assert!(list.len() > 20);
         for check in &list {
             assert!(!check.name.is_empty() && !check.detail.is_empty(), "{check:?}");

@@ -15,7 +15,12 @@ const MAX_PARAMS: usize = 5;
 
 impl<'a> Fx<'_, 'a> {
     /// Calls a function of the script.
-    pub(in super::super) fn call_function(&mut self, index: usize, args: &[Expr], span: Span) -> Result<Value> {
+    pub(in super::super) fn call_function(
+        &mut self,
+        index: usize,
+        args: &[Expr],
+        span: Span,
+    ) -> Result<Value> {
         let Some(function) = self.cx.program.functions.get(index) else {
             return internal(format!("function {index} does not exist"));
         };
@@ -40,10 +45,12 @@ impl<'a> Fx<'_, 'a> {
         }
         let params = function.vars.get(..function.params).unwrap_or(&[]);
         if params.len() > MAX_PARAMS {
-            let message = format!("{} has {} parameters, at most 5 are possible", function.name, params.len());
+            let message =
+                format!("{} has {} parameters, at most 5 are possible", function.name, params.len());
             return Err(BuildError::Limit { message, span });
         }
-        if params.iter().any(|p| !p.ty.is_scalar()) || !(function.ret.is_scalar() || function.ret == Ty::None) {
+        if params.iter().any(|p| !p.ty.is_scalar()) || !(function.ret.is_scalar() || function.ret == Ty::None)
+        {
             let what = format!("{}: passing or returning strings and composites", function.name);
             return Err(BuildError::Unsupported { what, since: None, span });
         }

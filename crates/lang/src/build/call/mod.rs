@@ -78,7 +78,14 @@ impl Fx<'_, '_> {
     }
 
     /// A builtin's result in memory. Strings that are read from elsewhere come through `put_str`.
-    pub(super) fn put_call(&mut self, name: &str, args: &[Expr], e: &Expr, to: Value, off: i32) -> Result<()> {
+    pub(super) fn put_call(
+        &mut self,
+        name: &str,
+        args: &[Expr],
+        e: &Expr,
+        to: Value,
+        off: i32,
+    ) -> Result<()> {
         match MEMORY.iter().find(|row| row.0 == name) {
             Some((_, lower)) => lower(self, args, e, to, off),
             None => unknown(name, e),

@@ -3,7 +3,7 @@
 use super::super::func::Fx;
 use super::super::{Result, internal};
 use super::arg;
-use crate::hir::Expr;
+use crate::hir::{Expr, Guard};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
 use skep_bpf::object::Counter;
@@ -12,17 +12,36 @@ use skep_compiler::ir::{BinOp, Cc, Cond, Op, Type, Value, Width};
 
 /// `BPF_F_USER_STACK`
 const USER_STACK: u64 = 1 << 8;
+/// `-EFAULT`: there is no such stack, such as a kernel stack where user mode was interrupted.
+const NO_STACK: i64 = -14;
+
+/// Frames of the program itself and of what runs it (bpf_trace_runN), which a raw tracepoint's stacks begin with.
+const OWN_FRAMES: u64 = 2;
 
 impl Fx<'_, '_> {
-    /// The id of the current stack, or a negative errno, which is counted.
+    /// Flags of the stack helpers: which stack, and how many frames at its top are left out. A program on a raw
+    /// tracepoint that stands for another hook leaves out its own, so that its stacks begin where that hook's do.
+    pub(in super::super) fn stack_flags(&mut self, user: bool) -> Value {
+        let stands_in = self.body.probe.is_some_and(|p| p.guard != Guard::None) && !self.callback;
+        self.f.u64(match (user, stands_in) {
+            (true, _) => USER_STACK,
+            (false, true) => OWN_FRAMES,
+            (false, false) => 0,
+        })
+    }
+
+    /// The id of the current stack; negative where there is none, and where it could not be stored, which is counted.
     fn stack_id(&mut self, format: StackFormat, user: bool) -> Result<Value> {
         let map = self.cx.stack_map(format.limit);
         let (ctx, map_ref) = (self.ctx()?, self.f.map_ref(map));
-        let flags = self.f.u64(if user { USER_STACK } else { 0 });
+        let flags = self.stack_flags(user);
         let id = self.call(helper::GET_STACKID, &[ctx, map_ref, flags]);
-        let (lost, done) = (self.f.cold_block(), self.f.block(&[]));
+        let (failed, lost, done) = (self.f.cold_block(), self.f.cold_block(), self.f.block(&[]));
         let zero = self.f.iconst(Type::I64, 0);
-        self.f.branch(Cc::Slt, id, zero, lost, done);
+        self.f.branch(Cc::Slt, id, zero, failed, done);
+        self.f.switch_to(failed);
+        let nothing = self.f.iconst(Type::I64, NO_STACK);
+        self.f.branch(Cc::Eq, id, nothing, done, lost);
         self.f.switch_to(lost);
         self.count_loss(Counter::StackLost(map.index()));
         self.f.jump(done, &[]);
@@ -56,7 +75,7 @@ pub(super) fn stack_len(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<
     let size = format.limit * 8;
     let to = fx.scratch(size.max(136), "stack");
     let (ctx, bytes) = (fx.ctx()?, fx.f.u64(u64::from(size)));
-    let flags = fx.f.u64(if user { USER_STACK } else { 0 });
+    let flags = fx.stack_flags(user);
     let result = fx.call(helper::GET_STACK, &[ctx, to, bytes, flags]);
     let zero = fx.f.iconst(Type::I64, 0);
     let cond = Cond { cc: Cc::Sgt, width: Width::W64, a: result, b: zero };

@@ -189,15 +189,10 @@ pub(super) fn percpu_kaddr(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr) -> Resu
             let found = fx.f.helper(helper::PER_CPU_PTR, &[symbol, cpu], nullable);
             let zero = fx.f.u64(0);
             let ty = Type::U64;
-            return fx.either(
-                (Cc::Eq, found, zero),
-                ty,
-                &mut |fx| Ok(fx.f.u64(0)),
-                &mut |fx| {
-                    let there = fx.f.cast(found, kind);
-                    Ok(fx.number(there))
-                },
-            );
+            return fx.either((Cc::Eq, found, zero), ty, &mut |fx| Ok(fx.f.u64(0)), &mut |fx| {
+                let there = fx.f.cast(found, kind);
+                Ok(fx.number(there))
+            });
         }
         None => fx.f.helper(helper::THIS_CPU_PTR, &[symbol], kind),
     };
