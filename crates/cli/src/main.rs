@@ -13,7 +13,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
+    let cli = match Cli::try_parse_from(arguments(std::env::args_os().collect())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" too, for standard output. Nothing is left to do if writing fails.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
     let result = match cli.command {
         Command::Trace(options) => commands::trace::run(&options),
         Command::Doctor(options) => commands::doctor::run(&options),

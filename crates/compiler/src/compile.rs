@@ -13,7 +13,7 @@ use crate::pipeline::{PassOptions, optimize};
 /// Instruction set versions, as compilers number them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Cpu {
-    /// The first.
+    /// The first. Compiled for as `V2`: every supported kernel has its jumps.
     V1,
     /// Jumps on less and less-or-equal (4.14).
     V2,

@@ -23,7 +23,11 @@ fn show(object: &Object) -> String {
         out.push_str(&disasm::program(program, object));
         for reloc in &program.relocs {
             if let RelocKind::Core(core) = &reloc.kind {
-                let _ = writeln!(out, "; core {}: {} {:?} {:?}", reloc.insn, core.root_name, core.path, core.kind);
+                let _ = writeln!(
+                    out,
+                    "; core {}: {} {:?} {:?}",
+                    reloc.insn, core.root_name, core.path, core.kind
+                );
             }
         }
     }

@@ -104,6 +104,12 @@ impl Error {
         }
     }
 
+    /// Whether the verifier looked at the program and refused it for what it does, rather than for its size. Of a
+    /// compiled program that is a mistake of the compiler.
+    pub fn is_refusal(&self) -> bool {
+        self.has_log() && !matches!(self.errno(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM))
+    }
+
     fn has_log(&self) -> bool {
         self.verifier_log().is_some()
     }

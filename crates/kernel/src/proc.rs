@@ -162,6 +162,11 @@ pub fn threads(pid: u32) -> Result<Vec<u32>, Error> {
     Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
 }
 
+/// This process's id, in its own PID namespace.
+pub fn own_pid() -> u32 {
+    std::process::id()
+}
+
 /// Whether there is a process `pid`.
 pub fn exists(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap_or(false)

@@ -6,6 +6,7 @@ pub mod builtins;
 pub mod check;
 pub mod compile;
 pub mod diag;
+pub mod expand;
 pub mod hir;
 pub mod lex;
 pub mod list;

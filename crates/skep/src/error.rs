@@ -1,7 +1,7 @@
 //! Errors of the facade: the user's mistakes as text that is ready to show, the environment's as values.
 
-use skep_lang::diag::Diagnostics;
 use skep_lang::compile::Source;
+use skep_lang::diag::Diagnostics;
 
 /// Why something did not work.
 #[derive(Debug)]
@@ -36,7 +36,11 @@ impl Error {
 
     /// Whether it is a bug of skep.
     pub fn is_internal(&self) -> bool {
-        matches!(self, Error::Internal(_))
+        match self {
+            Error::Internal(_) => true,
+            Error::Kernel(failures) => failures.iter().any(|f| f.error.is_refusal()),
+            _ => false,
+        }
     }
 }
 
@@ -55,6 +59,9 @@ impl std::fmt::Display for Error {
                     for line in failure.error.explain() {
                         write!(f, "\n  {line}")?;
                     }
+                }
+                if self.is_internal() {
+                    f.write_str("\n  this is a bug in skep: please report it with the output of `-d all`, and of `-vv`")?;
                 }
                 Ok(())
             }

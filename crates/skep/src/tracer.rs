@@ -4,8 +4,8 @@
 use crate::error::Error;
 use crate::script::Program;
 use skep_bpf::backend::Backend;
-use skep_kernel::load::{AttachReport, LoadOptions, Loaded};
 use skep_bpf::schema::Clock;
+use skep_kernel::load::{AttachReport, LoadOptions, Loaded};
 use skep_kernel::proc::{clock_now, signal_number};
 use skep_runtime::maps::{self, Body, Cell, Selection};
 use skep_runtime::render::{self, Names};
@@ -13,7 +13,7 @@ use skep_runtime::value::Value;
 use skep_runtime::{End, JsonSink, Options, Outcome, Session, Sink, TextSink};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where output goes and how it looks.
 pub struct Output {
@@ -88,7 +88,8 @@ impl<'p> Tracer<'p> {
         log_level: u32,
     ) -> Result<Tracer<'p>, Error> {
         let options = LoadOptions { log_level, ..LoadOptions::default() };
-        let loaded = Loaded::load(&program.object, program.target.clone(), &options).map_err(Error::Kernel)?;
+        let loaded =
+            Loaded::load(&program.object, program.target.clone(), &options).map_err(Error::Kernel)?;
         let settings = Options {
             allow_system: limits.allow_system,
             warnings: limits.warnings,
@@ -133,8 +134,9 @@ impl<'p> Tracer<'p> {
 
     /// Handles events for `time`, or until the script calls `exit()`.
     pub fn run_for(&mut self, time: Duration) -> Result<Ended, Error> {
-        let end = Instant::now() + time;
-        self.pump(&|| Instant::now() >= end)
+        let end =
+            clock_now(Clock::Monotonic).saturating_add(i128::try_from(time.as_nanos()).unwrap_or(i128::MAX));
+        self.pump(&|| clock_now(Clock::Monotonic) >= end)
     }
 
     /// Entries of a map (name with `@`) now, as text: (key, value). The key is empty for a map without one.

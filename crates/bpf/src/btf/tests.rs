@@ -129,7 +129,7 @@ fn tags_of_pointers() {
     assert_eq!(btf.pointer_tags(s.outer), PtrTags::default());
     assert_eq!(
         btf.pointee(s.handler).map(|p| btf.c_name(p)).as_deref(),
-        Some("int (struct outer *file, void *)")
+        Some("int(struct outer *file, void *)")
     );
 }
 

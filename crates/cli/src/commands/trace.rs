@@ -35,7 +35,8 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         .config(environment())
         .passes(!options.no_passes);
     let target = Arc::new(LiveTarget::new());
-    let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| println!("{text}"))?;
+    let program =
+        script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| println!("{text}"))?;
     if !options.no_warnings {
         eprint!("{}", program.warnings);
     }
@@ -103,15 +104,17 @@ fn wait(
     options: &Trace,
     tracer: &mut Tracer<'_>,
     signals: &mut Signals,
-    mut child: Option<&mut Child>,
+    child: Option<&mut Child>,
 ) -> Result<()> {
     let why = Cell::new(None);
-    let sources = RefCell::new((signals, child.as_deref_mut()));
+    let sources = RefCell::new((signals, child));
     let stop = || {
         let (signals, child) = &mut *sources.borrow_mut();
         if let Some(number) = Signals::next(signals) {
             why.set(Some(Why::Signal(number)));
-        } else if child.as_mut().is_some_and(|c| c.status().is_some()) || options.pid.is_some_and(|p| !exists(p)) {
+        } else if child.as_mut().is_some_and(|c| c.status().is_some())
+            || options.pid.is_some_and(|p| !exists(p))
+        {
             why.set(Some(Why::ProcessEnded));
         }
         why.get().is_some()

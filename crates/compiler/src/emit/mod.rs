@@ -10,8 +10,11 @@ use skep_bpf::insn::Insn;
 use skep_bpf::object::{Object, Program, Reloc};
 
 use crate::compile::CompileError;
-use crate::ir::{FuncId, Module, ProgramDecl};
+use crate::ir::{FuncId, Loc, Module, ProgramDecl};
 use crate::lower::{FuncCode, Open};
+
+/// Instructions of a program at most (BPF_COMPLEXITY_LIMIT_INSNS, include/linux/bpf.h, Linux 5.10 to 6.18).
+const MOST_INSNS: u32 = 1_000_000;
 
 /// Makes the object.
 pub(crate) fn emit(module: Module, codes: &[FuncCode]) -> Result<Object, CompileError> {
@@ -59,7 +62,12 @@ fn program(
     let mut len = 0u32;
     for func in &order {
         starts[func.index()] = Some(len);
-        len += codes[func.index()].len;
+        len = len.saturating_add(codes[func.index()].len);
+    }
+    if len > MOST_INSNS {
+        let what = format!("the program has {len} instructions, the kernel allows {MOST_INSNS}");
+        let function = module.funcs[decl.main.index()].name.clone();
+        return Err(CompileError::Limit { what, function, loc: Loc::default() });
     }
     let mut out = Program {
         name: decl.name.clone(),

@@ -58,7 +58,8 @@ pub struct ValueData {
 }
 
 /// A stack slot. Slots that do not fit into the frame are moved to the per-CPU scratch area by the compiler, so a
-/// front-end may ask for any size up to 32 KiB in all.
+/// front-end may ask for any size up to 32 KiB, and for so much in use at one time; slots that are never in use
+/// together share their bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SlotData {
     /// Bytes.

@@ -129,7 +129,8 @@ impl Scan<'_> {
             Hint::Fixed(reg) => Some(*reg),
             Hint::Same(v) => self.last[v.index()],
         });
-        self.last[vreg.index()].into_iter().chain(hints)
+        let wanted = self.live.wanted[vreg.index()];
+        self.last[vreg.index()].into_iter().chain(wanted).chain(hints)
     }
 
     fn place(&mut self, id: usize) {

@@ -121,10 +121,10 @@ fn make_loop(func: &mut Function, block: Block, at: usize, align: u32) {
     for n in 0..ROUND {
         let n = (n * align) as i32;
         let val = match from {
-            Some((ptr, off)) => a.value(Op::Load { ty, ptr, off: Offset::at(off + n) }, ty),
+            Some((ptr, off)) => a.value(Op::Load { ty, ptr, off: Offset::at(off.saturating_add(n)) }, ty),
             None => a.constant(0),
         };
-        a.push(Op::Store { size: align as u8, ptr: to, off: Offset::at(dst_off + n), val });
+        a.push(Op::Store { size: align as u8, ptr: to, off: Offset::at(dst_off.saturating_add(n)), val });
     }
     let step = a.constant(i64::from(round));
     let next = a.value(Op::Bin { op: crate::ir::BinOp::Add, width: Width::W64, a: i, b: step }, Type::U64);
@@ -134,12 +134,12 @@ fn make_loop(func: &mut Function, block: Block, at: usize, align: u32) {
     if len > done {
         let (left, shift) = (len - done, done as i32);
         let op = match source {
-            None => Op::Zero { dst, off: dst_off + shift, len: left, align: align as u8 },
+            None => Op::Zero { dst, off: dst_off.saturating_add(shift), len: left, align: align as u8 },
             Some((src, src_off)) => Op::Copy {
                 dst,
-                dst_off: dst_off + shift,
+                dst_off: dst_off.saturating_add(shift),
                 src,
-                src_off: src_off + shift,
+                src_off: src_off.saturating_add(shift),
                 len: left,
                 align: align as u8,
             },

@@ -44,6 +44,10 @@ pub(crate) struct Live {
     /// By virtual register, ascending.
     pub uses: Vec<Vec<Use>>,
     pub hints: Vec<Vec<Hint>>,
+    /// By virtual register: the register that what is computed from it is wanted in.
+    pub wanted: Vec<Option<u8>>,
+    /// Results and the operands that are best in their registers, in order.
+    chain: Vec<(VReg, VReg)>,
     /// Where it is written; for parameters of blocks the block's start.
     pub def: Vec<u32>,
     /// By block: the virtual registers that are live at its start, without its parameters.
@@ -63,6 +67,8 @@ impl Live {
             ranges: vec![Vec::new(); n],
             uses: vec![Vec::new(); n],
             hints: vec![Vec::new(); n],
+            wanted: vec![None; n],
+            chain: Vec::new(),
             def: vec![u32::MAX; n],
             live_in: vec![Vec::new(); func.blocks.len()],
             blocked: Default::default(),
@@ -74,6 +80,7 @@ impl Live {
             block.term.edges().for_each(|e| live.preds[e.to].push(i));
         }
         live.hint_edges(func);
+        live.want();
         live.spread(&def_block);
         live
     }
@@ -124,6 +131,7 @@ impl Live {
             Role::Early | Role::Any => {}
         });
         if let (Some(dst), Some(src)) = (op.dst(), op.same_as_dst()) {
+            self.chain.push((dst, src));
             self.hints[dst.index()].push(Hint::Same(src));
             self.hints[src.index()].push(Hint::Same(dst));
         }
@@ -181,16 +189,30 @@ impl Live {
         }
     }
 
+    /// Carries the registers that values are wanted in back to what they are computed from.
+    fn want(&mut self) {
+        for (v, hints) in self.hints.iter().enumerate() {
+            self.wanted[v] = hints.iter().find_map(|h| match h {
+                Hint::Fixed(reg) => Some(*reg),
+                Hint::Same(_) => None,
+            });
+        }
+        for (dst, src) in std::mem::take(&mut self.chain).into_iter().rev() {
+            if self.wanted[src.index()].is_none() {
+                self.wanted[src.index()] = self.wanted[dst.index()];
+            }
+        }
+    }
+
     /// Walks from each use back to the definition and makes the ranges.
     fn spread(&mut self, def_block: &[usize]) {
         let mut seen_in = vec![u32::MAX; self.spans.len()];
         let mut seen_out = vec![u32::MAX; self.spans.len()];
         let mut work: Vec<usize> = Vec::new();
-        for v in 0..self.def.len() {
+        for (v, &home) in def_block.iter().enumerate() {
             if self.def[v] == u32::MAX {
                 continue;
             }
-            let home = def_block[v];
             let mark = v as u32;
             let mut through: Vec<usize> = vec![home];
             for i in 0..self.uses[v].len() {

@@ -346,7 +346,7 @@ impl MOp {
     /// The operand that is best in the destination's register.
     pub(crate) fn same_as_dst(&self) -> Option<VReg> {
         match self {
-            MOp::Mov { src: a, .. }
+            MOp::Mov { src: a, ext: Ext::None, .. }
             | MOp::AddCore { a, .. }
             | MOp::Neg { a, .. }
             | MOp::Swap { a, .. }

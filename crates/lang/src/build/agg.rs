@@ -34,6 +34,7 @@ impl Fx<'_, '_> {
         arg: Option<&Expr>,
         weight: Option<&Expr>,
     ) -> Result<()> {
+        self.written_map(map);
         let info = self.map_info(map)?;
         let Ty::Agg(agg) = info.value.clone() else { return internal("an aggregation on a map without") };
         let atomic = self.interruptible(map);
@@ -208,7 +209,7 @@ impl Fx<'_, '_> {
     /// Bucket of a linear histogram: 0 below `min`, the last one at or above `max`.
     fn linear_bucket(&mut self, value: Value, min: i64, max: i64, step: i64) -> Value {
         let step = step.max(1);
-        let last = (max - min) / step + 1;
+        let last = (max.saturating_sub(min) / step).saturating_add(1);
         let (inside, join) = (self.f.block(&[]), self.f.block(&[Type::U64]));
         let (low, zero) = (self.f.iconst(Type::I64, min), self.f.u64(0));
         self.f.branch_args(Cc::Slt, value, low, (join, &[zero]), (inside, &[]));

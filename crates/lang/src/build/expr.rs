@@ -78,13 +78,23 @@ impl Fx<'_, '_> {
         }
     }
 
-    /// Reads a scalar of type `ty`; through a tracked pointer, a pointer to a kernel type stays tracked.
+    /// Reads a scalar of type `ty`; through a tracked pointer, and in a context whose pointers are tracked, a pointer to a
+    /// kernel type stays tracked where the checker asks for plain loads.
     fn read_as(&mut self, mem: &super::memory::Mem, ty: &Ty) -> Result<Value> {
-        let tracked = matches!(self.f.type_of(mem.base), Type::Ptr(PtrKind::Btf { .. }));
+        let tracked = match self.f.type_of(mem.base) {
+            Type::Ptr(PtrKind::Btf { .. }) => mem.space == Space::Btf,
+            Type::Ptr(PtrKind::Ctx) => self.has_typed_ctx(),
+            _ => false,
+        };
         match ty {
-            Ty::Ptr { to, space: Space::Btf } if tracked && mem.space == Space::Btf => {
+            Ty::Ptr { to, space } if tracked && matches!(**to, Ty::Composite(_)) => {
                 let kind = PtrKind::Btf { type_id: btf_id(to), nullable: true };
-                self.read(mem, Type::Ptr(kind))
+                let pointer = self.read(mem, Type::Ptr(kind))?;
+                if *space == Space::Btf {
+                    return Ok(pointer);
+                }
+                let number = self.number(pointer);
+                Ok(self.f.cast(number, ir_type(ty)?))
             }
             _ => self.read(mem, ir_type(ty)?),
         }

@@ -1,6 +1,7 @@
 //! One function while it is built: its variables, its temporaries, the loops around the current statement, and short
 //! forms for what all constructs need.
 
+use super::known::Known;
 use super::module::ModuleCx;
 use super::types::{ir_type, mem_size};
 use super::walk::{CAPTURED_CTX, LoopRules, Place, Plan};
@@ -67,6 +68,8 @@ pub(super) struct Fx<'m, 'a> {
     pub(super) capture: Option<Value>,
     /// Loops around the current statement, innermost last.
     pub(super) loops: Vec<LoopExit>,
+    /// Map entries that were read and did not change.
+    pub(super) known: Known,
     ctx: Option<Value>,
     homes: HashMap<VarId, Home>,
     word: Option<Slot>,
@@ -82,7 +85,18 @@ impl<'m, 'a> Fx<'m, 'a> {
         capture: Option<Value>,
     ) -> Fx<'m, 'a> {
         let callback = capture.is_some();
-        Fx { cx, f, body, callback, capture, loops: Vec::new(), ctx, homes: HashMap::new(), word: None }
+        Fx {
+            cx,
+            f,
+            body,
+            callback,
+            capture,
+            loops: Vec::new(),
+            known: Known::default(),
+            ctx,
+            homes: HashMap::new(),
+            word: None,
+        }
     }
 
     /// Gives the variables of a region their places and zeroes them; in the outermost region makes the capture object.

@@ -56,15 +56,7 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
         Ty::Agg(agg) => Some(agg.clone()),
         _ => None,
     };
-    let buckets = match agg.as_ref().and_then(bucket_count) {
-        None => None,
-        Some(count @ 1..=MAX_BUCKETS) => Some(count as u32),
-        Some(count) => {
-            let message =
-                format!("the histogram {} has {count} buckets, at most {MAX_BUCKETS} are possible", map.name);
-            return Err(BuildError::Limit { message, span: Span::default() });
-        }
-    };
+    let buckets = buckets(&map.name, agg.as_ref())?;
     let array = matches!(map.kind, MapType::Array | MapType::PercpuArray) && !map.key.is_empty();
     let parts: Vec<Ty> = if array { vec![Ty::U32] } else { map.key.clone() };
     let key = Ty::Tuple(parts.clone());
@@ -118,10 +110,23 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
     })
 }
 
+/// Number of buckets, if it is a histogram.
+fn buckets(name: &str, agg: Option<&Agg>) -> Result<Option<u32>> {
+    match agg.and_then(bucket_count) {
+        None => Ok(None),
+        Some(count @ 1..=MAX_BUCKETS) => Ok(Some(count as u32)),
+        Some(count) => {
+            let message =
+                format!("the histogram {name} has {count} buckets, at most {MAX_BUCKETS} are possible");
+            Err(BuildError::Limit { message, span: Span::default() })
+        }
+    }
+}
+
 fn bucket_count(agg: &Agg) -> Option<i64> {
     match agg {
         Agg::Hist { bits } => Some(i64::from(hist_buckets(*bits))),
-        Agg::LHist { min, max, step } => Some((max - min) / (*step).max(1) + 2),
+        Agg::LHist { min, max, step } => Some((max.saturating_sub(*min) / (*step).max(1)).saturating_add(2)),
         _ => None,
     }
 }
@@ -228,6 +233,9 @@ impl Fx<'_, '_> {
             let value = self.f.load(reg, address, 0);
             return self.narrow_to(value, ty);
         }
+        if let Some(value) = self.remembered(map, key) {
+            return self.narrow_to(value, ty);
+        }
         let at = self.key(&info, key, 0)?;
         let entry = self.lookup(info.id, at);
         let (none, join) = (self.f.block(&[]), self.f.block(&[reg]));
@@ -239,6 +247,7 @@ impl Fx<'_, '_> {
         self.f.jump(join, &[zero]);
         self.f.switch_to(join);
         let value = self.f.block_param(join, 0);
+        self.remember(map, key, value);
         self.narrow_to(value, ty)
     }
 
@@ -282,6 +291,7 @@ impl Fx<'_, '_> {
 
     /// `@m[k] = value`.
     pub(super) fn assign_map(&mut self, map: MapNo, key: &[Expr], value: &Expr) -> Result<()> {
+        self.written_map(map);
         let info = self.map_info(map)?;
         let ty = info.value.clone();
         if info.storage == Storage::Scalar {
@@ -342,6 +352,7 @@ impl Fx<'_, '_> {
 
     /// `delete(@m, k)`: whether there was an entry.
     pub(super) fn delete(&mut self, map: MapNo, key: &[Expr], span: Span) -> Result<Value> {
+        self.written_map(map);
         let info = self.map_info(map)?;
         match info.storage {
             Storage::Scalar => {
@@ -391,6 +402,7 @@ impl Fx<'_, '_> {
 
     /// `@m[k]++` and `--`; the new value with `Some(true)`, the old with `Some(false)`, nothing useful with `None`.
     pub(super) fn inc_map(&mut self, map: MapNo, key: &[Expr], by: i64, pre: Option<bool>) -> Result<Value> {
+        self.written_map(map);
         let info = self.map_info(map)?;
         let reg = ir_type(&info.value)?;
         let by = self.f.iconst(Type::I64, by);

@@ -104,18 +104,18 @@ impl Fx<'_, '_> {
         let size = mem_size(ty);
         let word = self.word();
         self.probe_bytes(word, u32::from(size), address, user);
-        Ok(self.load_mem(ty, word, 0))
+        Ok(self.load_mem(ty, word, Offset::at(0)))
     }
 
     /// A load of a value that lies in memory as it does in C: a bool is whatever is not zero.
-    fn load_mem(&mut self, ty: Type, base: Value, off: i32) -> Value {
+    fn load_mem(&mut self, ty: Type, base: Value, off: Offset) -> Value {
         match ty {
             Type::Int(IntTy::BOOL) => {
-                let byte = self.f.load(Type::Int(IntTy { bits: 8, signed: false }), base, off);
+                let byte = self.f.load_field(Type::Int(IntTy { bits: 8, signed: false }), base, off);
                 let zero = self.f.u64(0);
                 self.f.cmp(Cc::Ne, byte, zero)
             }
-            _ => self.f.load(ty, base, off),
+            _ => self.f.load_field(ty, base, off),
         }
     }
 
@@ -130,10 +130,12 @@ impl Fx<'_, '_> {
     pub(super) fn read(&mut self, mem: &Mem, ty: Type) -> Result<Value> {
         match (mem.space, self.f.type_of(mem.base)) {
             (Space::Bpf, Type::Ptr(kind)) if !matches!(kind, PtrKind::Kernel | PtrKind::User) => {
-                Ok(self.load_mem(ty, mem.base, mem.off))
+                Ok(self.load_mem(ty, mem.base, mem.offset()))
             }
-            (Space::Ctx, Type::Ptr(PtrKind::Ctx)) if mem.off % i32::from(mem_size(ty)) == 0 => {
-                Ok(self.load_mem(ty, mem.base, mem.off))
+            (Space::Ctx, Type::Ptr(PtrKind::Ctx))
+                if mem.offset().resolved() % i64::from(mem_size(ty)) == 0 =>
+            {
+                Ok(self.load_mem(ty, mem.base, mem.offset()))
             }
             (Space::Btf, Type::Ptr(PtrKind::Btf { nullable, .. })) => self.read_btf(mem, ty, nullable),
             _ => {

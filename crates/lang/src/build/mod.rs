@@ -7,7 +7,8 @@
 //! every update refused for want of room is counted; and a value never depends on what is left of an earlier run.
 //!
 //! Files: `module` (what all programs share), `func` (one function being built), `probe` (a program's frame), `walk`
-//! (facts about the tree that are needed beforehand), `stmt`, `callback` (loops), `expr`, `place` and `memory`
+//! (facts about the tree that are needed beforehand), `stmt`, `callback` (loops), `known`
+//! (entries that need not be looked up twice), `expr`, `place` and `memory`
 //! (addresses and reads), `string`, `map`, `agg`, `aggread`, `event`, and `call/` (builtins).
 
 mod agg;
@@ -17,6 +18,7 @@ mod callback;
 mod event;
 mod expr;
 mod func;
+mod known;
 mod map;
 mod memory;
 mod module;

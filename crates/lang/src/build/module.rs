@@ -28,6 +28,8 @@ pub(super) struct ModuleCx<'a> {
     pub(super) maps: Vec<MapInfo>,
     /// Facts of the whole tree.
     pub(super) facts: Facts,
+    /// Whether the kernel keeps `task_struct.comm` padded with zeros (__set_task_comm, fs/exec.c, Linux 5.17).
+    pub(super) padded_comm: bool,
     /// Whether a raw tracepoint's program may run inside of itself.
     pub(super) raw_programs_nest: bool,
     /// Functions of the script that were called; `None` while one is built.
@@ -47,9 +49,8 @@ impl<'a> ModuleCx<'a> {
         target: &'a dyn Target,
         (file, text): (&str, &str),
     ) -> Result<ModuleCx<'a>> {
-        let mut module = Module::default();
-        module.file = file.to_owned();
-        module.source = text.lines().map(str::to_owned).collect();
+        let source = text.lines().map(str::to_owned).collect();
+        let mut module = Module { file: file.to_owned(), source, ..Module::default() };
         module.object.license.clone_from(&program.config.license);
         module.object.notes.clone_from(&program.notes);
         let session = &mut module.object.session;
@@ -63,6 +64,7 @@ impl<'a> ModuleCx<'a> {
             arch: target.arch()?,
             maps: Vec::new(),
             facts: Facts::of(program),
+            padded_comm: target.kernel_version()? >= KernelVersion::new(5, 17),
             raw_programs_nest: target.kernel_version()? < KernelVersion::new(6, 1),
             functions: HashMap::new(),
             module,

@@ -237,6 +237,8 @@ impl Fx<'_, '_> {
             (ExprKind::Call { name, args }, _) if e.ty == *ty => self.put_call(name, args, e, to, off),
             (ExprKind::Call { .. }, _) => self.put_other_size(e, ty, to, off),
             (_, Ty::Str { size }) => self.put_str(e, *size, to, off),
+            // The bytes of an address (`pton`).
+            (ExprKind::Str(_), Ty::Array { .. }) => self.put_str(e, self.cx.size_of(ty), to, off),
             (ExprKind::Reinterpret(of), _) if of.ty.is_scalar() => {
                 let reg = ir_type(&of.ty)?;
                 let value = self.value(of)?;

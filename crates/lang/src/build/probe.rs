@@ -42,7 +42,9 @@ pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result
     if let Some(predicate) = &probe.predicate {
         fx.at(predicate.span);
         let body = fx.f.block(&[]);
+        fx.record_reads(predicate);
         fx.condition(predicate, body, refuse)?;
+        fx.stop_recording();
         fx.f.switch_to(body);
     }
     fx.stmts(&probe.body)?;
@@ -77,6 +79,11 @@ impl Fx<'_, '_> {
             p.prog_type == ProgType::Tracing && p.attach_type != AttachType::TraceIter
                 || p.prog_type == ProgType::Lsm
         })
+    }
+
+    /// Whether pointers in the context are ones that the verifier knows by their BTF type.
+    pub(super) fn has_typed_ctx(&self) -> bool {
+        self.body.probe.is_some_and(|p| matches!(p.prog_type, ProgType::Tracing | ProgType::Lsm))
     }
 
     fn guard(&mut self, guard: &Guard, refuse: Block) -> Result<()> {
@@ -164,7 +171,12 @@ impl Fx<'_, '_> {
     }
 
     /// Offset, size and CO-RE form of a field of a kernel struct, by the path of its names.
-    fn kernel_field(&mut self, name: &str, tag: &str, path: &[&str]) -> Result<(u32, u32, CoreReloc)> {
+    pub(super) fn kernel_field(
+        &mut self,
+        name: &str,
+        tag: &str,
+        path: &[&str],
+    ) -> Result<(u32, u32, CoreReloc)> {
         let missing = |what: &str| BuildError::Unsupported {
             what: format!("reading `{}` of {name} ({what} in the kernel's types)", path.join(".")),
             since: None,
@@ -179,9 +191,8 @@ impl Fx<'_, '_> {
             core.extend_from_slice(found.path.get(1..).unwrap_or(&[]));
             at = btf.resolve(found.ty);
         }
-        let size = match btf.size_of(at) {
-            Some(size @ (1 | 2 | 4 | 8)) => size,
-            _ => return internal(format!("{name}.{} is no integer", path.join("."))),
+        let Some(size) = btf.size_of(at) else {
+            return internal(format!("{name}.{} has no size", path.join(".")));
         };
         let TypeId(root) = root;
         let reloc =

@@ -31,6 +31,21 @@ impl Fx<'_, '_> {
             StmtKind::Delete { map, key } => self.delete(*map, key, stmt.span).map(|_| ()),
             StmtKind::Emit { action, args } => self.emit(action, args, stmt.span),
             StmtKind::If { cond, then, other } => self.if_else(cond, then, other),
+            StmtKind::While { .. }
+            | StmtKind::ForMap { .. }
+            | StmtKind::ForRange { .. }
+            | StmtKind::Unroll { .. } => {
+                self.forget_reads();
+                self.loop_stmt(stmt)
+            }
+            StmtKind::Return(value) => self.return_from(value.as_ref()),
+            StmtKind::Break => self.leave_loop(false),
+            StmtKind::Continue => self.leave_loop(true),
+        }
+    }
+
+    fn loop_stmt(&mut self, stmt: &Stmt) -> Result<()> {
+        match &stmt.kind {
             StmtKind::While { cond, body } => match self.body.rules.is_callback(stmt) {
                 true => self.while_callback(stmt, cond, body),
                 false => self.while_inline(cond, body),
@@ -41,9 +56,7 @@ impl Fx<'_, '_> {
                 true => self.range_callback(stmt, *var, (start, end), body),
                 false => self.range_inline(*var, start, end, body),
             },
-            StmtKind::Return(value) => self.return_from(value.as_ref()),
-            StmtKind::Break => self.leave_loop(false),
-            StmtKind::Continue => self.leave_loop(true),
+            _ => Ok(()),
         }
     }
 

@@ -10,7 +10,8 @@ use super::types::alignment;
 use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use skep_bpf::helpers::id as helper;
-use skep_compiler::ir::{Block, Cc, Cond, IntTy, Op, Type, Value, Width};
+use skep_bpf::target::Feature;
+use skep_compiler::ir::{Block, Cc, Cond, IntTy, Offset, Op, Type, Value, Width};
 
 /// Strings up to this size are copied whole.
 const SHORT: u32 = 64;
@@ -80,8 +81,7 @@ impl Fx<'_, '_> {
                 return Ok(());
             }
             ExprKind::Call { name: "comm", .. } => {
-                self.put_comm(size, to, off);
-                return Ok(());
+                return self.put_comm(size, to, off);
             }
             _ => {}
         }
@@ -138,15 +138,35 @@ impl Fx<'_, '_> {
         }
     }
 
-    /// bpf_get_current_comm pads with zeros.
-    fn put_comm(&mut self, size: u32, to: Value, off: i32) {
-        let at = self.f.ptr_add_imm(to, i64::from(off));
-        let len = self.f.u64(u64::from(size.min(COMM)));
-        self.call(helper::GET_CURRENT_COMM, &[at, len]);
+    /// The current task's name, padded with zeros: straight from the task where the kernel keeps it padded (5.17) and
+    /// lets programs read it, else through bpf_get_current_comm.
+    fn put_comm(&mut self, size: u32, to: Value, off: i32) -> Result<()> {
+        let piece = alignment(off, COMM);
+        if size >= COMM && piece >= 4 && self.cx.padded_comm && self.cx.has(Feature::CurrentTaskBtf)? {
+            self.copy_comm(piece, to, off)?;
+        } else {
+            let at = self.f.ptr_add_imm(to, i64::from(off));
+            let len = self.f.u64(u64::from(size.min(COMM)));
+            self.call(helper::GET_CURRENT_COMM, &[at, len]);
+        }
         if size > COMM {
             let rest = off + COMM as i32;
             self.f.zero(to, rest, size - COMM, alignment(rest, size - COMM));
         }
+        Ok(())
+    }
+
+    /// Copies `comm` from the current task, `piece` bytes at a time.
+    fn copy_comm(&mut self, piece: u8, to: Value, off: i32) -> Result<()> {
+        let (offset, _, reloc) = self.kernel_field("struct task_struct", "task_struct", &["comm"])?;
+        let task = self.current_task()?;
+        let ty = if piece == 8 { Type::U64 } else { Type::U32 };
+        for at in (0..COMM as i32).step_by(usize::from(piece)) {
+            let from = Offset { add: at, core: Some((offset, reloc.clone())) };
+            let word = self.f.load_field(ty, task, from);
+            self.f.store(piece, to, off + at, word);
+        }
+        Ok(())
     }
 
     /// Ends the current block: to `yes` where both are equal by their bytes (strings: up to the NUL; `limit`: at most so

@@ -155,6 +155,7 @@ fn format_and_args(c: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<
     let text = call.literal_text(c, 0);
     let args = c.elements(&call.args[1..]);
     let (text, args) = (text?, args?);
+    args.iter().for_each(|a| c.note_layout(a.ty()));
     let types: Vec<_> = args.iter().map(|a| (a.ty().clone(), a.span())).collect();
     let format = c.format(&text, call.args[0].span, &types)?;
     Some((format, args.into_iter().map(|a| a.expr).collect()))
@@ -192,6 +193,7 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         return call.wrong(c, e.span, "cannot print a single entry of such a map, only the whole");
     }
     let value = c.readable(value)?;
+    c.note_layout(value.ty());
     emit(Action::Print, vec![value.expr])
 }
 

@@ -144,8 +144,9 @@ pub fn all() -> impl Iterator<Item = &'static Builtin> {
         .flatten()
 }
 
-/// The builtin of that name.
+/// The builtin of that name; `__builtin_NAME` is another name for each.
 pub fn find(name: &str) -> Option<&'static Builtin> {
+    let name = name.strip_prefix("__builtin_").unwrap_or(name);
     all().find(|row| row.name == name)
 }
 

@@ -2,11 +2,12 @@
 
 use super::values::{plain, with};
 use super::{Builtin, Call, Checked};
-use crate::check::{Checker, Typed};
+use crate::check::{Checker, Typed, retype};
 use crate::diag::Diagnostic;
 use crate::hir::{Arg, ExprKind};
 use crate::resolve::{ProbeKind, regs};
 use crate::ty::{Space, Ty};
+use skep_bpf::btf::NameKind;
 use skep_bpf::kinds::ProgType;
 use skep_bpf::target::TargetExt;
 
@@ -68,6 +69,14 @@ pub(super) static ROWS: &[Builtin] = &[
         "BEGIN { print(kaddr(\"jiffies\")); }",
         (1, 1),
         kaddr,
+    ),
+    with(
+        "percpu_kaddr",
+        &["percpu_kaddr(\"SYMBOL\"): uint64", "percpu_kaddr(\"SYMBOL\", CPU): uint64"],
+        "Address of a CPU's own copy of a kernel variable, of this CPU's without CPU; 0 if there is no such CPU.",
+        "BEGIN { print(*percpu_kaddr(\"process_counts\")); }",
+        (1, 2),
+        percpu_kaddr,
     ),
     with(
         "uaddr",
@@ -197,6 +206,25 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
             None
         }
     }
+}
+
+fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let name = call.literal_text(c, 0)?;
+    let text = String::from_utf8_lossy(&name).into_owned();
+    let known = c.types.vmlinux().is_ok_and(|btf| btf.find(NameKind::Var, &text).is_some());
+    if !known {
+        let message = format!("the kernel's types know no variable `{text}`");
+        c.error("unknown-symbol", call.args[0].span, message);
+        return None;
+    }
+    let mut args = vec![Typed::string(name, call.args[0].span).expr];
+    if call.args.len() == 2 {
+        let cpu = call.integer(c, 1, false)?;
+        args.push(retype(cpu, &Ty::U32));
+    }
+    let kind = ExprKind::Call { name: "percpu_kaddr", args };
+    let value = Typed::new(kind, Ty::U64, call.span);
+    Some(Checked::Value(Typed { space: Some(Space::Kernel), ..value }))
 }
 
 fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {

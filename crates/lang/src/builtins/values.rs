@@ -4,6 +4,7 @@ use super::{Builtin, Call, Check, Checked, Kind};
 use crate::ast;
 use crate::check::{Checker, Typed};
 use crate::hir::ExprKind;
+use crate::resolve::ProbeKind;
 use crate::ty::{Space, Ty};
 use skep_bpf::target::{Feature, TargetExt};
 
@@ -90,6 +91,9 @@ pub(super) static ROWS: &[Builtin] = &[
         "profile:hz:99 { @[numaid] = count(); }",
         |_, call| call.value("numaid", Vec::new(), Ty::U64),
     ),
+    plain("rand", &["rand: uint32"], "A pseudo-random number.", "BEGIN { print(rand % 6); }", |_, call| {
+        call.value("rand", Vec::new(), Ty::U32)
+    }),
     plain(
         "cgroup",
         &["cgroup: uint64"],
@@ -109,7 +113,7 @@ pub(super) static ROWS: &[Builtin] = &[
         &["usermode: uint8"],
         "1 if the task was in user mode, else 0.",
         "profile:hz:99 { @[usermode] = count(); }",
-        |_, call| call.value("usermode", Vec::new(), U8),
+        usermode,
     ),
     with(
         "nsecs",
@@ -225,6 +229,17 @@ fn ncpus(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
             None
         }
     }
+}
+
+/// Only events that interrupt a task say which mode it was in; begin and end run in skep itself.
+fn usermode(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    use ProbeKind::{Begin, End, Hardware, Interval, Profile, SelfSignal, Software};
+    let known = match c.instance?.kind {
+        Profile | Interval | Software | Hardware => return call.value("usermode", Vec::new(), U8),
+        Begin | End | SelfSignal => 1,
+        _ => 0,
+    };
+    Some(Checked::Value(Typed::constant(known, U8, call.span)))
 }
 
 fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {

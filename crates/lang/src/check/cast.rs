@@ -49,6 +49,7 @@ impl Checker<'_> {
             }
             TypeExprKind::Typeof(e) => match &*e.kind {
                 ast::ExprKind::Map { name, key: None } => self.type_of_map(name, e.span),
+                ast::ExprKind::Type(inner) => self.type_in(inner, space),
                 _ => self.type_of(e),
             },
         }

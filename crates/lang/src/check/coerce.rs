@@ -89,7 +89,17 @@ impl Checker<'_> {
             return None;
         }
         let span = value.span();
-        let (before, parts) = self.parts(value)?;
+        let (mut before, mut parts) = self.parts(value)?;
+        let reordered = from.iter().zip(to).any(|((a, _), (b, _))| a != b);
+        if reordered && !parts.iter().all(|p| super::typed::is_stable(&p.expr)) {
+            // Fields are evaluated in the order they are written in.
+            for part in &mut parts {
+                let (stmt, bound) = self.bind(part.expr.clone());
+                before.push(stmt);
+                part.expr = bound;
+                part.literal = false;
+            }
+        }
         let mut fields = Vec::new();
         for (name, ty) in to {
             let at = from.iter().position(|(n, _)| n == name)?;

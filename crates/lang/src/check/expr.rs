@@ -11,9 +11,23 @@ use crate::ty::Ty;
 use crate::types::infer::{self, Inferred};
 use crate::types::name;
 
+/// Deepest nesting of expressions; operators in a row nest as well.
+const MAX_DEPTH: u32 = 300;
+
 impl Checker<'_> {
     /// An expression that must have a value.
     pub(crate) fn value(&mut self, e: &ast::Expr) -> Option<Typed> {
+        if self.depth >= MAX_DEPTH {
+            self.error("too-deep", e.span, format!("nested deeper than {MAX_DEPTH} operators and calls"));
+            return None;
+        }
+        self.depth += 1;
+        let value = self.value_within(e);
+        self.depth -= 1;
+        value
+    }
+
+    fn value_within(&mut self, e: &ast::Expr) -> Option<Typed> {
         match &*e.kind {
             A::Int { value, .. } => Typed::int(i128::from(*value), e.span),
             A::Str(bytes) => Some(self.string_literal(bytes, e.span)),
@@ -54,6 +68,10 @@ impl Checker<'_> {
             A::Record(fields) => self.record(fields, e.span),
             A::Block(block) => self.block_value(block, e.span),
             A::If { cond, then, other } => {
+                if let Some(truth) = self.comptime(cond) {
+                    let taken = if truth { then } else { other };
+                    return self.block_value(taken, taken.span);
+                }
                 let cond = self.condition(cond);
                 let a = self.block_value(then, then.span);
                 let b = self.block_value(other, other.span);

@@ -6,10 +6,10 @@ use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
 use skep_bpf::target::{Answer, Arch, Question, Symbol, Target, TargetError};
 use skep_bpf::version::KernelVersion;
 
-pub(super) struct Fake {
+pub(crate) struct Fake {
     btf: Arc<Btf>,
     /// Features that it does not have, by the names of their variants.
-    pub(super) lacks: Vec<String>,
+    pub(crate) lacks: Vec<String>,
 }
 
 fn member(name: &'static str, ty: TypeId, bit_offset: u32) -> MemberDef<'static> {
@@ -31,6 +31,7 @@ fn types() -> Vec<u8> {
     let numbers = b.array(uint, 4);
     let mm = b.struct_("mm_struct", 16, &[member("mmap_base", ulong, 0), member("users", int, 64)]);
     let mm_ptr = b.ptr(mm);
+    let info = b.struct_("thread_info", 16, &[member("flags", ulong, 0), member("status", uint, 64)]);
     // Behind the pointer and the anonymous struct.
     let task = TypeId(b.next_id().0 + 2);
     let task_ptr = b.ptr(task);
@@ -53,6 +54,7 @@ fn types() -> Vec<u8> {
             member("group_leader", task_ptr, 640),
             member("alive", bool_, 704),
             member("jit", ulong, 768),
+            member("thread_info", info, 832),
         ],
     );
     assert_eq!(made, task);
@@ -68,7 +70,11 @@ fn types() -> Vec<u8> {
     let proto = b.func_proto(int, &[("task", task_ptr), ("count", ulong)]);
     b.func("do_thing", proto, Linkage::Static);
     b.struct_("bpf_iter__task", 16, &[member("meta", void_ptr, 0), member("task", task_ptr, 64)]);
-    b.struct_("pt_regs", 168, &[member("r15", ulong, 0), member("di", ulong, 896)]);
+    b.struct_(
+        "pt_regs",
+        168,
+        &[member("r15", ulong, 0), member("di", ulong, 896), member("orig_ax", ulong, 960)],
+    );
     b.finish()
 }
 
@@ -126,7 +132,7 @@ const TRACEPOINTS: &[(&str, &str, &str)] = &[
 ];
 
 impl Fake {
-    pub(super) fn new() -> Fake {
+    pub(crate) fn new() -> Fake {
         Fake { btf: Arc::new(Btf::parse(types(), None).unwrap()), lacks: Vec::new() }
     }
 }

@@ -5,8 +5,8 @@ use super::typed::onward;
 use super::{Checker, Typed, place_of};
 use crate::ast::{self, Name, Span};
 use crate::diag::Diagnostic;
-use crate::hir::{Arg, Expr, ExprKind};
-use crate::resolve::{ArgField, Source};
+use crate::hir::{Access, Arg, Expr, ExprKind};
+use crate::resolve::{ArgField, ProbeKind, Source};
 use crate::suggest;
 use crate::ty::{Composite, Space, Ty};
 use crate::types::infer::part_flex;
@@ -71,7 +71,9 @@ impl Checker<'_> {
     }
 
     fn member(&mut self, base: Typed, c: &Composite, space: Space, name: &Name, span: Span) -> Option<Typed> {
-        let info = self.known_field(c, name, onward(space))?;
+        // The verifier knows the types of what an iterator's context points to.
+        let typed = space == Space::Ctx && self.instance.is_some_and(|i| i.kind == ProbeKind::Iter);
+        let info = self.known_field(c, name, if typed { Space::Btf } else { onward(space) })?;
         if info.percpu {
             let message = format!("`{}` is an offset in each CPU's area, it cannot be followed", name.text);
             self.error("percpu", name.span, message);
@@ -82,8 +84,11 @@ impl Checker<'_> {
             self.error("no-field", name.span, message);
             return None;
         }
-        let ty = self.read_through(info.ty, space);
-        let kind = ExprKind::Field { base: Box::new(base.expr), access: info.access, space };
+        let ty = if typed { info.ty } else { self.read_through(info.ty, space) };
+        // Contexts are the kernel's interface to programs: their layout is the same everywhere.
+        let core = info.access.core.filter(|_| space != Space::Ctx);
+        let access = Access { core, ..info.access };
+        let kind = ExprKind::Field { base: Box::new(base.expr), access, space };
         Some(Typed { space: into(space), ..Typed::new(kind, ty, span) })
     }
 

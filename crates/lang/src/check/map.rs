@@ -385,8 +385,8 @@ impl Checker<'_> {
                 Some(Ty::Tuple(types)) if types.len() > 1 => types,
                 Some(one) => vec![one],
             };
-            self.layout_of(&value, program);
-            key.iter().for_each(|ty| self.layout_of(ty, program));
+            self.note_layout(&value);
+            key.iter().for_each(|ty| self.note_layout(ty));
             let aggregation = matches!(value, Ty::Agg(_));
             program.maps.push(hir::Map {
                 name: info.name,
@@ -399,16 +399,14 @@ impl Checker<'_> {
     }
 
     /// Notes the layouts of all structs and unions in a type that is stored or printed.
-    pub(crate) fn layout_of(&self, ty: &Ty, program: &mut hir::Program) {
+    pub(crate) fn note_layout(&mut self, ty: &Ty) {
         match ty {
-            Ty::Composite(c) => {
-                if !program.layouts.iter().any(|(def, _)| *def == c.def) {
-                    program.layouts.push((c.def, self.types.composite_layout(c)));
-                }
+            Ty::Composite(c) if self.layouts.iter().all(|(def, _)| *def != c.def) => {
+                self.layouts.push((c.def, self.types.composite_layout(c)));
             }
-            Ty::Array { elem, .. } => self.layout_of(elem, program),
-            Ty::Tuple(types) => types.iter().for_each(|t| self.layout_of(t, program)),
-            Ty::Record(fields) => fields.iter().for_each(|(_, t)| self.layout_of(t, program)),
+            Ty::Array { elem, .. } => self.note_layout(elem),
+            Ty::Tuple(types) => types.iter().for_each(|t| self.note_layout(t)),
+            Ty::Record(fields) => fields.iter().for_each(|(_, t)| self.note_layout(t)),
             _ => {}
         }
     }

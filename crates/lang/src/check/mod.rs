@@ -12,8 +12,9 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
 use crate::options::Options;
 use crate::resolve::{ArgField, ArgsFrom, Instance, Resolver, merge};
-use crate::ty::Ty;
+use crate::ty::{CompositeDef, Ty};
 use crate::types::{Types, name};
+use skep_bpf::schema::ValueType;
 use skep_bpf::target::Target;
 
 mod binary;
@@ -21,6 +22,8 @@ mod cast;
 mod coerce;
 mod config;
 mod expr;
+#[cfg(test)]
+pub(crate) mod fake;
 mod field;
 mod format;
 mod map;
@@ -30,8 +33,9 @@ mod tests;
 mod typed;
 mod unary;
 mod vars;
-mod walk;
+pub(crate) mod walk;
 
+pub(crate) use coerce::retype;
 pub(crate) use config::{Settings, stack_mode};
 pub(crate) use typed::{Typed, place_of};
 
@@ -46,6 +50,7 @@ pub fn check(
     diags: &mut Diagnostics,
 ) -> Option<hir::Program> {
     let settings = config::settings(script, options, target, diags);
+    let script = &*crate::expand::expand(script, diags)?;
     refuse_unsupported(script, diags);
     let types = Types::new(target, settings.config.max_strlen);
     let mut resolver = Resolver::new(target, options, &types);
@@ -93,7 +98,6 @@ fn refuse_unsupported(script: &ast::Script, diags: &mut Diagnostics) {
         }
     }
     script.imports.iter().for_each(|i| refuse(i.span, "imports"));
-    script.macros.iter().for_each(|m| refuse(m.name.span, "macros"));
     script.functions.iter().for_each(|f| refuse(f.name.span, "functions"));
 }
 
@@ -114,12 +118,16 @@ pub(crate) struct Checker<'a> {
     pub(crate) changed: bool,
     /// Whether types are as wide as they get: what is unknown now is an error.
     pub(crate) settled: bool,
+    /// Layouts of the structs and unions that are stored or printed.
+    pub(crate) layouts: Vec<(CompositeDef, ValueType)>,
     /// Whether parts of the script are missing for earlier errors, so that not all uses of a map are known.
     incomplete: bool,
     /// Loops around.
     pub(crate) loops: u32,
     /// `sizeof` and the like around: nothing is evaluated.
     pub(crate) unevaluated: u32,
+    /// Expressions around.
+    pub(crate) depth: u32,
     args: HashMap<ArgsFrom, Rc<Vec<ArgField>>>,
 }
 
@@ -135,9 +143,11 @@ impl<'a> Checker<'a> {
             instance: None,
             changed: false,
             settled: false,
+            layouts: Vec::new(),
             incomplete: false,
             loops: 0,
             unevaluated: 0,
+            depth: 0,
             args: HashMap::new(),
         }
     }
@@ -166,6 +176,7 @@ impl<'a> Checker<'a> {
         }
         if self.settled {
             self.finish_maps(&mut program);
+            program.layouts = std::mem::take(&mut self.layouts);
         }
         program
     }

@@ -37,6 +37,10 @@ impl Checker<'_> {
             A::Assign { target, op, value } => return self.assign(target, *op, value, s.span, out),
             A::Let { name, ty, value } => return self.let_(name, ty.as_ref(), value.as_ref(), s.span, out),
             A::If { cond, then, other } => {
+                if let Some(truth) = self.comptime(cond) {
+                    let taken = if truth { Some(then) } else { other.as_ref() };
+                    return out.extend(taken.map_or(Vec::new(), |b| self.block(b)));
+                }
                 let cond = self.condition(cond);
                 let then = self.block(then);
                 let other = other.as_ref().map_or(Vec::new(), |b| self.block(b));
@@ -61,6 +65,12 @@ impl Checker<'_> {
     pub(crate) fn condition(&mut self, e: &ast::Expr) -> Option<Expr> {
         let value = self.value(e)?;
         self.truth(value, "a condition")
+    }
+
+    /// What `comptime` makes of a condition: whether it is true. `None` if it is none, or not known.
+    pub(crate) fn comptime(&mut self, e: &ast::Expr) -> Option<bool> {
+        let ast::ExprKind::Comptime(inner) = &*e.kind else { return None };
+        self.value(inner)?.literal_truth()
     }
 
     fn loop_body(&mut self, body: &Block) -> Vec<Stmt> {
@@ -261,14 +271,20 @@ impl Checker<'_> {
         out: &mut Vec<Stmt>,
     ) {
         let place = self.map_place(name, at, key);
-        if let ast::ExprKind::Call { name: function, args } = &*value.kind
-            && let Some(row) = crate::builtins::find(&function.text)
-            && row.kind == Kind::Aggregation
-        {
+        if let Some((row, args)) = aggregation(value) {
             let checked = self.call_row(row, value.span, args);
             if let (Some(place), Some(Checked::Aggregation { agg, arg, weight })) = (place, checked) {
                 out.extend(self.aggregate(place, agg, arg, weight, span));
             }
+            return;
+        }
+        if let ast::ExprKind::Block(ast::Block { stmts, value: Some(inner), .. }) = &*value.kind
+            && ends_in_aggregation(inner)
+        {
+            self.vars.enter_scope();
+            out.extend(self.stmts(stmts));
+            self.assign_map(name, at, key, inner, span, out);
+            self.vars.leave_scope();
             return;
         }
         let value = self.value(value);
@@ -334,6 +350,9 @@ impl Checker<'_> {
                 return;
             }
             ast::ExprKind::If { cond, then, other } => {
+                if let Some(truth) = self.comptime(cond) {
+                    return out.extend(self.block(if truth { then } else { other }));
+                }
                 let cond = self.condition(cond);
                 let (then, other) = (self.block(then), self.block(other));
                 out.extend(cond.map(|cond| Stmt { kind: StmtKind::If { cond, then, other }, span: e.span }));
@@ -375,5 +394,19 @@ impl Checker<'_> {
             )
             .hint(format!("write `@ = {name}(…)` or `@[key] = {name}(…)`")),
         );
+    }
+}
+
+/// The aggregating function that an expression calls, and its arguments.
+fn aggregation(e: &ast::Expr) -> Option<(&'static crate::builtins::Builtin, &[ast::Expr])> {
+    let ast::ExprKind::Call { name, args } = &*e.kind else { return None };
+    let row = crate::builtins::find(&name.text).filter(|row| row.kind == Kind::Aggregation)?;
+    Some((row, args))
+}
+
+fn ends_in_aggregation(e: &ast::Expr) -> bool {
+    match &*e.kind {
+        ast::ExprKind::Block(ast::Block { value: Some(inner), .. }) => ends_in_aggregation(inner),
+        _ => aggregation(e).is_some(),
     }
 }

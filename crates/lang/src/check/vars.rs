@@ -98,6 +98,9 @@ impl Checker<'_> {
                 let message = format!("the type of `{}` is not known", slot.name);
                 self.error("unknown-type", slot.introduced, message);
             }
+            if let Some(known) = &known {
+                self.note_layout(&known.ty);
+            }
             out.push(Var { name: slot.name.clone(), ty: known.map_or(Ty::None, |k| k.ty) });
         }
         out

@@ -81,8 +81,8 @@ impl<'a> Lexer<'a> {
             pos += rest.len() - trimmed.len();
             if trimmed.starts_with("//") {
                 pos += trimmed.find('\n').unwrap_or(trimmed.len());
-            } else if trimmed.starts_with("/*") {
-                match trimmed[2..].find("*/") {
+            } else if let Some(comment) = trimmed.strip_prefix("/*") {
+                match comment.find("*/") {
                     Some(end) => pos += 2 + end + 2,
                     None => {
                         let span = Span::new(pos, pos + 2);

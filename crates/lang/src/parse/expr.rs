@@ -42,6 +42,9 @@ fn node(kind: ExprKind, span: Span) -> Expr {
     Expr { kind: Box::new(kind), span }
 }
 
+/// Most operators in a row.
+const MAX_CHAIN: u32 = 200;
+
 impl Parser<'_> {
     pub(super) fn expr(&mut self) -> Parse<Expr> {
         self.nested(Self::ternary)
@@ -61,10 +64,12 @@ impl Parser<'_> {
 
     fn binary(&mut self, min: u8) -> Parse<Expr> {
         let mut left = self.unary()?;
+        let mut chain = 0;
         while let Some((op, power)) = self.binary_op() {
             if power < min {
                 break;
             }
+            self.chained(&mut chain)?;
             self.bump();
             let right = self.nested(|p| p.binary(power + 1))?;
             let span = left.span.to(right.span);
@@ -98,8 +103,19 @@ impl Parser<'_> {
         Ok(node(ExprKind::Unary { op: *op, expr }, span))
     }
 
+    /// Counts operators in a row, each of which nests what stands left of it.
+    fn chained(&mut self, chain: &mut u32) -> Parse<()> {
+        *chain += 1;
+        if *chain > MAX_CHAIN {
+            let span = self.span;
+            return Err(self.error(span, format!("more than {MAX_CHAIN} operators in a row")));
+        }
+        Ok(())
+    }
+
     fn postfix(&mut self, mut expr: Expr) -> Parse<Expr> {
         let start = expr.span;
+        let mut chain = 0;
         loop {
             let kind = if self.at(".") || self.at("->") {
                 let arrow = self.at("->");
@@ -129,6 +145,7 @@ impl Parser<'_> {
             } else {
                 return Ok(expr);
             };
+            self.chained(&mut chain)?;
             expr = node(kind, self.since(start));
         }
     }

@@ -385,6 +385,7 @@ static TABLE: &[(&str, u16, u16)] = &[
     ("unlink", 87, NONE),
     ("unlinkat", 263, 35),
     ("unshare", 272, 97),
+    ("uprobe", 336, NONE),
     ("uretprobe", 335, NONE),
     ("uselib", 134, NONE),
     ("userfaultfd", 323, 282),

@@ -27,7 +27,7 @@
 //! no stack pointer; a callback's last parameter is the callback context, before it stand one integer (bpf_loop) or map, key
 //! and value, and it returns 64 bits. Calls do not recurse and nest at most eight deep.
 //!
-//! **Slots.** At least one byte, alignment 1, 2, 4 or 8, at most 32 KiB in a function.
+//! **Slots.** At least one byte, alignment 1, 2, 4 or 8. How many bytes there may be is a limit of lowering.
 
 mod flow;
 mod ops;

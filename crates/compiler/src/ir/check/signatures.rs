@@ -9,8 +9,6 @@ use crate::ir::types::{IntTy, PtrKind, Type};
 pub(super) const MAX_ARGS: usize = 5;
 /// Deepest nesting of calls, the main function included (`MAX_CALL_FRAMES`, include/linux/bpf_verifier.h, Linux 6.18).
 const MAX_FRAMES: u32 = 8;
-/// Bytes of all slots of a function.
-const MAX_SLOTS: u64 = 32 << 10;
 
 /// Programs name mains, maps are sound, calls neither recurse nor nest too deep.
 pub(super) fn check_module(module: &Module, errors: &mut Vec<CheckError>) {
@@ -114,15 +112,10 @@ impl Check<'_> {
 
     /// The slots' sizes and alignments.
     pub(super) fn slots(&mut self) {
-        let mut total = 0u64;
         for (i, slot) in self.func.slots.iter().enumerate() {
-            total += u64::from(slot.size);
             let good = slot.size > 0 && matches!(slot.align, 1 | 2 | 4 | 8);
             self.require(good, || format!("slot s{i}: size {} and alignment {}", slot.size, slot.align));
         }
-        self.require(total <= MAX_SLOTS, || {
-            format!("the slots have {total} bytes, at most {MAX_SLOTS} can be")
-        });
     }
 }
 

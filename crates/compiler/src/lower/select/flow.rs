@@ -171,6 +171,7 @@ impl Selector<'_> {
         }
         let args = args.iter().map(|v| self.arg(*v)).collect();
         self.emit(MOp::Call { callee, args });
+        self.fields.clear();
         if let Some(v) = result {
             let dst = self.home(v);
             self.emit(MOp::Result { dst });

@@ -1,6 +1,7 @@
 //! Selection of loads, stores, atomics, copies and zeroing.
 
 use skep_bpf::insn::atomic;
+use skep_bpf::object::CoreReloc;
 
 use super::Selector;
 use crate::compile::{CompileError, Cpu};
@@ -29,23 +30,31 @@ impl Selector<'_> {
         let (base, total) = self.base(ptr);
         let total = total + i64::from(off.add);
         let Some((value, reloc)) = &off.core else { return self.at(base, total, 0) };
-        let base = match base {
-            Base::Reg(r) => self.add(r, total),
-            Base::Slot(_) => {
-                let r = self.reg(ptr);
-                self.add(r, i64::from(off.add))
-            }
+        let (base, total) = match base {
+            Base::Reg(r) => (r, total),
+            Base::Slot(_) => (self.reg(ptr), i64::from(off.add)),
         };
         match i16::try_from(*value) {
-            Ok(value) => {
+            Ok(value) if total == 0 => {
                 let core = Some(Box::new(reloc.clone()));
                 Addr { base: Base::Reg(base), off: i32::from(value), core }
             }
-            Err(_) => {
-                let r = self.add_core(base, u64::from(*value), reloc);
-                Addr { base: Base::Reg(r), off: 0, core: None }
+            _ => {
+                let field = self.field(base, u64::from(*value), reloc);
+                self.at(Base::Reg(field), total, 0)
             }
         }
+    }
+
+    /// A register with the address of a field: what lies at a distance from its start shares it, up to the next call.
+    fn field(&mut self, base: VReg, value: u64, reloc: &CoreReloc) -> VReg {
+        let key = (base, reloc.clone());
+        if let Some(known) = self.fields.get(&key) {
+            return *known;
+        }
+        let field = self.add_core(base, value, reloc);
+        self.fields.insert(key, field);
+        field
     }
 
     pub(super) fn load(&mut self, ty: Type, ptr: Value, off: &Offset, v: Value) {
@@ -119,9 +128,9 @@ impl Selector<'_> {
         let from = self.at(from, from_off + i64::from(*src_off), span);
         for (size, at) in chunks(*len, align) {
             let t = self.vreg();
-            let addr = Addr { off: from.off + at, ..from.clone() };
+            let addr = Addr { off: from.off.saturating_add(at), ..from.clone() };
             self.emit(MOp::Load { size, signed: false, dst: t, addr });
-            let addr = Addr { off: to.off + at, ..to.clone() };
+            let addr = Addr { off: to.off.saturating_add(at), ..to.clone() };
             self.emit(MOp::Store { size, addr, src: Src::Reg(t) });
         }
     }
@@ -131,7 +140,7 @@ impl Selector<'_> {
         let (to, to_off) = self.base(dst);
         let to = self.at(to, to_off + i64::from(off), i64::from(len));
         for (size, at) in chunks(len, align) {
-            let addr = Addr { off: to.off + at, ..to.clone() };
+            let addr = Addr { off: to.off.saturating_add(at), ..to.clone() };
             self.emit(MOp::Store { size, addr, src: Src::Imm(0) });
         }
     }

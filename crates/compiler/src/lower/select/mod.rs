@@ -9,7 +9,10 @@ mod arith;
 mod flow;
 mod memory;
 
+use std::collections::HashMap;
+
 use skep_bpf::insn::alu;
+use skep_bpf::object::CoreReloc;
 
 use super::chain::Chains;
 use super::mir::{Base, Konst, MBlock, MFunc, MInst, MOp, Source, Src, VReg};
@@ -56,6 +59,8 @@ struct Selector<'a> {
     insts: Vec<MInst>,
     loc: Loc,
     loops: Loops,
+    /// Addresses of fields that are in registers here.
+    fields: HashMap<(VReg, CoreReloc), VReg>,
 }
 
 impl<'a> Selector<'a> {
@@ -72,6 +77,7 @@ impl<'a> Selector<'a> {
             insts: Vec::new(),
             loc: Loc::default(),
             loops: Loops::new(cfg, &DomTree::new(cfg)),
+            fields: HashMap::new(),
         };
         s.find_fused();
         s.find_needed(cfg);
@@ -192,7 +198,7 @@ impl<'a> Selector<'a> {
         dst
     }
 
-    fn add_core(&mut self, a: VReg, value: u64, reloc: &skep_bpf::object::CoreReloc) -> VReg {
+    fn add_core(&mut self, a: VReg, value: u64, reloc: &CoreReloc) -> VReg {
         let reloc = Box::new(reloc.clone());
         match i32::try_from(value) {
             Ok(off) => {
@@ -249,6 +255,7 @@ impl<'a> Selector<'a> {
 
     fn block(&mut self, at: Block) -> Result<(), CompileError> {
         let block = self.func.block(at);
+        self.fields.clear();
         if at == Function::ENTRY {
             self.loc = block.insts.first().map_or(block.loc, |i| self.func.inst(*i).loc);
             for (index, &v) in block.params.iter().enumerate() {

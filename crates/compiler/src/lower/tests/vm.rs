@@ -108,7 +108,8 @@ impl<'a> Vm<'a> {
     }
 
     fn reloc(&self, at: usize) -> Option<&RelocKind> {
-        self.program.relocs.iter().find(|r| r.insn as usize == at).map(|r| &r.kind)
+        let i = self.program.relocs.binary_search_by_key(&(at as u32), |r| r.insn).ok()?;
+        Some(&self.program.relocs[i].kind)
     }
 
     fn function(&mut self, start: usize, mut regs: Regs, depth: u64) -> Result<u64, String> {
@@ -303,8 +304,8 @@ impl<'a> Vm<'a> {
             0 => {
                 let n = helper_args(i.imm as u32);
                 let mut args = Vec::new();
-                for r in 1..=n {
-                    args.push(regs[r].ok_or(format!("argument r{r} is not set"))?);
+                for (r, value) in regs.iter().enumerate().skip(1).take(n) {
+                    args.push(value.ok_or(format!("argument r{r} is not set"))?);
                 }
                 let maps = &self.object.maps;
                 let size = |m: u64| maps.get(m as usize).map_or(8, |m| m.value_size);

@@ -2,19 +2,25 @@
 //!
 //! A function enters; for each slot the positions at which its bytes may matter, whether it has to stay on the stack,
 //! and a packing leave. A slot is in use from the first access that a path meets to the last; in a loop that reads and
-//! writes it, for the whole loop, since bytes may be carried round. A slot whose address goes where it cannot be
+//! writes it, for the whole loop, since bytes may be carried round, unless a round begins with writing all of it. A slot whose address goes where it cannot be
 //! followed (memory, block parameters, arithmetic) never shares its place.
 
-use super::chain::slot_align;
+mod pack;
+mod ranges;
+
+use std::rc::Rc;
+
+use super::chain::Chains;
 use crate::ir::cfg::Cfg;
-use crate::ir::dom::{DomTree, Loops};
 use crate::ir::{Block, Function, Op, PtrKind, Slot, Terminator, Type, Value};
+pub(crate) use pack::{Packing, pack};
+use ranges::Ranges;
 
 /// What is known of a slot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SlotUse {
     /// Ascending half-open ranges of positions.
-    ranges: Vec<(u32, u32)>,
+    ranges: Rc<Vec<(u32, u32)>>,
     /// Its address goes where it is not followed.
     pub escapes: bool,
     /// It holds pointers that the verifier tracks, or its address is an argument that must be a stack pointer.
@@ -67,12 +73,26 @@ fn is_tracked(ty: Type) -> bool {
     matches!(ty, Type::Ptr(kind) if !matches!(kind, PtrKind::Kernel | PtrKind::User))
 }
 
+/// An access to a slot.
+#[derive(Clone, Copy, Debug)]
+struct Touch {
+    pos: u32,
+    block: Block,
+    /// The bytes that it writes, if it reads none.
+    writes: Option<(u32, u32)>,
+}
+
+/// Helpers that write all of a buffer (argument 0) whose size is argument 1 (kernel/trace/bpf_trace.c and
+/// kernel/bpf/helpers.c, Linux 6.18: zeroes on failure): probe_read, get_current_comm, probe_read_user, probe_read_kernel.
+const FILLING: [u32; 4] = [4, 16, 112, 113];
+
 struct Scan<'a> {
     func: &'a Function,
     of: Vec<Option<Slot>>,
     uses: Vec<SlotUse>,
-    /// By slot: positions and blocks of accesses, ascending.
-    touches: Vec<Vec<(u32, Block)>>,
+    chains: Chains<'a>,
+    /// By slot: accesses, ascending.
+    touches: Vec<Vec<Touch>>,
     /// Slots that are copied from one to another.
     copies: Vec<(Slot, Slot)>,
 }
@@ -80,13 +100,12 @@ struct Scan<'a> {
 /// Finds out about the slots of `func`.
 pub(crate) fn analyse(func: &Function) -> Vec<SlotUse> {
     let cfg = Cfg::new(func);
-    let dom = DomTree::new(&cfg);
-    let loops = Loops::new(&cfg, &dom);
     let count = func.slots.len();
     let mut scan = Scan {
         func,
         of: derived(func, &cfg),
         uses: vec![SlotUse::default(); count],
+        chains: Chains::new(func),
         touches: vec![Vec::new(); count],
         copies: Vec::new(),
     };
@@ -105,13 +124,12 @@ pub(crate) fn analyse(func: &Function) -> Vec<SlotUse> {
         spans[block.index()] = (start, pos);
     }
     scan.spread_pins();
-    let ranges = Ranges { cfg: &cfg, dom: &dom, loops: &loops, spans: &spans, end: pos };
-    let mut seen = vec![u32::MAX; func.blocks.len()];
+    let mut ranges = Ranges::new(&cfg, spans, pos);
     for (i, touches) in scan.touches.iter().enumerate() {
         scan.uses[i].ranges = match (touches.is_empty(), scan.uses[i].escapes) {
-            (true, _) => Vec::new(),
-            (false, true) => vec![(0, pos)],
-            (false, false) => ranges.of(touches, &mut seen, i as u32),
+            (true, _) => Rc::default(),
+            (false, true) => Rc::new(vec![(0, pos)]),
+            (false, false) => ranges.of(touches, func.slots[i].size, i as u32),
         };
     }
     scan.uses
@@ -125,9 +143,11 @@ impl Scan<'_> {
         if let Op::PtrAdd { off, .. } = op {
             return self.escape(*off);
         }
+        let written = self.written(op);
         op.for_each_operand(|v| {
             if let Some(slot) = self.of[v.index()] {
-                self.touches[slot.index()].push(at);
+                let writes = written.filter(|w| w.0 == v).map(|w| w.1);
+                self.touches[slot.index()].push(Touch { pos: at.0, block: at.1, writes });
             }
         });
         match op {
@@ -167,6 +187,28 @@ impl Scan<'_> {
         }
     }
 
+    /// The pointer that an operation writes through, and the bytes of its slot that are written.
+    fn written(&self, op: &Op) -> Option<(Value, (u32, u32))> {
+        let (ptr, off, len) = match op {
+            Op::Store { size, ptr, off, .. } => (*ptr, off.resolved(), i64::from(*size)),
+            Op::Zero { dst, off, len, .. } => (*dst, i64::from(*off), i64::from(*len)),
+            Op::Copy { dst, dst_off, len, .. } => (*dst, i64::from(*dst_off), i64::from(*len)),
+            Op::Helper { id, args } if FILLING.contains(id) => {
+                (*args.first()?, 0, self.chains.int(*args.get(1)?)?)
+            }
+            _ => return None,
+        };
+        let mut same = 0;
+        op.for_each_operand(|v| same += u32::from(self.of[v.index()] == self.of[ptr.index()]));
+        if same > 1 {
+            return None;
+        }
+        let (_, at) = self.chains.slot(ptr)?;
+        let start = at.checked_add(off)?;
+        let end = start.checked_add(len)?;
+        Some((ptr, (u32::try_from(start).ok()?, u32::try_from(end).ok()?)))
+    }
+
     fn escape(&mut self, v: Value) {
         if let Some(slot) = self.of[v.index()] {
             self.uses[slot.index()].escapes = true;
@@ -182,7 +224,7 @@ impl Scan<'_> {
     fn term(&mut self, term: &Terminator, at: (u32, Block)) {
         term.for_each_operand(|v| {
             if let Some(slot) = self.of[v.index()] {
-                self.touches[slot.index()].push(at);
+                self.touches[slot.index()].push(Touch { pos: at.0, block: at.1, writes: None });
             }
         });
         if let Terminator::Return(v) = term {
@@ -206,129 +248,4 @@ impl Scan<'_> {
             }
         }
     }
-}
-
-struct Ranges<'a> {
-    cfg: &'a Cfg,
-    dom: &'a DomTree,
-    loops: &'a Loops,
-    /// By block: first position and one past the last.
-    spans: &'a [(u32, u32)],
-    end: u32,
-}
-
-impl Ranges<'_> {
-    /// The nearest block that dominates all accesses and is in no loop that they are not in alone.
-    fn root(&self, touches: &[(u32, Block)]) -> Option<(Block, bool)> {
-        let mut root = touches.first()?.1;
-        for (_, block) in touches {
-            while !self.dom.dominates(root, *block) {
-                root = self.dom.idom(root)?;
-            }
-        }
-        let mut outer = self.loops.header(root);
-        while let Some(up) = outer.and_then(|h| self.loops.parent(h)) {
-            outer = Some(up);
-        }
-        Some((outer.unwrap_or(root), outer.is_some()))
-    }
-
-    fn of(&self, touches: &[(u32, Block)], seen: &mut [u32], mark: u32) -> Vec<(u32, u32)> {
-        let Some((root, in_loop)) = self.root(touches) else { return vec![(0, self.end)] };
-        // Blocks at whose start the slot is in use.
-        let mut inside: Vec<Block> = Vec::new();
-        let mut work: Vec<Block> = Vec::new();
-        let mut push = |block: Block, work: &mut Vec<Block>| {
-            if (block != root || in_loop) && seen[block.index()] != mark {
-                seen[block.index()] = mark;
-                inside.push(block);
-                work.push(block);
-            }
-        };
-        let mut last: Vec<(Block, u32)> = Vec::new();
-        for (pos, block) in touches {
-            push(*block, &mut work);
-            match last.last_mut() {
-                Some(l) if l.0 == *block => l.1 = *pos,
-                _ => last.push((*block, *pos)),
-            }
-        }
-        while let Some(block) = work.pop() {
-            for &pred in self.cfg.preds(block) {
-                if self.dom.dominates(root, pred) {
-                    push(pred, &mut work);
-                }
-            }
-        }
-        last.sort_unstable();
-        let live = |b: Block| (b != root || in_loop) && seen[b.index()] == mark;
-        let mut ranges = Vec::new();
-        let root_start = if in_loop { None } else { Some(root) };
-        for block in root_start.into_iter().chain(inside) {
-            let (start, end) = self.spans[block.index()];
-            let at = last.partition_point(|l| l.0 < block);
-            let own = last.get(at).filter(|l| l.0 == block).map(|l| l.1);
-            let out = self.cfg.succs(block).iter().any(|s| live(*s));
-            let first = if Some(block) == root_start {
-                touches.iter().find(|t| t.1 == block).map_or(end, |t| t.0)
-            } else {
-                start
-            };
-            let stop = if out { end } else { own.map_or(first, |p| p + 1) };
-            if first < stop {
-                ranges.push((first, stop));
-            }
-        }
-        ranges.sort_unstable();
-        merge(ranges)
-    }
-}
-
-fn merge(ranges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
-    let mut out: Vec<(u32, u32)> = Vec::new();
-    for range in ranges {
-        match out.last_mut() {
-            Some(last) if last.1 >= range.0 => last.1 = last.1.max(range.1),
-            _ => out.push(range),
-        }
-    }
-    out
-}
-
-/// Where slots lie: for each the distance of its start below the top (so that its address is the top less that), and
-/// the bytes in all.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Packing {
-    pub below: Vec<u32>,
-    pub size: u32,
-}
-
-/// Packs the slots that `take` accepts; slots that are never in use together share bytes.
-pub(crate) fn pack(func: &Function, uses: &[SlotUse], take: impl Fn(usize) -> bool) -> Packing {
-    let mut order: Vec<usize> = (0..func.slots.len()).filter(|i| uses[*i].is_used() && take(*i)).collect();
-    order.sort_by_key(|i| (uses[*i].span().0, std::cmp::Reverse(func.slots[*i].size)));
-    let mut out = Packing { below: vec![0; func.slots.len()], size: 0 };
-    let mut active: Vec<usize> = Vec::new();
-    for i in order {
-        let start = uses[i].span().0;
-        active.retain(|a| uses[*a].span().1 > start);
-        let mut taken: Vec<(u32, u32)> = active
-            .iter()
-            .filter(|a| uses[**a].meets(&uses[i]))
-            .map(|a| (out.below[*a] - func.slots[*a].size, out.below[*a]))
-            .collect();
-        taken.sort_unstable();
-        let (size, align) = (func.slots[i].size, slot_align(func, Slot(i as u32)));
-        let mut at = 0u32;
-        for (low, high) in taken {
-            if (at + size).next_multiple_of(align) <= low {
-                break;
-            }
-            at = at.max(high);
-        }
-        out.below[i] = (at + size).next_multiple_of(align);
-        out.size = out.size.max(out.below[i]);
-        active.push(i);
-    }
-    out
 }
