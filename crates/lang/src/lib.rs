@@ -3,6 +3,7 @@
 pub mod ast;
 pub mod build;
 pub mod builtins;
+pub mod c;
 pub mod check;
 pub mod compile;
 pub mod diag;

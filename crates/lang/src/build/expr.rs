@@ -4,9 +4,10 @@ use super::func::Fx;
 use super::place::btf_id;
 use super::types::{int_type, ir_type, mem_size};
 use super::{Result, internal};
-use crate::ast::{BinOp as Sign, UnaryOp};
+use crate::ast::{BinOp as Sign, Span, UnaryOp};
 use crate::hir::{Access, Arg, Expr, ExprKind};
 use crate::ty::{Space, Ty};
+use skep_bpf::event::Action;
 use skep_compiler::ir::{BinOp, Block, Cc, IntTy, PtrKind, Type, Value};
 
 impl Fx<'_, '_> {
@@ -122,7 +123,7 @@ impl Fx<'_, '_> {
 
     fn arithmetic(&mut self, e: &Expr) -> Result<Value> {
         match &e.kind {
-            ExprKind::Binary { op, a, b } => self.binary(*op, a, b, &e.ty),
+            ExprKind::Binary { op, a, b } => self.binary(*op, (a, b), &e.ty, e.span),
             ExprKind::Unary { op, a } => {
                 let value = self.value(a)?;
                 let value = self.number(value);
@@ -144,7 +145,7 @@ impl Fx<'_, '_> {
         }
     }
 
-    fn binary(&mut self, op: Sign, a: &Expr, b: &Expr, ty: &Ty) -> Result<Value> {
+    fn binary(&mut self, op: Sign, (a, b): (&Expr, &Expr), ty: &Ty, span: Span) -> Result<Value> {
         let reg = ir_type(ty)?;
         let signed = int_type(reg).signed;
         let (x, y) = (self.value(a)?, self.value(b)?);
@@ -166,7 +167,12 @@ impl Fx<'_, '_> {
             (other, _) => return internal(format!("binary {other:?}")),
         };
         let wide = if signed { Type::I64 } else { Type::U64 };
-        let result = self.f.bin(op, wide, x, y);
+        let divides = matches!(op, BinOp::Sdiv | BinOp::Udiv | BinOp::Smod | BinOp::Umod);
+        let result = match &b.kind {
+            ExprKind::Int(n) if *n != 0 => self.f.bin(op, wide, x, y),
+            _ if divides => self.divide(op, wide, x, y, span)?,
+            _ => self.f.bin(op, wide, x, y),
+        };
         Ok(match reg {
             Type::Int(IntTy { bits: 64, .. }) if reg == wide => result,
             reg => {
@@ -174,6 +180,22 @@ impl Fx<'_, '_> {
                 self.narrow(bits, reg)
             }
         })
+    }
+
+    /// A division by what may be zero: then an event says so, and the result is 1, as in the reference.
+    fn divide(&mut self, op: BinOp, wide: Type, x: Value, y: Value, span: Span) -> Result<Value> {
+        let (fine, zero, join) = (self.f.block(&[]), self.f.cold_block(), self.f.block(&[wide]));
+        self.f.branch_nonzero(y, fine, zero);
+        self.f.switch_to(zero);
+        let message = "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.";
+        self.emit(&Action::RuntimeError { message: message.to_owned() }, &[], span)?;
+        let one = self.f.iconst(wide, 1);
+        self.f.jump(join, &[one]);
+        self.f.switch_to(fine);
+        let result = self.f.bin(op, wide, x, y);
+        self.f.jump(join, &[result]);
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
     }
 
     /// `c ? a : b` of scalars.

@@ -211,7 +211,7 @@ fn str_(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     if literal.is_some_and(|n| n < 0) {
         return call.wrong(c, length.span(), "cannot take a negative length");
     }
-    let size = match literal.and_then(|n| u32::try_from(n + 1).ok()) {
+    let size = match literal.and_then(|n| u32::try_from(n.max(1)).ok()) {
         Some(size) if size <= longest => size,
         Some(_) => {
             let message = format!("the length is cut to `max_strlen`, {longest} bytes");
@@ -220,15 +220,10 @@ fn str_(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         }
         None => longest,
     };
-    // The helper's size counts the NUL.
+    // The length counts the NUL, as the helper's size does.
     let room = match literal {
         Some(_) => Typed::constant(i64::from(size), Ty::U64, call.span).expr,
-        None => {
-            let length = c.integer(length, false, false, "as a length")?;
-            let one = Typed::constant(1, Ty::U64, call.span).expr;
-            let kind = ExprKind::Binary { op: BinOp::Add, a: Box::new(length), b: Box::new(one) };
-            Expr { kind, ty: Ty::U64, span: call.span }
-        }
+        None => c.integer(length, false, false, "as a length")?,
     };
     call.value("str", vec![from, room], Ty::Str { size })
 }

@@ -283,6 +283,15 @@ enum Folded {
     Bad,
 }
 
+/// An operation on two numbers that are known; `None` if the result is no number of 64 bits.
+pub(super) fn fold_values(op: BinOp, a: i64, b: i64) -> Option<i64> {
+    match fold_int(op, i128::from(a), i128::from(b)) {
+        Folded::Int(value) => i64::try_from(value).ok(),
+        Folded::Bool(value) => Some(i64::from(value)),
+        Folded::Bad => None,
+    }
+}
+
 /// Two literals: exact, within 64 bits signed or unsigned.
 fn fold_int(op: BinOp, a: i128, b: i128) -> Folded {
     let shift = |b: i128| u32::try_from(b).ok().filter(|b| *b < 64);

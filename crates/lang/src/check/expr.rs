@@ -230,6 +230,10 @@ impl Checker<'_> {
         if let Some(value) = self.numbered(name, span) {
             return value;
         }
+        if let Some(value) = self.preamble.define_of(name) {
+            let value = value.clone();
+            return self.value(&value).map(|v| Typed { expr: Expr { span, ..v.expr }, ..v });
+        }
         if let Some((value, ty)) = self.types.constant(name) {
             return Some(Typed::constant(value, ty, span));
         }

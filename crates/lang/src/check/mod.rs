@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::ast;
+use crate::c::Preamble;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
 use crate::options::Options;
@@ -52,7 +53,8 @@ pub fn check(
     let settings = config::settings(script, options, target, diags);
     let script = &*crate::expand::expand(script, diags)?;
     refuse_unsupported(script, diags);
-    let types = Types::new(target, settings.config.max_strlen);
+    let preamble = crate::c::preamble(script, diags);
+    let types = Types::new(target, settings.config.max_strlen, &preamble);
     let mut resolver = Resolver::new(target, options, &types);
     resolver.missing = settings.config.missing_probes;
     resolver.max_probes = settings.max_probes;
@@ -61,7 +63,7 @@ pub fn check(
         .iter()
         .map(|probe| {
             let uses = walk::uses(probe);
-            (uses, resolver.probe(probe, diags))
+            (uses, resolver.probe(probe, uses, diags))
         })
         .collect();
     let notes = resolver.choose(&mut groups);
@@ -70,7 +72,7 @@ pub fn check(
         .enumerate()
         .flat_map(|(i, (uses, list))| merge(list, uses).into_iter().map(move |instance| (i, instance)))
         .collect();
-    let mut checker = Checker::new(&resolver, &settings);
+    let mut checker = Checker::new(&resolver, &settings, &preamble);
     checker.incomplete = diags.has_errors();
     checker.declare_maps(script);
     let mut program = checker.solve(script, &bodies);
@@ -90,15 +92,26 @@ fn refuse_unsupported(script: &ast::Script, diags: &mut Diagnostics) {
     let mut refuse = |span, what: &str| {
         diags.push(Diagnostic::error("unsupported", span, format!("{what} are not supported yet")));
     };
-    for c in &script.c_decls {
-        let text = c.text.trim_start();
-        let ignored = ["#include", "#if", "#else", "#elif", "#endif", "#!"];
-        if !text.is_empty() && !ignored.iter().any(|i| text.replace("# ", "#").starts_with(i)) {
-            refuse(c.span, if text.starts_with('#') { "preprocessor macros" } else { "C declarations" });
-        }
-    }
     script.imports.iter().for_each(|i| refuse(i.span, "imports"));
     script.functions.iter().for_each(|f| refuse(f.name.span, "functions"));
+}
+
+/// The value of an expression of literals, for C's enums.
+pub(crate) fn coerce_literal(e: &ast::Expr) -> Option<i64> {
+    use ast::{ExprKind, UnaryOp};
+    match &*e.kind {
+        ExprKind::Int { value, .. } => Some(*value as i64),
+        ExprKind::Unary { op, expr } => {
+            let value = coerce_literal(expr)?;
+            match op {
+                UnaryOp::Neg => Some(value.wrapping_neg()),
+                UnaryOp::BitNot => Some(!value),
+                _ => None,
+            }
+        }
+        ExprKind::Binary { op, a, b } => binary::fold_values(*op, coerce_literal(a)?, coerce_literal(b)?),
+        _ => None,
+    }
 }
 
 /// State of the passes.
@@ -106,6 +119,7 @@ pub(crate) struct Checker<'a> {
     pub(crate) resolver: &'a Resolver<'a>,
     pub(crate) types: &'a Types<'a>,
     pub(crate) settings: &'a Settings,
+    pub(crate) preamble: &'a Preamble,
     /// Of this pass.
     pub(crate) diags: Diagnostics,
     /// Maps of the script, over all passes.
@@ -132,11 +146,12 @@ pub(crate) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    fn new(resolver: &'a Resolver<'a>, settings: &'a Settings) -> Checker<'a> {
+    fn new(resolver: &'a Resolver<'a>, settings: &'a Settings, preamble: &'a Preamble) -> Checker<'a> {
         Checker {
             resolver,
             types: resolver.types,
             settings,
+            preamble,
             diags: Diagnostics::default(),
             maps: map::Maps::default(),
             vars: vars::Vars::default(),

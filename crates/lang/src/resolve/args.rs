@@ -251,6 +251,9 @@ impl Resolver<'_> {
         let typedef = btf.find(NameKind::Typedef, &format!("btf_trace_{name}")).ok_or_else(fail)?;
         let proto = btf.pointee(typedef).ok_or_else(fail)?;
         let (mut fields, _) = self.prototype(&btf, index, proto, space).ok_or_else(fail)?;
+        for (field, name) in fields.iter_mut().zip(traced_names(&btf, name)) {
+            field.name = name;
+        }
         if !fields.is_empty() {
             fields.remove(0);
         }
@@ -324,4 +327,15 @@ fn from_registers(record: Vec<ArgField>, nr: u32, register: impl Fn(usize) -> Op
         Some(ArgField { source, ..f })
     });
     numbers.chain(own).collect()
+}
+
+/// Names of a raw tracepoint's arguments, the context pointer included: the typedef's prototype
+/// has none, so they are taken from the functions that the kernel makes for each tracepoint (include/linux/tracepoint.h:
+/// `__probestub_` since 6.7, `__traceiter_` since 5.10). Empty where neither is known.
+fn traced_names(btf: &Btf, tracepoint: &str) -> Vec<String> {
+    let function = ["__probestub_", "__traceiter_"]
+        .iter()
+        .find_map(|prefix| btf.find(NameKind::Func, &format!("{prefix}{tracepoint}")));
+    let signature = function.and_then(|id| btf.signature(id));
+    signature.map_or_else(Vec::new, |(_, params)| params.iter().map(|(name, _)| (*name).to_owned()).collect())
 }

@@ -95,7 +95,8 @@ impl Resolver<'_> {
 
     fn many_kprobes(&self, spec: &Spec, f: &Function<'_>, hits: &[&str], span: Span) -> Vec<Instance> {
         let ret = spec.kind == ProbeKind::Kretprobe;
-        if self.has(Feature::KprobeMulti) && f.module.is_empty() && !hits.is_empty() {
+        if !self.one_by_one.get() && self.has(Feature::KprobeMulti) && f.module.is_empty() && !hits.is_empty()
+        {
             let mut symbols: Vec<String> =
                 hits.iter().map(|full| full.rsplit(':').next().unwrap_or(full).to_owned()).collect();
             symbols.sort_unstable();

@@ -176,6 +176,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) types: &'a Types<'a>,
     pub(crate) missing: MissingProbes,
     pub(crate) max_probes: usize,
+    /// Whether each place of a wildcard needs a program of its own: the script asks for the probe's name.
+    pub(crate) one_by_one: std::cell::Cell<bool>,
     arch: OnceCell<Arch>,
     features: std::cell::RefCell<HashMap<Feature, bool>>,
 }
@@ -188,6 +190,7 @@ impl<'a> Resolver<'a> {
             types,
             missing: MissingProbes::Error,
             max_probes: 1024,
+            one_by_one: std::cell::Cell::new(false),
             arch: OnceCell::new(),
             features: std::cell::RefCell::default(),
         }
@@ -227,7 +230,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// All instances of a probe. Attach points that share a program are one instance.
-    pub(crate) fn probe(&self, probe: &ast::Probe, diags: &mut Diagnostics) -> Vec<Instance> {
+    pub(crate) fn probe(&self, probe: &ast::Probe, uses: Uses, diags: &mut Diagnostics) -> Vec<Instance> {
+        self.one_by_one.set(uses.probe);
         let mut out: Vec<Instance> = Vec::new();
         for point in probe.attach.iter().filter(|p| !p.text.is_empty()) {
             match self.point(&point.text, point.span) {

@@ -134,7 +134,7 @@ impl Resolver<'_> {
 
     fn many(&self, spec: &Spec, pattern: &str, path: &str, hits: &[&Symbol], span: Span) -> Vec<Instance> {
         let ret = spec.kind == ProbeKind::Uretprobe;
-        if self.has(Feature::UprobeMulti) && !hits.is_empty() {
+        if !self.one_by_one.get() && self.has(Feature::UprobeMulti) && !hits.is_empty() {
             let mut offsets: Vec<u64> = hits.iter().map(|s| s.offset).collect();
             offsets.sort_unstable();
             offsets.dedup();

@@ -5,6 +5,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::c::Preamble;
 use crate::hir::Access;
 use crate::ty::{Composite, CompositeDef, Space, Ty};
 use skep_bpf::btf::{Btf, FieldPath, NameKind, Type, TypeId};
@@ -29,6 +30,7 @@ pub struct Types<'a> {
     names: RefCell<HashMap<(String, Space), Result<Ty, TypeProblem>>>,
     constants: RefCell<HashMap<String, Option<(i64, Ty)>>>,
     max_strlen: u32,
+    preamble: &'a Preamble,
 }
 
 /// A field of a struct or union.
@@ -43,8 +45,9 @@ pub struct FieldInfo {
 }
 
 impl<'a> Types<'a> {
-    /// The types of `target`; strings of the language are `max_strlen` bytes unless they say otherwise.
-    pub fn new(target: &'a dyn Target, max_strlen: u32) -> Types<'a> {
+    /// The types of `target` and of a script's preamble; strings of the language are `max_strlen` bytes unless they say
+    /// otherwise.
+    pub fn new(target: &'a dyn Target, max_strlen: u32, preamble: &'a Preamble) -> Types<'a> {
         Types {
             target,
             vmlinux: OnceCell::new(),
@@ -52,6 +55,7 @@ impl<'a> Types<'a> {
             names: RefCell::default(),
             constants: RefCell::default(),
             max_strlen,
+            preamble,
         }
     }
 
@@ -196,6 +200,9 @@ impl<'a> Types<'a> {
 
     /// The enum constant `name`: its value and its enum's type.
     pub fn constant(&self, name: &str) -> Option<(i64, Ty)> {
+        if let Some(declared) = self.preamble.constant(name) {
+            return Some(declared);
+        }
         if let Some(known) = self.constants.borrow().get(name) {
             return known.clone();
         }

@@ -36,6 +36,10 @@ impl Types<'_> {
         if let Some(ty) = plain {
             return Ok(ty);
         }
+        let tag = text.strip_prefix("enum ").unwrap_or(&text);
+        if let Some(ty) = self.preamble.enum_type(tag) {
+            return Ok(ty);
+        }
         let kinds: &[NameKind] = match words.as_slice() {
             ["struct", _] => &[NameKind::Struct],
             ["union", _] => &[NameKind::Union],
