@@ -5,8 +5,8 @@
 
 mod event;
 mod load;
-mod stat;
 mod start;
+mod stat;
 mod syscall;
 mod tracer;
 

@@ -29,7 +29,9 @@ const CASES: &[(&str, &str, Load, Option<Load>)] = &[
 
 /// Prints a line for each script and load.
 pub(crate) fn measure(skep: &Command, peer: &Command, rounds: usize) -> Result<()> {
-    println!("\ntime added to one call, ns (median of {rounds}; {CALLS} calls a round; open counts openat and close)");
+    println!(
+        "\ntime added to one call, ns (median of {rounds}; {CALLS} calls a round; open counts openat and close)"
+    );
     println!("  {:<22}{:<10}{:>9}{:>9}{:>9}{:>8}", "script", "calls", "bare", skep.name, peer.name, "ratio");
     for (name, script, traced, untraced) in CASES {
         let loads = [Some((*traced, "traced")), untraced.map(|l| (l, "untraced"))];

@@ -88,7 +88,7 @@ impl Preamble {
         // A name without a value is only asked for in conditions.
         let value = if value.is_empty() { "1" } else { value };
         let mut inner = Diagnostics::default();
-        let mut wrapped = parse(&format!("BEGIN {{ _ = ({value}); }}"), &mut inner);
+        let mut wrapped = parse(&format!("BEGIN {{ $v = ({value}); }}"), &mut inner);
         let stmt = wrapped.probes.first_mut().and_then(|p| p.body.stmts.pop());
         match stmt.map(|s| s.kind) {
             Some(StmtKind::Assign { value, .. }) if !inner.has_errors() => {
@@ -167,7 +167,7 @@ impl Preamble {
             return Some(*value);
         }
         let mut inner = Diagnostics::default();
-        let mut wrapped = parse(&format!("BEGIN {{ _ = ({text}); }}"), &mut inner);
+        let mut wrapped = parse(&format!("BEGIN {{ $v = ({text}); }}"), &mut inner);
         let stmt = wrapped.probes.first_mut()?.body.stmts.pop()?;
         let StmtKind::Assign { value, .. } = stmt.kind else { return None };
         coerce_literal(&value)

@@ -28,6 +28,8 @@ pub(crate) mod fake;
 mod field;
 mod format;
 mod map;
+#[cfg(test)]
+mod properties;
 mod stmt;
 #[cfg(test)]
 mod tests;
@@ -54,7 +56,7 @@ pub fn check(
     let script = &*crate::expand::expand(script, diags)?;
     refuse_unsupported(script, diags);
     let preamble = crate::c::preamble(script, diags);
-    let types = Types::new(target, settings.config.max_strlen, &preamble);
+    let types = Types::new(target, settings.config.max_strlen).with_preamble(&preamble);
     let mut resolver = Resolver::new(target, options, &types);
     resolver.missing = settings.config.missing_probes;
     resolver.max_probes = settings.max_probes;

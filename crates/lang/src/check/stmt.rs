@@ -33,6 +33,12 @@ impl Checker<'_> {
 
     fn stmt(&mut self, s: &ast::Stmt, out: &mut Vec<Stmt>) {
         let kind = match &s.kind {
+            // `_ = e`: the value is left unused on purpose.
+            A::Expr(e) if s.span.start < e.span.start => {
+                let value = self.value(e);
+                out.extend(value.map(|v| Stmt { kind: StmtKind::Expr(v.expr), span: s.span }));
+                return;
+            }
             A::Expr(e) => return self.effect(e, out),
             A::Assign { target, op, value } => return self.assign(target, *op, value, s.span, out),
             A::Let { name, ty, value } => return self.let_(name, ty.as_ref(), value.as_ref(), s.span, out),
@@ -221,11 +227,6 @@ impl Checker<'_> {
         out: &mut Vec<Stmt>,
     ) {
         match &*target.kind {
-            ast::ExprKind::Ident(name) if name == "_" && op.is_none() => {
-                if let Some(value) = self.value(value) {
-                    out.push(Stmt { kind: StmtKind::Expr(value.expr), span });
-                }
-            }
             ast::ExprKind::Var(name) => {
                 let value = match op {
                     None => self.value(value),

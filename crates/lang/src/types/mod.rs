@@ -30,7 +30,7 @@ pub struct Types<'a> {
     names: RefCell<HashMap<(String, Space), Result<Ty, TypeProblem>>>,
     constants: RefCell<HashMap<String, Option<(i64, Ty)>>>,
     max_strlen: u32,
-    preamble: &'a Preamble,
+    preamble: Option<&'a Preamble>,
 }
 
 /// A field of a struct or union.
@@ -45,9 +45,8 @@ pub struct FieldInfo {
 }
 
 impl<'a> Types<'a> {
-    /// The types of `target` and of a script's preamble; strings of the language are `max_strlen` bytes unless they say
-    /// otherwise.
-    pub fn new(target: &'a dyn Target, max_strlen: u32, preamble: &'a Preamble) -> Types<'a> {
+    /// The types of `target`; strings of the language are `max_strlen` bytes unless they say otherwise.
+    pub fn new(target: &'a dyn Target, max_strlen: u32) -> Types<'a> {
         Types {
             target,
             vmlinux: OnceCell::new(),
@@ -55,8 +54,13 @@ impl<'a> Types<'a> {
             names: RefCell::default(),
             constants: RefCell::default(),
             max_strlen,
-            preamble,
+            preamble: None,
         }
+    }
+
+    /// The same with the types that a script's preamble declares, which come first.
+    pub fn with_preamble(self, preamble: &'a Preamble) -> Types<'a> {
+        Types { preamble: Some(preamble), ..self }
     }
 
     /// BTF of the kernel itself, or why there is none.
@@ -200,7 +204,7 @@ impl<'a> Types<'a> {
 
     /// The enum constant `name`: its value and its enum's type.
     pub fn constant(&self, name: &str) -> Option<(i64, Ty)> {
-        if let Some(declared) = self.preamble.constant(name) {
+        if let Some(declared) = self.preamble.and_then(|p| p.constant(name)) {
             return Some(declared);
         }
         if let Some(known) = self.constants.borrow().get(name) {

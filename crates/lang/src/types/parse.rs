@@ -37,7 +37,7 @@ impl Types<'_> {
             return Ok(ty);
         }
         let tag = text.strip_prefix("enum ").unwrap_or(&text);
-        if let Some(ty) = self.preamble.enum_type(tag) {
+        if let Some(ty) = self.preamble.and_then(|p| p.enum_type(tag)) {
             return Ok(ty);
         }
         let kinds: &[NameKind] = match words.as_slice() {
