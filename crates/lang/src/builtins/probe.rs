@@ -9,7 +9,7 @@ use crate::resolve::{ProbeKind, regs};
 use crate::ty::{Space, Ty};
 use skep_bpf::btf::NameKind;
 use skep_bpf::kinds::ProgType;
-use skep_bpf::target::TargetExt;
+use skep_bpf::target::{TargetError, TargetExt};
 
 pub(super) static ROWS: &[Builtin] = &[
     plain(
@@ -214,6 +214,11 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let known = c.types.vmlinux().is_ok_and(|btf| btf.find(NameKind::Var, &text).is_some());
     if !known {
         let message = format!("the kernel's types know no variable `{text}`");
+        c.error("unknown-symbol", call.args[0].span, message);
+        return None;
+    }
+    if let Err(TargetError::NotFound(_)) = c.resolver.target.kernel_symbol(&text) {
+        let message = format!("the kernel does not say where `{text}` lies (/proc/kallsyms)");
         c.error("unknown-symbol", call.args[0].span, message);
         return None;
     }

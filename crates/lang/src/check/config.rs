@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) stack_mode: StackMode,
     /// Most probes.
     pub(crate) max_probes: usize,
+    /// Put `syscalls:` tracepoints on the raw tracepoints.
+    pub(crate) raw_syscalls: bool,
     /// `-p`, `-c` and the like.
     pub(crate) options: Options,
 }
@@ -108,6 +110,14 @@ static SETTINGS: &[(&str, Apply)] = &[
         };
         Ok(())
     }),
+    ("syscall_hook", |s, v| {
+        s.raw_syscalls = match v.show().as_str() {
+            "perf" => false,
+            "raw" => true,
+            _ => return Err("perf or raw"),
+        };
+        Ok(())
+    }),
     ("stack_mode", |s, v| {
         s.stack_mode = stack_mode(&v.show()).ok_or("bpftrace, perf, raw or build_id")?;
         Ok(())
@@ -144,6 +154,7 @@ pub(crate) fn settings(
         config: hir::Config::default(),
         stack_mode: StackMode::Bpftrace,
         max_probes: 1024,
+        raw_syscalls: false,
         options: options.clone(),
     };
     for (name, value) in &options.config {

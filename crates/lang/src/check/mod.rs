@@ -60,6 +60,7 @@ pub fn check(
     let mut resolver = Resolver::new(target, options, &types);
     resolver.missing = settings.config.missing_probes;
     resolver.max_probes = settings.max_probes;
+    resolver.raw_syscalls = settings.raw_syscalls;
     let mut groups: Vec<_> = script
         .probes
         .iter()

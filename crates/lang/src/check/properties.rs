@@ -344,7 +344,7 @@ fn what_checks_compiles() {
 }
 
 /// Scripts of one run of the property.
-const SCRIPTS: u64 = 40000;
+const SCRIPTS: u64 = 2000;
 
 /// Macros that multiply themselves end with a message.
 #[test]

@@ -176,6 +176,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) types: &'a Types<'a>,
     pub(crate) missing: MissingProbes,
     pub(crate) max_probes: usize,
+    /// Put `syscalls:` tracepoints on the raw tracepoints.
+    pub(crate) raw_syscalls: bool,
     /// Whether each place of a wildcard needs a program of its own: the script asks for the probe's name.
     pub(crate) one_by_one: std::cell::Cell<bool>,
     arch: OnceCell<Arch>,
@@ -190,6 +192,7 @@ impl<'a> Resolver<'a> {
             types,
             missing: MissingProbes::Error,
             max_probes: 1024,
+            raw_syscalls: false,
             one_by_one: std::cell::Cell::new(false),
             arch: OnceCell::new(),
             features: std::cell::RefCell::default(),
