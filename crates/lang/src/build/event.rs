@@ -81,7 +81,8 @@ impl Fx<'_, '_> {
             types.push((ty, tail_size(e).is_some()));
         }
         let action = self.with_maps(action)?;
-        let layout = lay_out_with(action, types, self.cx.loc(span).line);
+        let mut layout = lay_out_with(action, types, self.cx.loc(span).line);
+        layout.columns = self.cx.columns(span);
         let tails: u32 = args.iter().filter_map(tail_size).fold(0, u32::saturating_add);
         let mut record = self.record(&layout, tails, span)?;
         for (e, arg) in args.iter().zip(&layout.args) {

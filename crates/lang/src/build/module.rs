@@ -95,6 +95,12 @@ impl<'a> ModuleCx<'a> {
         Loc { line: line as u32, column: span.start - self.lines[line - 1] + 1 }
     }
 
+    /// First column of `span` and the one behind its last, if it lies on one line.
+    pub(super) fn columns(&self, span: Span) -> Option<(u32, u32)> {
+        let (start, end) = (self.loc(span), self.loc(Span { start: span.end, end: span.end }));
+        (start.line == end.line).then_some((start.column, end.column))
+    }
+
     /// How a value of this type lies in a map, a tuple or an event.
     pub(super) fn layout(&self, ty: &Ty) -> ValueType {
         let of_composite = |c: &Composite| match self.layouts.get(&c.def) {
