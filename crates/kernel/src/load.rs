@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -66,6 +67,8 @@ pub struct Loaded {
     pub(crate) maps: Vec<Map>,
     programs: Vec<Placed>,
     links: Vec<Link>,
+    /// Iterators that are still being read.
+    unread: Arc<AtomicUsize>,
     iterations: Vec<JoinHandle<Result<Vec<u8>, Error>>>,
     missing: MissingProbes,
     /// Programs that were left out because their place is not there.
@@ -119,6 +122,7 @@ impl Loaded {
             maps,
             programs,
             links: Vec::new(),
+            unread: Arc::default(),
             iterations: Vec::new(),
             missing: object.session.missing_probes,
             left_out,
@@ -168,7 +172,9 @@ impl Loaded {
             return Err(failures);
         }
         self.links.extend(links);
-        self.iterations.extend(iterations.into_iter().map(read_in_background));
+        for iteration in iterations {
+            self.read_in_background(iteration);
+        }
         Ok(report)
     }
 
@@ -236,11 +242,21 @@ impl Loaded {
         gate
     }
 
-    /// Whether everything that was attached are iterators and all have been read: nothing more will happen.
-    pub fn is_finished(&self) -> bool {
-        self.links.is_empty()
-            && !self.iterations.is_empty()
-            && self.iterations.iter().all(JoinHandle::is_finished)
+    /// Reads an iterator in a thread of its own, so that the events it makes can be drained meanwhile.
+    fn read_in_background(&mut self, iteration: Iteration) {
+        let unread = self.unread.clone();
+        unread.fetch_add(1, Ordering::AcqRel);
+        self.iterations.push(std::thread::spawn(move || {
+            let output = iteration.run(ITER_OUTPUT);
+            unread.fetch_sub(1, Ordering::AcqRel);
+            output
+        }));
+    }
+
+    /// For an object that ends by itself, because nothing of it is attached but iterators: how many of these are still
+    /// being read. `None` while anything can still happen.
+    pub fn ends_by_itself(&self) -> Option<Arc<AtomicUsize>> {
+        (self.links.is_empty() && self.signals().is_empty()).then(|| self.unread.clone())
     }
 
     /// Ends [`skep_bpf::backend::Backend::poll_events`] as `interrupted` whenever `fd` is readable.
@@ -325,11 +341,6 @@ fn places(at: &Attach) -> usize {
         Attach::UprobeMulti { offsets, .. } => offsets.len(),
         _ => 1,
     }
-}
-
-/// Reads an iterator in a thread of its own, so that the events it makes can be drained meanwhile.
-fn read_in_background(iteration: Iteration) -> JoinHandle<Result<Vec<u8>, Error>> {
-    std::thread::spawn(move || iteration.run(ITER_OUTPUT))
 }
 
 impl Events {

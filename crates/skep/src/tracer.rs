@@ -13,6 +13,7 @@ use skep_runtime::value::Value;
 use skep_runtime::{End, JsonSink, Options, Outcome, Session, Sink, TextSink};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Where output goes and how it looks.
@@ -64,6 +65,7 @@ pub struct Tracer<'p> {
     loaded: Loaded,
     program: &'p Program,
     session: Session<'p, Box<dyn Sink>>,
+    keep_running: bool,
 }
 
 impl<'p> Tracer<'p> {
@@ -98,7 +100,7 @@ impl<'p> Tracer<'p> {
             ..Options::default()
         };
         let session = Session::new(&program.object, output.sink(), settings);
-        Ok(Tracer { loaded, program, session })
+        Ok(Tracer { loaded, program, session, keep_running: false })
     }
 
     /// Runs the `begin` probes, then attaches everything else.
@@ -122,10 +124,17 @@ impl<'p> Tracer<'p> {
         &self.loaded
     }
 
-    /// Handles events until `exit()`, until `stop` holds, or until nobody reads the output. `stop` is asked at least
+    /// Goes on although nothing is attached, for example while a child runs.
+    pub fn keep_running(&mut self) {
+        self.keep_running = true;
+    }
+
+    /// Handles events until `exit()`, until nothing more can happen (only `begin`, `end` and iterators), until `stop` holds, or until nobody reads the output. `stop` is asked at least
     /// every 100 ms.
     pub fn pump(&mut self, stop: &dyn Fn() -> bool) -> Result<Ended, Error> {
-        Ok(match self.session.pump(&mut self.loaded, stop)? {
+        let unread = self.loaded.ends_by_itself().filter(|_| !self.keep_running);
+        let stop = || stop() || unread.as_ref().is_some_and(|n| n.load(Ordering::Acquire) == 0);
+        Ok(match self.session.pump(&mut self.loaded, &stop)? {
             End::Exit => Ended::Exit,
             End::Stopped => Ended::Stopped,
             End::Closed => Ended::Closed,

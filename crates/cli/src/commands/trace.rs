@@ -80,6 +80,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     tracer.watch(&signals)?;
     if let Some(child) = child.as_deref_mut() {
         tracer.watch(&*child)?;
+        tracer.keep_running();
         child.release().map_err(skep::Error::from)?;
     }
     if !options.allow_unsafe {
