@@ -35,8 +35,7 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         .config(environment())
         .passes(!options.no_passes);
     let target = Arc::new(LiveTarget::new());
-    let program =
-        script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| println!("{text}"))?;
+    let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| show(text))?;
     if !options.no_warnings {
         eprint!("{}", program.warnings);
     }
@@ -49,6 +48,11 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     trace(options, &program, child.as_mut())
+}
+
+/// Prints a stage of the compilation. A reader that has gone is no error.
+fn show(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Loads, attaches, and prints until the end.
@@ -75,7 +79,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
         tracer.announce(report.probes)?;
     }
     if std::env::var_os(NOTIFY_ATTACHED).is_some() {
-        println!("{NOTIFY_ATTACHED}");
+        show(NOTIFY_ATTACHED);
     }
     tracer.watch(&signals)?;
     if let Some(child) = child.as_deref_mut() {

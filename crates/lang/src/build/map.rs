@@ -14,7 +14,7 @@ use skep_bpf::kinds::{MapType, ProgType};
 use skep_bpf::object::{Counter, MapSchema, MapSpec, Storage};
 use skep_bpf::schema::{Agg, ValueType, hist_buckets};
 use skep_bpf::target::Feature;
-use skep_compiler::ir::{AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, MapId, Op, PtrKind, Type, Value};
+use skep_compiler::ir::{AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, IntTy, MapId, Op, PtrKind, Type, Value};
 
 /// Most buckets of a linear histogram; the checker allows fewer.
 const MAX_BUCKETS: i64 = 1 << 20;
@@ -183,6 +183,8 @@ impl Fx<'_, '_> {
         let map_ref = self.f.map_ref(info.id);
         let flags = self.f.u64(flags);
         let result = self.call(helper::MAP_UPDATE_ELEM, &[map_ref, key, value, flags]);
+        // Below 6.4 the verifier inlines functions of the map that return an int: the upper half is not its sign.
+        let result = self.f.extend(result, IntTy::I32);
         let full = self.f.iconst(Type::I64, FULL);
         let (lost, done) = (self.f.cold_block(), self.f.block(&[]));
         self.f.branch(Cc::Eq, result, full, lost, done);
@@ -373,6 +375,7 @@ impl Fx<'_, '_> {
                 }
                 let map_ref = self.f.map_ref(info.id);
                 let result = self.call(helper::MAP_DELETE_ELEM, &[map_ref, at]);
+                let result = self.f.extend(result, IntTy::I32);
                 let zero = self.f.iconst(Type::I64, 0);
                 Ok(self.f.cmp(Cc::Eq, result, zero))
             }

@@ -57,14 +57,19 @@ impl Fx<'_, '_> {
     }
 
     /// A field of `mem`.
-    pub(super) fn field(&mut self, mem: Mem, access: &Access) -> Mem {
+    pub(super) fn field(&self, mem: Mem, access: &Access) -> Mem {
         let Some(core) = &access.core else { return mem.plus(access.offset) };
-        let core = Some((access.offset, core.clone()));
-        if mem.core.is_none() {
-            return Mem { core, ..mem };
-        }
-        let base = self.offset_address(mem.base, &mem.offset());
-        Mem { base, off: 0, core, space: mem.space }
+        // A field of an embedded struct is reached from the outer one, by one path: the base stays the pointer that is
+        // compared with null.
+        let (offset, core) = match &mem.core {
+            None => (access.offset, core.clone()),
+            Some((offset, outer)) => {
+                let mut joined = outer.clone();
+                joined.path.extend(core.path.iter().skip(1));
+                (offset + access.offset, joined)
+            }
+        };
+        Mem { core: Some((offset, core)), ..mem }
     }
 
     /// The address as a pointer, for helpers that write there or read the program's own memory.

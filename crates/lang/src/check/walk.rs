@@ -123,6 +123,7 @@ fn note(name: &str, uses: &mut Uses) {
         "args" => uses.args = true,
         "retval" => uses.retval = true,
         "probe" => uses.probe = true,
+        "kstack" => uses.kstack = true,
         _ => uses.numbered |= name.strip_prefix("arg").is_some_and(|n| n.parse::<u32>().is_ok()),
     }
 }

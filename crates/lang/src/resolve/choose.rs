@@ -14,7 +14,11 @@ use super::{ArgsFrom, Instance, Resolver, Uses, syscalls, tracing};
 use crate::hir::Guard;
 use skep_bpf::kinds::ProgType;
 use skep_bpf::object::Attach;
-use skep_bpf::target::Feature;
+use skep_bpf::target::{Feature, TargetExt};
+use skep_bpf::version::KernelVersion;
+
+/// First kernel whose perf tracepoints of system calls show programs the kernel's stack.
+const STACKS_SINCE: KernelVersion = KernelVersion::new(6, 12);
 
 /// Entry or exit.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,7 +60,8 @@ impl Resolver<'_> {
         for (uses, instance) in groups.iter_mut().flat_map(|(uses, list)| list.iter_mut().map(|i| (*uses, i)))
         {
             let Some((side, call)) = side(&instance.args) else { continue };
-            if call.is_some() && !self.raw_syscalls || call.is_none() && uses.args_array {
+            let wanted = self.raw_syscalls || uses.kstack && self.hides_stacks();
+            if call.is_some() && !wanted || call.is_none() && uses.args_array {
                 continue;
             }
             let Some((guard, args)) = self.raw_form(side, call, &instance.args) else { continue };
@@ -75,6 +80,12 @@ impl Resolver<'_> {
             notes.push(format!("{}: {hook} {name} in place of the perf tracepoint", instance.name));
         }
         notes
+    }
+
+    /// Whether perf tracepoints of system calls hand programs the registers of user mode, so that they see no kernel
+    /// stack (perf_syscall_enter, kernel/trace/trace_syscalls.c).
+    fn hides_stacks(&self) -> bool {
+        self.target.kernel_version().is_ok_and(|version| version < STACKS_SINCE)
     }
 
     fn raw_form(&self, side: Side, call: Option<&str>, args: &ArgsFrom) -> Option<(Guard, ArgsFrom)> {

@@ -43,6 +43,8 @@ pub(crate) struct Uses {
     pub(crate) numbered: bool,
     /// `probe`
     pub(crate) probe: bool,
+    /// `kstack`
+    pub(crate) kstack: bool,
 }
 
 /// Where the arguments of a probe come from.
