@@ -124,9 +124,10 @@ impl Error {
             hints.push(format!("the verifier says: {line}"));
         }
         let known = match self.errno() {
-            Some(libc::E2BIG) if matches!(self, Error::Load { .. }) => {
-                Some("the program is too large or too complex for this kernel's verifier (1,000,000 steps)")
-            }
+            Some(libc::E2BIG) if matches!(self, Error::Load { .. }) => Some(
+                "the program is too large or too complex for this kernel's verifier (1,000,000 steps; below 5.17, \
+                 which has bpf_loop, each round of a loop counts)",
+            ),
             Some(libc::ENOSPC) if matches!(self, Error::Load { .. }) => {
                 Some("the verifier's log did not fit")
             }

@@ -174,6 +174,7 @@ impl<'a> Loader<'a> {
     }
 
     fn submit(&self, program: &Program, request: &LoadRequest<'_>) -> Result<(OwnedFd, String), Error> {
+        let mut without_log = None;
         if self.log_level == 0 {
             match bpf::prog_load(request, &mut [], 0) {
                 Ok(fd) => return Ok((fd, String::new())),
@@ -182,7 +183,7 @@ impl<'a> Loader<'a> {
                         return Ok((fd, String::new()));
                     }
                 }
-                Err(_) => {}
+                Err(errno) => without_log = Some(errno),
             }
         }
         let level = self.log_level.max(1);
@@ -200,7 +201,9 @@ impl<'a> Loader<'a> {
                 }
             }
         }
-        Err(self.refusal(program, last.0, last.1))
+        // That the log was too small says nothing about the program.
+        let errno = if last.0 == Errno::NOSPC { without_log.unwrap_or(last.0) } else { last.0 };
+        Err(self.refusal(program, errno, last.1))
     }
 
     /// Says a refused load in the terms of what is missing, where that is clear.

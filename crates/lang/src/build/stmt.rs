@@ -1,11 +1,17 @@
 //! Statements, and the loops that stay in their function: ranges of a few rounds, and all where the kernel has no
 //! bpf_loop; the verifier follows each of their rounds.
 
-use super::Result;
 use super::func::{Fx, LoopExit};
 use super::walk;
-use crate::hir::{Expr, Stmt, StmtKind, VarId};
+use super::{BuildError, Result};
+use crate::ast::Span;
+use crate::hir::{Expr, ExprKind, Stmt, StmtKind, VarId};
+use skep_bpf::target::Feature;
 use skep_compiler::ir::{Cc, Type};
+
+/// Most rounds of a range that the verifier is asked to follow one by one, where there is no bpf_loop: more would exceed
+/// its million steps with a body of a few instructions.
+const MAX_INLINE_ROUNDS: i64 = 32_768;
 
 impl Fx<'_, '_> {
     /// Builds statements in order; what stands behind a jump is left out.
@@ -151,6 +157,13 @@ impl Fx<'_, '_> {
     }
 
     fn range_inline(&mut self, var: VarId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
+        if let (ExprKind::Int(first), ExprKind::Int(end_value)) = (&start.kind, &end.kind)
+            && end_value.saturating_sub(*first) > MAX_INLINE_ROUNDS
+        {
+            let what = format!("a loop of more than {MAX_INLINE_ROUNDS} rounds");
+            let span = Span { start: start.span.start, end: end.span.end };
+            return Err(BuildError::Unsupported { what, since: Some(Feature::Loop.since()), span });
+        }
         let first = self.value(start)?;
         let end_value = self.value(end)?;
         let (at, index) = (self.scratch(8, "index"), self.number(first));
