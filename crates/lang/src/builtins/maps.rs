@@ -1,21 +1,11 @@
 //! Builtins on maps: entries, sizes.
 
-use super::{Builtin, Call, Check, Checked, Kind};
+use super::values::with as row;
+use super::{Builtin, Call, Checked};
 use crate::ast;
 use crate::check::{Checker, Typed};
 use crate::hir::{Expr, ExprKind, MapNo};
 use crate::ty::Ty;
-
-const fn row(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { name, kind: Kind::Value, signatures, doc, example, min, max, needs_unsafe: false, check }
-}
 
 pub(super) static ROWS: &[Builtin] = &[
     row(

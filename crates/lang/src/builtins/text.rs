@@ -1,23 +1,13 @@
 //! Builtins on strings, bytes, symbols and addresses.
 
-use super::{Builtin, Call, Check, Checked, Kind};
+use super::values::with as row;
+use super::{Builtin, Call, Checked};
 use crate::ast::{self, BinOp};
 use crate::check::{Checker, Typed};
 use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use crate::types::infer::as_int;
 use skep_bpf::schema::Clock;
-
-const fn row(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { name, kind: Kind::Value, signatures, doc, example, min, max, needs_unsafe: false, check }
-}
 
 pub(super) static ROWS: &[Builtin] = &[
     row(

@@ -19,6 +19,7 @@ pub(super) const fn plain(
     with(name, signatures, doc, example, (0, 0), check)
 }
 
+/// A value with arguments.
 pub(super) const fn with(
     name: &'static str,
     signatures: &'static [&'static str],
