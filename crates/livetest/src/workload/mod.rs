@@ -41,7 +41,7 @@ const WORKLOADS: &[Workload] = &[
     workload("naps", "N MS: sleeps, N times", 2, calls::naps),
     workload("spin", "MS: uses that much time of a CPU", 1, calls::spin),
     workload("faults", "N: touches N fresh pages", 1, calls::faults),
-    workload("threads", "N: N threads, each calling getppid once", 1, calls::threads),
+    workload("threads", "N: N threads, one after another, each calling getppid once", 1, calls::threads),
     workload("say", "TEXT: prints a line", 1, calls::say),
     workload("fork", "N: starts N children that end at once", 1, processes::fork),
     workload("exec", "PATH: becomes another program, without arguments", 1, processes::exec),
