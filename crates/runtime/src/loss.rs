@@ -83,7 +83,7 @@ impl Loss {
         }
         if self.recursion_misses != 0 {
             lines.push(format!(
-                "the kernel skipped {} probe runs because the same program was running on that CPU already",
+                "the kernel skipped {} probe runs (recursion misses): a program was running on that CPU already",
                 self.recursion_misses
             ));
         }
