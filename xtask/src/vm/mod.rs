@@ -106,6 +106,9 @@ fn first(
     tried
 }
 
+/// How often a guest is booted whose kernel dies without a report.
+const BOOTS: u32 = 3;
+
 /// Boots one suite's kernel and runs the harness in it.
 fn on_suite(
     suite: &str,
@@ -140,7 +143,17 @@ fn on_suite(
         logs: &logs,
         limit,
     };
-    let report = qemu::boot(&boot, |line| println!("  {line}"))?;
+    let mut report = qemu::boot(&boot, |line| println!("  {line}"))?;
+    for attempt in 2..=BOOTS {
+        if !report.died {
+            break;
+        }
+        println!(
+            "again guest {suite}: its kernel died, which emulated kernels do at times (boot {attempt} of {BOOTS})"
+        );
+        report.console_tail.iter().for_each(|line| println!("      console| {line}"));
+        report = qemu::boot(&boot, |line| println!("  {line}"))?;
+    }
     if let Some(trouble) = &report.trouble {
         println!("FAIL  guest {suite}: {trouble}");
         report.console_tail.iter().for_each(|line| println!("      console| {line}"));
