@@ -53,6 +53,13 @@ pub enum Question {
     CgroupId(String),
     /// A user's id by name (passwd): `Number`.
     UserId(String),
+    /// A text file that a script includes or imports, by path: `Text`.
+    File(String),
+    /// Names in a directory, those of directories with a `/` behind: `Names`.
+    Directory(String),
+    /// Types and functions of a binary from its DWARF, as BTF on its own (no base): structs, unions, enums, and each
+    /// function with its prototype: `Btf`.
+    BinaryTypes(String),
 }
 
 /// An answer.
@@ -180,6 +187,12 @@ typed! {
     cgroup_id(path: &str) -> u64 = Question::CgroupId(path.to_owned()), Number;
     /// A user's id.
     user_id(name: &str) -> u64 = Question::UserId(name.to_owned()), Number;
+    /// A text file that a script includes or imports.
+    file(path: &str) -> Arc<str> = Question::File(path.to_owned()), Text;
+    /// Names in a directory, sorted; those of directories end in `/`.
+    directory(path: &str) -> Arc<Vec<String>> = Question::Directory(path.to_owned()), Names;
+    /// Types and functions of a binary from its DWARF.
+    binary_types(path: &str) -> Arc<Btf> = Question::BinaryTypes(path.to_owned()), Btf;
 }
 
 impl<T: Target + ?Sized> TargetExt for T {}

@@ -45,7 +45,7 @@ pub(crate) struct Trace {
     pub(crate) list: bool,
 
     /// Only events of this process
-    #[arg(short = 'p', long = "pid", value_name = "PID")]
+    #[arg(short = 'p', long = "pid", value_name = "PID", conflicts_with = "command")]
     pub(crate) pid: Option<u32>,
 
     /// Run COMMAND and trace until it ends; it starts once everything is attached
@@ -72,8 +72,8 @@ pub(crate) struct Trace {
     #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    /// Print a stage of the compilation and stop: ast, hir, ir, opt, asm, or all
-    #[arg(short = 'd', long = "dump", value_name = "STAGE", value_enum)]
+    /// Print stages of the compilation and stop: ast, hir, ir, opt, asm, or all
+    #[arg(short = 'd', long = "dump", alias = "debug", value_name = "STAGE", value_enum, value_delimiter = ',')]
     pub(crate) dump: Vec<Stage>,
 
     /// Compile and load, attach nothing
@@ -84,9 +84,69 @@ pub(crate) struct Trace {
     #[arg(long = "unsafe")]
     pub(crate) allow_unsafe: bool,
 
+    /// Warn where a helper fails: a read of memory, a lookup of a map
+    #[arg(short = 'k', long = "warnings", conflicts_with = "no_warnings")]
+    pub(crate) helper_errors: bool,
+
     /// Do not print warnings
     #[arg(long = "no-warnings")]
     pub(crate) no_warnings: bool,
+
+    /// Look for included and imported files in DIR too
+    #[arg(short = 'I', value_name = "DIR")]
+    pub(crate) include_dirs: Vec<String>,
+
+    /// Include FILE before the program
+    #[arg(long = "include", value_name = "FILE")]
+    pub(crate) includes: Vec<String>,
+
+    /// Look for debug information in these directories first
+    #[arg(long = "debuginfo", value_name = "DIR[:DIR]", value_delimiter = ':')]
+    pub(crate) debuginfo: Vec<String>,
+
+    /// Take the traceable kernel functions from FILE
+    #[arg(long = "traceable-functions", value_name = "FILE")]
+    pub(crate) traceable_functions: Option<String>,
+
+    /// Enable USDT semaphores by file, not by process
+    #[arg(long = "usdt-file-activation")]
+    pub(crate) usdt_file_activation: bool,
+
+    /// Do without these features of the kernel
+    #[arg(long = "no-feature", value_name = "FEATURE", value_enum, value_delimiter = ',')]
+    pub(crate) without: Vec<Without>,
+
+    /// Which probes run, or what is done instead
+    #[arg(long = "mode", value_name = "MODE", value_enum)]
+    pub(crate) mode: Option<Mode>,
+
+    /// Run the `test:` probes
+    #[arg(long = "test", conflicts_with = "mode")]
+    pub(crate) test: bool,
+
+    /// Run the `bench:` probes
+    #[arg(long = "bench", conflicts_with_all = ["mode", "test"])]
+    pub(crate) bench: bool,
+
+    /// Only `test:` and `bench:` probes whose name matches REGEX
+    #[arg(long = "probe-filter", value_name = "REGEX")]
+    pub(crate) probe_filter: Option<String>,
+
+    /// Print what this kernel supports, in the form of bpftrace (`skep doctor` says more)
+    #[arg(long = "info")]
+    pub(crate) info: bool,
+
+    /// Unwind stacks of this process by its DWARF
+    #[arg(long = "dwarf-pid", value_name = "PID")]
+    pub(crate) dwarf_pids: Vec<u32>,
+
+    /// Taken for the sake of bpftrace's users; nothing is left to ask for
+    #[arg(short = 'b', long = "btf", hide = true)]
+    pub(crate) btf: bool,
+
+    /// The same
+    #[arg(long = "verify-llvm-ir", hide = true)]
+    pub(crate) verify_ir: bool,
 
     /// Leave the optimising passes out (to find compiler bugs)
     #[arg(long = "no-passes", hide = true)]
@@ -114,6 +174,31 @@ pub(crate) enum Format {
     Json,
 }
 
+/// What `--mode` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Mode {
+    /// Run the `test:` probes
+    Test,
+    /// Run the `bench:` probes
+    Bench,
+    /// Compile only
+    Codegen,
+}
+
+/// Features that `--no-feature` takes away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Without {
+    /// Attaching many kprobes at once
+    #[value(name = "kprobe_multi")]
+    KprobeMulti,
+    /// Kprobe sessions
+    #[value(name = "kprobe_session")]
+    KprobeSession,
+    /// Attaching many uprobes at once
+    #[value(name = "uprobe_multi")]
+    UprobeMulti,
+}
+
 /// Buffering of the output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Buffering {
@@ -131,13 +216,16 @@ pub(crate) enum Stage {
     /// The syntax tree
     Ast,
     /// The checked program: probes expanded, names and types resolved
+    #[value(alias = "types")]
     Hir,
     /// The intermediate representation as the front-end makes it
+    #[value(alias = "codegen")]
     Ir,
     /// The same after the passes
+    #[value(alias = "codegen-opt")]
     Opt,
     /// The instructions
-    #[value(alias = "insn")]
+    #[value(aliases = ["insn", "dis"])]
     Asm,
     /// All of them
     All,

@@ -56,6 +56,7 @@ const BUILT: &[(Feature, Trial)] = &[
     (Feature::TpBtf, |_| Probe::from_bool(Path::new("/sys/kernel/btf/vmlinux").exists())),
     (Feature::Fentry, fentry),
     (Feature::KprobeMulti, kprobe_multi),
+    (Feature::KprobeSession, kprobe_session),
     (Feature::UprobeMulti, uprobe_multi),
 ];
 
@@ -261,6 +262,13 @@ fn kprobe_multi(_: &LiveTarget) -> Probe {
         Err(Errno::PERM | Errno::ACCESS) => Probe::Unknown(libc::EPERM),
         Err(_) => Probe::No,
     }
+}
+
+/// Sessions are an attach type of kprobe.multi; the version says the rest.
+fn kprobe_session(target: &LiveTarget) -> Probe {
+    Probe::from_bool(
+        machine::version() >= Feature::KprobeSession.since() && target.supports(Feature::KprobeMulti),
+    )
 }
 
 /// Loads a program for uprobe.multi and attaches it to a path that is no regular file: the kernel that has it says

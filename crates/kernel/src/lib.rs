@@ -9,6 +9,7 @@ mod btf;
 pub mod elf;
 pub mod error;
 pub mod features;
+mod files;
 pub mod link;
 pub mod live;
 pub mod load;
@@ -22,5 +23,5 @@ mod sys;
 pub mod tracefs;
 
 pub use error::Error;
-pub use live::LiveTarget;
+pub use live::{LiveOptions, LiveTarget};
 pub use load::{AttachReport, Failure, LoadOptions, Loaded};

@@ -10,11 +10,25 @@ use crate::error::Error;
 use crate::features::{Features, Probe};
 use crate::symbols::kallsyms::Kallsyms;
 use crate::tracefs::Tracefs;
-use crate::{btf, elf, machine, proc};
+use crate::{btf, elf, files, machine, proc};
+
+/// What the user wants to be otherwise than found.
+#[derive(Clone, Debug, Default)]
+pub struct LiveOptions {
+    /// Features that are taken as missing.
+    pub without: Vec<Feature>,
+    /// File with the traceable kernel functions, as `available_filter_functions` has them, in place of the kernel's.
+    pub traceable_functions: Option<String>,
+    /// Directories of debug information, searched before the system's.
+    pub debuginfo: Vec<String>,
+    /// The process whose binaries and mount namespace `-p` means.
+    pub pid: Option<u32>,
+}
 
 /// The running machine. Cheap to make; share one per process.
 #[derive(Debug, Default)]
 pub struct LiveTarget {
+    options: LiveOptions,
     vmlinux: OnceLock<Result<Arc<Btf>, Error>>,
     modules: Mutex<HashMap<String, Arc<Btf>>>,
     tracefs: OnceLock<Result<Tracefs, Error>>,
@@ -38,6 +52,16 @@ impl LiveTarget {
     /// The running machine; nothing is read yet.
     pub fn new() -> LiveTarget {
         LiveTarget::default()
+    }
+
+    /// The running machine, but for what `options` change.
+    pub fn with(options: LiveOptions) -> LiveTarget {
+        LiveTarget { options, ..LiveTarget::default() }
+    }
+
+    /// What was wanted otherwise.
+    pub fn options(&self) -> &LiveOptions {
+        &self.options
     }
 
     /// The kernel's own types.
@@ -73,7 +97,8 @@ impl LiveTarget {
 
     /// Whether the kernel has `feature`; where it would not say, whether its version has it.
     pub fn supports(&self, feature: Feature) -> bool {
-        self.probe(feature).or(machine::version() >= feature.since())
+        !self.options.without.contains(&feature)
+            && self.probe(feature).or(machine::version() >= feature.since())
     }
 
     fn events(&self) -> Result<Arc<Vec<String>>, Error> {
@@ -94,7 +119,10 @@ impl LiveTarget {
 
     /// What ftrace can trace; where that is not shown, the text symbols that are not marked as out of bounds.
     fn list_functions(&self) -> Result<Vec<String>, Error> {
-        let filter = self.tracefs().and_then(|t| t.read("available_filter_functions"));
+        let filter = match &self.options.traceable_functions {
+            Some(file) => Ok(files::text(file)?),
+            None => self.tracefs().and_then(|t| t.read("available_filter_functions")),
+        };
         let mut names: Vec<String> = match filter {
             Ok(text) => text.lines().filter_map(filter_function).collect(),
             Err(_) => self.kallsyms()?.functions().collect(),
@@ -143,6 +171,14 @@ impl LiveTarget {
             Question::UserId(name) => Answer::Number(u64::from(
                 proc::user_id(name).ok_or_else(|| Error::Missing(format!("user {name}")))?,
             )),
+            Question::File(path) => Answer::Text(files::text(path)?.into()),
+            Question::Directory(path) => Answer::Names(Arc::new(files::names(path)?)),
+            Question::BinaryTypes(path) => {
+                return Err(Error::Unavailable {
+                    what: format!("types of {path}"),
+                    why: "DWARF is not read yet".into(),
+                });
+            }
         })
     }
 }

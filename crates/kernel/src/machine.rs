@@ -13,6 +13,13 @@ use skep_bpf::version::KernelVersion;
 
 use crate::error::Error;
 
+/// The operating system's name, release and version, as `uname -srv` prints them.
+pub fn system() -> String {
+    let name = rustix::system::uname();
+    let parts = [name.sysname(), name.release(), name.version()];
+    parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+}
+
 /// The kernel's release as `uname -r` prints it.
 pub fn release() -> &'static str {
     static RELEASE: OnceLock<String> = OnceLock::new();

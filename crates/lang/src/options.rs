@@ -16,6 +16,28 @@ pub struct Options {
     pub config: Vec<(String, String)>,
     /// Compiler passes on.
     pub passes: bool,
+    /// Directories that `#include` and `import` look in, after the script's own.
+    pub include_dirs: Vec<String>,
+    /// Files included before the script's first line.
+    pub includes: Vec<String>,
+    /// `-k`: a warning where a helper fails: a read of memory, a lookup of a map.
+    pub helper_errors: bool,
+    /// Which probes run.
+    pub mode: Mode,
+    /// Only `test:` and `bench:` probes whose name matches this regular expression.
+    pub probe_filter: Option<String>,
     /// Process id of skep itself (for `self` probes and the like).
     pub own_pid: u32,
+}
+
+/// Which probes of a script run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// All but `test:` and `bench:` probes.
+    #[default]
+    Trace,
+    /// Only `test:` probes.
+    Test,
+    /// Only `bench:` probes.
+    Bench,
 }

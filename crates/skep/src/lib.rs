@@ -19,8 +19,10 @@ mod tracer;
 
 pub use error::Error;
 pub use script::{Program, Script};
-pub use skep_kernel::LiveTarget;
+pub use skep_bpf::target::Feature;
+pub use skep_kernel::{LiveOptions, LiveTarget};
 pub use skep_lang::compile::Stage;
+pub use skep_lang::options::Mode;
 pub use tracer::{Ended, Limits, Output, Tracer};
 
 /// What the running kernel can do.
@@ -54,6 +56,6 @@ pub mod list {
 
 /// Names of machine-level things that a command line needs.
 pub mod machine {
-    pub use skep_kernel::machine::{is_root, missing_capabilities};
+    pub use skep_kernel::machine::{is_root, missing_capabilities, system};
     pub use skep_kernel::proc::{Child, Signals, exists, signal_number};
 }

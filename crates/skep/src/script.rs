@@ -4,7 +4,7 @@ use crate::error::Error;
 use skep_bpf::object::{Attach, Object};
 use skep_kernel::LiveTarget;
 use skep_lang::compile::{CompileFailure, Source, Stage, compile};
-use skep_lang::options::Options;
+use skep_lang::options::{Mode, Options};
 use std::sync::Arc;
 
 /// A script with its options.
@@ -65,6 +65,26 @@ impl Script {
     /// Settings from outside: names as in a config block, values as text. The script's own block wins.
     pub fn config(mut self, config: Vec<(String, String)>) -> Script {
         self.options.config = config;
+        self
+    }
+
+    /// Directories that `#include` and `import` look in, and files that are included before the script.
+    pub fn includes(mut self, dirs: Vec<String>, files: Vec<String>) -> Script {
+        self.options.include_dirs = dirs;
+        self.options.includes = files;
+        self
+    }
+
+    /// Which probes run; of `test:` and `bench:` probes only those whose name matches the regular expression.
+    pub fn mode(mut self, mode: Mode, filter: Option<String>) -> Script {
+        self.options.mode = mode;
+        self.options.probe_filter = filter;
+        self
+    }
+
+    /// Whether failing helpers are reported.
+    pub fn helper_errors(mut self, report: bool) -> Script {
+        self.options.helper_errors = report;
         self
     }
 

@@ -146,6 +146,9 @@ impl Writer {
             PidNamespace => self.u8(12),
             CgroupId(path) => self.text(13, path),
             UserId(name) => self.text(14, name),
+            File(path) => self.text(15, path),
+            Directory(path) => self.text(16, path),
+            BinaryTypes(path) => self.text(17, path),
         }
     }
 
@@ -290,6 +293,9 @@ impl<'a> Reader<'a> {
             12 => PidNamespace,
             13 => CgroupId(self.string()?),
             14 => UserId(self.string()?),
+            15 => File(self.string()?),
+            16 => Directory(self.string()?),
+            17 => BinaryTypes(self.string()?),
             tag => return Err(self.error(&format!("unknown question {tag}"))),
         })
     }

@@ -50,6 +50,8 @@ features! {
     Loop 5 17;
     /// 5.18: kprobe.multi (needs fprobe).
     KprobeMulti 5 18;
+    /// 6.10: kprobe.session.
+    KprobeSession 6 10;
     /// 5.19: bpf_map_lookup_percpu_elem.
     LookupPercpu 5 19;
     /// 6.6: uprobe.multi.

@@ -1,16 +1,15 @@
 //! `skep trace -l`: probes that match a pattern, or those of a script, with their arguments on request.
 
-use super::trace::MAX_SCRIPT;
+use super::trace::{MAX_SCRIPT, live_target};
 use crate::args::Trace;
 use anyhow::{Context, Result, bail};
-use skep::LiveTarget;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Prints the list.
 pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
-    let target = LiveTarget::new();
+    let target = live_target(options);
     let verbose = options.verbose > 0;
     let lines = match (&options.text, options.args.as_slice()) {
         (Some(text), _) => skep::list::script("stdin", text, verbose, &target)?,

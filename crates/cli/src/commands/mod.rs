@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod generate;
+pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod trace;
 

@@ -1,10 +1,10 @@
 //! `skep trace`: compile, load, attach, print until it ends, detach, print the maps.
 
-use super::list;
-use crate::args::{Buffering, Format, Stage, Trace};
+use super::{info, list};
+use crate::args::{self, Buffering, Format, Stage, Trace, Without};
 use anyhow::{Context, Result, bail};
 use skep::machine::{Child, Signals, exists, signal_number};
-use skep::{Ended, Limits, LiveTarget, Output, Program, Script, Tracer};
+use skep::{Ended, Feature, Limits, LiveOptions, LiveTarget, Mode, Output, Program, Script, Tracer};
 use std::cell::{Cell, RefCell};
 use std::io::{BufWriter, Read, Write};
 use std::process::ExitCode;
@@ -18,6 +18,9 @@ pub(super) const MAX_SCRIPT: u64 = 16 << 20;
 
 /// Runs the command.
 pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
+    if options.info {
+        return info::run(&live_target(options));
+    }
     if options.list {
         return list::run(options);
     }
@@ -33,8 +36,11 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         .child(child.as_ref().map(Child::pid))
         .allow_unsafe(options.allow_unsafe)
         .config(environment())
+        .includes(options.include_dirs.clone(), options.includes.clone())
+        .mode(mode(options), options.probe_filter.clone())
+        .helper_errors(options.helper_errors)
         .passes(!options.no_passes);
-    let target = Arc::new(LiveTarget::new());
+    let target = Arc::new(live_target(options));
     let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| show(text))?;
     if !options.no_warnings {
         eprint!("{}", program.warnings);
@@ -44,10 +50,35 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
             eprintln!("note: {note}");
         }
     }
-    if !options.dump.is_empty() {
+    if !options.dump.is_empty() || options.mode == Some(args::Mode::Codegen) {
         return Ok(ExitCode::SUCCESS);
     }
     trace(options, &program, child.as_mut())
+}
+
+/// The running machine, as the options want it.
+pub(super) fn live_target(options: &Trace) -> LiveTarget {
+    let feature = |without: &Without| match without {
+        Without::KprobeMulti => Feature::KprobeMulti,
+        Without::KprobeSession => Feature::KprobeSession,
+        Without::UprobeMulti => Feature::UprobeMulti,
+    };
+    LiveTarget::with(LiveOptions {
+        without: options.without.iter().map(feature).collect(),
+        traceable_functions: options.traceable_functions.clone(),
+        debuginfo: options.debuginfo.clone(),
+        pid: options.pid,
+    })
+}
+
+fn mode(options: &Trace) -> Mode {
+    match options.mode {
+        Some(args::Mode::Test) => Mode::Test,
+        Some(args::Mode::Bench) => Mode::Bench,
+        _ if options.test => Mode::Test,
+        _ if options.bench => Mode::Bench,
+        _ => Mode::Trace,
+    }
 }
 
 /// Prints a stage of the compilation. A reader that has gone is no error.

@@ -182,7 +182,10 @@ impl Target for Fake {
             Question::KernelSymbol(name)
             | Question::BinaryPath(name)
             | Question::CgroupId(name)
-            | Question::UserId(name) => {
+            | Question::UserId(name)
+            | Question::File(name)
+            | Question::Directory(name)
+            | Question::BinaryTypes(name) => {
                 return missing(name);
             }
         })

@@ -81,6 +81,9 @@ fn questions() -> Vec<Question> {
         PidNamespace,
         CgroupId(name()),
         UserId(name()),
+        File(name()),
+        Directory(name()),
+        BinaryTypes(name()),
     ]
 }
 
