@@ -7,6 +7,9 @@ use crate::btf::{Btf, FieldPath, NameKind, Type, TypeId};
 use crate::insn::{Insn, class};
 use crate::object::{CoreKind, CoreReloc};
 
+pub mod embed;
+pub mod link;
+
 /// Why a relocation has no value.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CoreError {
@@ -111,6 +114,15 @@ pub fn relocation(btf: &Btf, at: &FieldPath, kind: CoreKind) -> CoreReloc {
 ///
 /// A missing type or member is an error, except for [`CoreKind::FieldExists`], whose value then is 0.
 pub fn resolve(reloc: &CoreReloc, local: &Btf, target: &Btf) -> Result<u64, CoreError> {
+    resolve_field(reloc, local, target).map(|(value, _)| value)
+}
+
+/// As [`resolve`], with the field on the target where there is one.
+pub fn resolve_field(
+    reloc: &CoreReloc,
+    local: &Btf,
+    target: &Btf,
+) -> Result<(u64, Option<FieldPath>), CoreError> {
     let root = TypeId(reloc.root);
     let invalid = |what: &str| CoreError::Invalid {
         root: reloc.root_name.clone(),
@@ -125,23 +137,24 @@ pub fn resolve(reloc: &CoreReloc, local: &Btf, target: &Btf) -> Result<u64, Core
     let mut value = None;
     let mut missing = CoreError::NoType(reloc.root_name.clone());
     for candidate in target.find_all(kind, name) {
-        let found = match (Matcher { reloc, local, target }).find(root, candidate) {
+        let (found, field) = match (Matcher { reloc, local, target }).find(root, candidate) {
             Ok(field) => {
-                value_of(target, &field, reloc.kind).ok_or_else(|| invalid("no such value of this field"))?
+                let found = value_of(target, &field, reloc.kind);
+                (found.ok_or_else(|| invalid("no such value of this field"))?, field)
             }
             Err(e) => {
                 missing = e;
                 continue;
             }
         };
-        if value.is_some_and(|v| v != found) {
+        if value.as_ref().is_some_and(|(v, _)| *v != found) {
             return Err(CoreError::Ambiguous(reloc.root_name.clone()));
         }
-        value = Some(found);
+        value = Some((found, Some(field)));
     }
     match value {
-        Some(v) => Ok(v),
-        None if reloc.kind == CoreKind::FieldExists => Ok(0),
+        Some(found) => Ok(found),
+        None if reloc.kind == CoreKind::FieldExists => Ok((0, None)),
         None => Err(missing),
     }
 }

@@ -24,7 +24,9 @@ pub struct EventLayout {
     pub args: Vec<EventArg>,
     /// Bytes of the head, header included.
     pub head: u32,
-    /// Line of the call in the source (1-based), for messages.
+    /// The file of the call as messages name it; `None`: the script itself.
+    pub file: Option<String>,
+    /// Line of the call in that file (1-based), for messages.
     pub line: u32,
     /// First and last column of the call (1-based), for messages, where known.
     pub columns: Option<(u32, u32)>,
@@ -156,7 +158,7 @@ pub fn lay_out_with(
             arg
         })
         .collect();
-    EventLayout { action, args, head: offset.next_multiple_of(8), line, columns: None }
+    EventLayout { action, args, head: offset.next_multiple_of(8), file: None, line, columns: None }
 }
 
 impl EventLayout {

@@ -103,3 +103,32 @@ pub mod map_flags {
     /// User space may map the values (arrays).
     pub const MMAPABLE: u32 = 1 << 10;
 }
+
+macro_rules! numbers {
+    ($($name:ident { $($variant:ident)* })*) => {
+        $(impl $name {
+            /// The kind with the kernel's number `number`; `None` for one that is not known here.
+            pub fn from_number(number: u32) -> Option<$name> {
+                // A variant that is missing below is an error here.
+                let known = |kind: $name| match kind {
+                    $($name::$variant => kind as u32 == number,)*
+                };
+                [$($name::$variant),*].into_iter().find(|kind| known(*kind))
+            }
+        })*
+    };
+}
+
+numbers! {
+    ProgType {
+        SocketFilter Kprobe SchedCls Tracepoint Xdp PerfEvent CgroupSkb RawTracepoint CgroupSockAddr Tracing
+        Lsm Syscall
+    }
+    AttachType {
+        None TraceRawTp TraceFentry TraceFexit LsmMac TraceIter TraceKprobeMulti TraceUprobeMulti
+    }
+    MapType {
+        Hash Array ProgArray PerfEventArray PercpuHash PercpuArray StackTrace LruHash LruPercpuHash LpmTrie
+        ArrayOfMaps HashOfMaps Devmap Cpumap Sockhash DevmapHash Ringbuf TaskStorage
+    }
+}

@@ -4,6 +4,7 @@
 use crate::event::EventLayout;
 use crate::insn::Insn;
 use crate::kinds::{AttachType, MapType, ProgType};
+use crate::origin::Origin;
 use crate::schema::ValueType;
 
 /// A compiled source.
@@ -23,6 +24,9 @@ pub struct Object {
     pub session: SessionSpec,
     /// What the compiler chose and the user may want to know (`-v`).
     pub notes: Vec<String>,
+    /// Set for an object that may run on another kernel than it was compiled for: `btf` then holds the kernel types that
+    /// [`CoreReloc::root`] names, and loading relocates. `None`: made for the running kernel, whose type ids `root` are.
+    pub origin: Option<Origin>,
 }
 
 /// Maps with a role, and settings for the session.
@@ -38,8 +42,8 @@ pub struct SessionSpec {
     pub print_maps_on_exit: bool,
     /// Array map whose first u32 programs check to be silent (0: run, 1: detaching).
     pub control_map: Option<usize>,
-    /// Array map whose one u64 the loader sets to the boot clock in nanoseconds (CLOCK_BOOTTIME) right before the
-    /// first program runs: what `elapsed` counts from.
+    /// Array map whose one entry the loader sets right before the first program runs, two u64 in nanoseconds: the boot
+    /// clock (CLOCK_BOOTTIME), what `elapsed` counts from; and how far CLOCK_TAI is ahead of the boot clock.
     pub start_map: Option<usize>,
     /// Longest string; what is longer was cut and prints this behind it (config `str_trunc_trailer`).
     pub truncation_trailer: String,
@@ -167,7 +171,8 @@ pub enum RelocKind {
 /// A field of a kernel type, as CO-RE describes it (include/uapi/linux/bpf.h, struct bpf_core_relo).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct CoreReloc {
-    /// BTF id of the root type in the BTF that the object was compiled against.
+    /// BTF id of the root type, in the BTF of the kernel that the object was compiled for, or, when
+    /// [`Object::origin`] is set, in [`Object::btf`].
     pub root: u32,
     /// Name of the root type with its kind ("struct task_struct"), for messages and for re-resolution.
     pub root_name: String,
@@ -257,6 +262,8 @@ pub struct AttachPoint {
     pub cookie: u64,
     /// The probe as the user sees it, e.g. for `probe` and messages.
     pub name: String,
+    /// How many probes it counts as when it is attached; `None`: one for each place that `at` names.
+    pub probes: Option<u32>,
 }
 
 /// Places where programs are attached.
@@ -339,6 +346,17 @@ pub enum Attach {
         /// Only on the first online CPU (`interval`).
         one_cpu: bool,
         /// Only this process.
+        pid: Option<u32>,
+    },
+    /// A hardware breakpoint or watchpoint, on every CPU or in one process.
+    Breakpoint {
+        /// Address: of the process, or of the kernel.
+        address: u64,
+        /// Bytes that are watched: 1, 2, 4 or 8.
+        len: u32,
+        /// `HW_BREAKPOINT_*` (include/uapi/linux/hw_breakpoint.h): 1 reads, 2 writes, 4 execution, added up.
+        access: u32,
+        /// Only this process, with the threads and children that it makes.
         pid: Option<u32>,
     },
     /// Iterator; read to its end once.

@@ -178,6 +178,36 @@ pub enum Agg {
         /// Width of a bucket.
         step: i64,
     },
+    /// Time series: one value for each of the last `count` intervals of `interval` nanoseconds. Stored like a
+    /// histogram, with bucket number `epoch % count` where epoch is the TAI clock (bpf_ktime_get_boot_ns plus a
+    /// constant) divided by `interval`. An entry is three u64: the value, a second word as `fold` says, and the epoch
+    /// that both belong to; 0 where nothing was ever stored. Values of one epoch are merged over CPUs, older ones than
+    /// the newest of a bucket are gone.
+    TSeries {
+        /// Compares and prints with a sign.
+        signed: bool,
+        /// Nanoseconds, not 0.
+        interval: u64,
+        /// Buckets, not 0.
+        count: u32,
+        /// How values of one interval become one.
+        fold: SeriesFold,
+    },
+}
+
+/// How values of one interval of a time series become one, and what the second word of an entry holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SeriesFold {
+    /// The last one; second word: when, in nanoseconds of the TAI clock.
+    Last,
+    /// Their sum; second word: unused.
+    Sum,
+    /// The least; second word: 1.
+    Min,
+    /// The greatest; second word: 1.
+    Max,
+    /// Total (the value) divided by how many there are (the second word).
+    Avg,
 }
 
 impl ValueType {
@@ -202,6 +232,7 @@ impl ValueType {
             ValueType::Mac => 6,
             ValueType::Username | ValueType::StrError | ValueType::Signal => 4,
             ValueType::Agg(Agg::Count | Agg::Sum { .. } | Agg::Hist { .. } | Agg::LHist { .. }) => 8,
+            ValueType::Agg(Agg::TSeries { .. }) => 24,
             ValueType::Agg(_) => 16,
         }
     }

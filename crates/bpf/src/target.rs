@@ -57,9 +57,51 @@ pub enum Question {
     File(String),
     /// Names in a directory, those of directories with a `/` behind: `Names`.
     Directory(String),
-    /// Types and functions of a binary from its DWARF, as BTF on its own (no base): structs, unions, enums, and each
-    /// function with its prototype: `Btf`.
-    BinaryTypes(String),
+    /// Types and functions of a binary from its DWARF, as BTF on its own (no base): `Btf`.
+    BinaryTypes(TypeRequest),
+    /// Where the code of a source line of a binary begins, from its DWARF: one symbol with the address and the offset
+    /// in the file, its name that of the source file: `Symbols`.
+    SourceLine {
+        /// The binary's path.
+        path: String,
+        /// The source file: its path or how that ends, from a `/` on.
+        file: String,
+        /// Line, from 1.
+        line: u32,
+        /// Column, from 1; 0: any.
+        column: u32,
+    },
+    /// Function symbols of a binary whose names are mangled (C++, Rust), by their demangled names: `Symbols`.
+    DemangledSymbols(String),
+    /// Binaries that a name stands for, in the order in which they are looked for: a path, a program in PATH, a
+    /// library, or a pattern with `*` over these: `Names`.
+    Binaries {
+        /// As the user writes it.
+        name: String,
+        /// The process whose mount namespace and PATH count; `None`: skep's own.
+        pid: Option<u32>,
+        /// A path may name any file, not only an ELF one.
+        any_file: bool,
+    },
+    /// Binaries that a process has mapped, its own first, or those of all processes (`None`), each by a path under
+    /// which skep can open it: `Names`.
+    MappedBinaries(Option<u32>),
+    /// USDT probes of a binary, in the order of its notes: `Notes`.
+    BinaryNotes(String),
+}
+
+/// What of a binary's DWARF is asked for.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct TypeRequest {
+    /// The binary's path.
+    pub path: String,
+    /// Functions by the names of their symbols, each with its address; the answer has a FUNC of that name with the types
+    /// and names of its parameters for each that is found.
+    pub functions: Vec<(String, u64)>,
+    /// Structs, unions, enums and typedefs by name, without `struct` and the like.
+    pub types: Vec<String>,
+    /// Names only: what pointers lead to is a forward declaration.
+    pub shallow: bool,
 }
 
 /// An answer.
@@ -81,6 +123,24 @@ pub enum Answer {
     Text(Arc<str>),
     /// Symbols, by name.
     Symbols(Arc<Vec<Symbol>>),
+    /// Places of USDT probes.
+    Notes(Arc<Vec<Note>>),
+}
+
+/// One place of a USDT probe, as a note of the binary describes it (section `.note.stapsdt`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// Provider.
+    pub provider: String,
+    /// Name; several places may share it.
+    pub name: String,
+    /// Offset of the instruction in the file.
+    pub offset: u64,
+    /// Offset in the file of the counter that says whether the probe is on (its semaphore), 0: there is none.
+    pub semaphore: u64,
+    /// Operands of the arguments, as the assembler wrote them; symbols are replaced by their distance in bytes from
+    /// the instruction (`4@counter(%rip)` is `4@0x2f10(%rip)`).
+    pub args: String,
 }
 
 /// A function symbol of a binary.
@@ -192,7 +252,19 @@ typed! {
     /// Names in a directory, sorted; those of directories end in `/`.
     directory(path: &str) -> Arc<Vec<String>> = Question::Directory(path.to_owned()), Names;
     /// Types and functions of a binary from its DWARF.
-    binary_types(path: &str) -> Arc<Btf> = Question::BinaryTypes(path.to_owned()), Btf;
+    binary_types(request: TypeRequest) -> Arc<Btf> = Question::BinaryTypes(request), Btf;
+    /// Where the code of a source line begins.
+    source_line(path: &str, file: &str, line: u32, column: u32) -> Arc<Vec<Symbol>> =
+        Question::SourceLine { path: path.to_owned(), file: file.to_owned(), line, column }, Symbols;
+    /// Function symbols by their demangled names.
+    demangled_symbols(path: &str) -> Arc<Vec<Symbol>> = Question::DemangledSymbols(path.to_owned()), Symbols;
+    /// Binaries that a name or pattern stands for.
+    binaries(name: &str, pid: Option<u32>, any_file: bool) -> Arc<Vec<String>> =
+        Question::Binaries { name: name.to_owned(), pid, any_file }, Names;
+    /// Binaries that a process, or any, has mapped.
+    mapped_binaries(pid: Option<u32>) -> Arc<Vec<String>> = Question::MappedBinaries(pid), Names;
+    /// USDT probes of a binary.
+    binary_notes(path: &str) -> Arc<Vec<Note>> = Question::BinaryNotes(path.to_owned()), Notes;
 }
 
 impl<T: Target + ?Sized> TargetExt for T {}

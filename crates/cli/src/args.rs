@@ -34,8 +34,12 @@ pub(crate) enum Command {
 
 /// Options of `skep trace`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, help_template = TEMPLATE, disable_version_flag = true)]
 pub(crate) struct Trace {
+    /// Print the version
+    #[arg(short = 'V', long = "version")]
+    pub(crate) version: bool,
+
     /// The program's text; without it, the first argument is its file (`-`: standard input)
     #[arg(short = 'e', value_name = "TEXT")]
     pub(crate) text: Option<String>,
@@ -45,7 +49,7 @@ pub(crate) struct Trace {
     pub(crate) list: bool,
 
     /// Only events of this process
-    #[arg(short = 'p', long = "pid", value_name = "PID", conflicts_with = "command")]
+    #[arg(short = 'p', long = "pid", value_name = "PID", value_parser = pid, conflicts_with = "command")]
     pub(crate) pid: Option<u32>,
 
     /// Run COMMAND and trace until it ends; it starts once everything is attached
@@ -53,7 +57,7 @@ pub(crate) struct Trace {
     pub(crate) command: Option<String>,
 
     /// Output format
-    #[arg(short = 'f', long = "format", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    #[arg(short = 'f', long = "format", value_name = "FORMAT", value_parser = format, default_value = "text")]
     pub(crate) format: Format,
 
     /// Write what the program prints to FILE
@@ -137,7 +141,7 @@ pub(crate) struct Trace {
     pub(crate) info: bool,
 
     /// Unwind stacks of this process by its DWARF
-    #[arg(long = "dwarf-pid", value_name = "PID")]
+    #[arg(long = "dwarf-pid", value_name = "PID", value_parser = pid)]
     pub(crate) dwarf_pids: Vec<u32>,
 
     /// Taken for the sake of bpftrace's users; nothing is left to ask for
@@ -230,6 +234,31 @@ pub(crate) enum Stage {
     /// All of them
     All,
 }
+
+/// The largest process id (`PID_MAX_LIMIT` of the kernel's include/linux/threads.h).
+const PID_MAX: u64 = 4 << 20;
+
+/// A process id.
+fn pid(text: &str) -> Result<u32, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return Err(format!("Failed to parse pid: invalid integer: {text}"));
+    }
+    if digits < text.len() {
+        return Err(format!("Failed to parse pid: invalid trailing bytes: {text}"));
+    }
+    match text.parse::<u64>() {
+        Ok(pid) if pid <= PID_MAX => u32::try_from(pid).map_err(|e| e.to_string()),
+        _ => Err(format!("Pid out of range: {text}")),
+    }
+}
+
+/// An output format.
+fn format(text: &str) -> Result<Format, String> {
+    Format::from_str(text, false).map_err(|_| format!("Invalid output format \"{text}\""))
+}
+
+const TEMPLATE: &str = "{about-with-newline}\nUSAGE:\n    {usage}\n\n{all-args}{after-help}";
 
 const EXAMPLES: &str = "\
 Examples:

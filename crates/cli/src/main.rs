@@ -8,18 +8,14 @@ mod exit;
 use args::{Cli, Command};
 use clap::Parser;
 use exit::Exit;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(arguments(std::env::args_os().collect())) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are "errors" too, for standard output. Nothing is left to do if writing fails.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
-        }
+        Err(error) => return commands::usage(&error).into(),
     };
     let result = match cli.command {
         Command::Trace(options) => commands::trace::run(&options),
@@ -33,13 +29,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether this program was started under the name `bpftrace`.
+pub(crate) fn is_bpftrace() -> bool {
+    std::env::args_os().next().is_some_and(|name| names_bpftrace(&name))
+}
+
+fn names_bpftrace(program: &OsStr) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name == "bpftrace")
+}
+
 /// The arguments with the command that the program's name implies.
 fn arguments(mut args: Vec<OsString>) -> Vec<OsString> {
-    let is_bpftrace = args.first().is_some_and(|a| Path::new(a).file_name().is_some_and(|n| n == "bpftrace"));
-    if !is_bpftrace {
-        return args;
-    }
-    if matches!(args.get(1).and_then(|a| a.to_str()), Some("--version" | "-V")) {
+    if !args.first().is_some_and(|name| names_bpftrace(name)) {
         return args;
     }
     args.insert(1, "trace".into());
@@ -60,7 +61,6 @@ mod tests {
     fn bpftrace_is_skep_trace() {
         let args = |list: &[&str]| arguments(list.iter().map(OsString::from).collect());
         assert_eq!(args(&["/usr/bin/bpftrace", "-e", "x"]), ["/usr/bin/bpftrace", "trace", "-e", "x"]);
-        assert_eq!(args(&["bpftrace", "--version"]), ["bpftrace", "--version"]);
         assert_eq!(args(&["skep", "doctor"]), ["skep", "doctor"]);
     }
 }

@@ -30,12 +30,13 @@ const CACHE_ENTRY: usize = 24;
 /// The most symbols of one binary that are kept.
 const SYMBOL_LIMIT: usize = 4_000_000;
 
-fn damaged(path: &str, why: impl ToString) -> Error {
+pub(crate) fn damaged(path: &str, why: impl ToString) -> Error {
     Error::Damaged { what: path.to_owned(), why: why.to_string() }
 }
 
-fn open(path: &str) -> Result<ReadCache<File>, Error> {
-    match File::open(path) {
+/// Opens a binary to read; for a library inside of an archive ([`crate::archive`]) the archive.
+pub(crate) fn open(path: &str) -> Result<ReadCache<File>, Error> {
+    match File::open(crate::archive::container(path)) {
         Ok(file) if file.metadata().is_ok_and(|m| m.is_file()) => Ok(ReadCache::new(file)),
         Ok(_) => Err(damaged(path, "no regular file")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Missing(path.to_owned())),
@@ -43,8 +44,11 @@ fn open(path: &str) -> Result<ReadCache<File>, Error> {
     }
 }
 
-/// (address, file offset, bytes in the file) of each loaded segment.
-fn segments<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Vec<(u64, u64, u64)> {
+/// (address, file offset, bytes in the file) of a loaded segment.
+pub(crate) type Segment = (u64, u64, u64);
+
+/// The loaded segments of a binary.
+pub(crate) fn segments<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Vec<Segment> {
     file.segments()
         .map(|s| {
             let (offset, size) = s.file_range();
@@ -53,7 +57,8 @@ fn segments<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> Vec<(u64, u64, u6
         .collect()
 }
 
-fn offset_of(segments: &[(u64, u64, u64)], address: u64) -> Option<u64> {
+/// The file offset of an address.
+pub(crate) fn offset_of(segments: &[Segment], address: u64) -> Option<u64> {
     segments
         .iter()
         .find(|(start, _, size)| address >= *start && address - start < *size)
@@ -79,7 +84,8 @@ fn functions<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, segments: &[(u64, u
 /// sorted by name and address.
 pub fn function_symbols(path: &str) -> Result<Vec<Symbol>, Error> {
     let cache = open(path)?;
-    let file = object::File::parse(&cache).map_err(|e| damaged(path, e))?;
+    let (start, size) = crate::archive::range(&cache, path)?;
+    let file = object::File::parse(cache.range(start, size)).map_err(|e| damaged(path, e))?;
     let segments = segments(&file);
     let mut symbols = functions(&file, &segments);
     if file.symbols().next().is_none()
@@ -92,6 +98,7 @@ pub fn function_symbols(path: &str) -> Result<Vec<Symbol>, Error> {
     }
     symbols.sort_unstable_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
     symbols.dedup_by(|a, b| a.name == b.name && a.address == b.address);
+    symbols.iter_mut().for_each(|s| s.offset = s.offset.saturating_add(start));
     Ok(symbols)
 }
 
@@ -151,7 +158,7 @@ pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 /// Whether the file name `file` is library `name`: `libc.so.6` is `c`, `libc`, `libc.so` and itself.
-fn is_library(file: &str, name: &str) -> bool {
+pub(crate) fn is_library(file: &str, name: &str) -> bool {
     let stem = file.strip_prefix("lib").unwrap_or(file);
     [file, stem]
         .iter()
@@ -163,7 +170,8 @@ fn is_so_suffix(rest: &str) -> bool {
         || (rest.starts_with('.') && rest[1..].chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
-fn library(name: &str) -> Option<PathBuf> {
+/// The path of a library by the names that a user writes: `libc`, `c`, `libc.so.6`.
+pub(crate) fn library(name: &str) -> Option<PathBuf> {
     let cached = fs::read(LINKER_CACHE).ok().and_then(|bytes| in_linker_cache(&bytes, name, &is_binary));
     cached.or_else(|| {
         LIBRARY_FOLDERS.iter().find_map(|folder| {

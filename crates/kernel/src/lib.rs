@@ -4,8 +4,12 @@
 //! What enters are [`skep_bpf::object::Object`]s and questions of [`skep_bpf::target::Target`]; what leaves are owned
 //! values that detach, unmap and close when dropped. Nothing is read before it is asked for.
 
+mod archive;
 mod backend;
+mod binaries;
 mod btf;
+mod demangle;
+mod dwarf;
 pub mod elf;
 pub mod error;
 pub mod features;
@@ -21,6 +25,7 @@ pub mod ringbuf;
 pub mod symbols;
 mod sys;
 pub mod tracefs;
+mod usdt;
 
 pub use error::Error;
 pub use live::{LiveOptions, LiveTarget};

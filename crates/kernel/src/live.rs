@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use skep_bpf::btf::Btf;
-use skep_bpf::target::{Answer, Arch, Feature, Question, Target, TargetError};
+use skep_bpf::target::{Answer, Arch, Feature, Question, Target, TargetError, TypeRequest};
 
 use crate::error::Error;
 use crate::features::{Features, Probe};
 use crate::symbols::kallsyms::Kallsyms;
 use crate::tracefs::Tracefs;
-use crate::{btf, elf, files, machine, proc};
+use crate::{binaries, btf, demangle, dwarf, elf, files, machine, proc, usdt};
 
 /// What the user wants to be otherwise than found.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,7 @@ pub struct LiveTarget {
     functions: OnceLock<Arc<Vec<String>>>,
     kallsyms: OnceLock<Result<Arc<Kallsyms>, Error>>,
     binaries: Mutex<HashMap<String, Arc<Vec<skep_bpf::target::Symbol>>>>,
+    binary_types: Mutex<HashMap<TypeRequest, Result<Arc<Btf>, Error>>>,
     features: Features,
 }
 
@@ -142,6 +143,16 @@ impl LiveTarget {
         Ok(symbols)
     }
 
+    fn binary_types(&self, request: &TypeRequest) -> Result<Arc<Btf>, Error> {
+        let known = &self.binary_types;
+        if let Some(types) = known.lock().unwrap_or_else(PoisonError::into_inner).get(request) {
+            return types.clone();
+        }
+        let types = dwarf::types(request, &self.options.debuginfo).map(Arc::new);
+        known.lock().unwrap_or_else(PoisonError::into_inner).insert(request.clone(), types.clone());
+        types
+    }
+
     fn answer(&self, question: &Question) -> Result<Answer, Error> {
         Ok(match question {
             Question::KernelVersion => Answer::Version(machine::version()),
@@ -166,6 +177,14 @@ impl LiveTarget {
             ),
             Question::BinaryPath(name) => Answer::Text(elf::find_binary(name)?.into()),
             Question::BinarySymbols(path) => Answer::Symbols(self.binary_symbols(path)?),
+            Question::BinaryNotes(path) => Answer::Notes(Arc::new(usdt::notes(path)?)),
+            Question::Binaries { name, pid, any_file } => {
+                Answer::Names(Arc::new(binaries::find(name, *pid, *any_file)?))
+            }
+            Question::MappedBinaries(pid) => Answer::Names(Arc::new(match pid {
+                Some(pid) => binaries::mapped(*pid)?,
+                None => binaries::mapped_by_all()?,
+            })),
             Question::PidNamespace => Answer::Names(Arc::new(proc::pid_namespace()?)),
             Question::CgroupId(path) => Answer::Number(proc::cgroup_id(path)?),
             Question::UserId(name) => Answer::Number(u64::from(
@@ -173,11 +192,13 @@ impl LiveTarget {
             )),
             Question::File(path) => Answer::Text(files::text(path)?.into()),
             Question::Directory(path) => Answer::Names(Arc::new(files::names(path)?)),
-            Question::BinaryTypes(path) => {
-                return Err(Error::Unavailable {
-                    what: format!("types of {path}"),
-                    why: "DWARF is not read yet".into(),
-                });
+            Question::BinaryTypes(request) => Answer::Btf(self.binary_types(request)?),
+            Question::SourceLine { path, file, line, column } => {
+                let place = dwarf::source_line(path, &self.options.debuginfo, (file, *line, *column))?;
+                Answer::Symbols(Arc::new(vec![place]))
+            }
+            Question::DemangledSymbols(path) => {
+                Answer::Symbols(Arc::new(demangle::symbols(&self.binary_symbols(path)?)))
             }
         })
     }

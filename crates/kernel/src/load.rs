@@ -147,7 +147,7 @@ impl Loaded {
         for Placed { prog, points } in &self.programs {
             for point in points {
                 if matches!(point.at, Attach::Begin | Attach::End | Attach::SelfSignal(_)) {
-                    report.probes += 1;
+                    report.probes += places(point);
                     continue;
                 }
                 match attach(prog, point, &self.target) {
@@ -164,7 +164,7 @@ impl Loaded {
                         continue;
                     }
                 }
-                report.probes += places(&point.at);
+                report.probes += places(point);
             }
         }
         if !failures.is_empty() {
@@ -334,9 +334,12 @@ fn load_programs(
     if failures.is_empty() { Ok(done) } else { Err(failures) }
 }
 
-/// How many places an attach point stands for.
-fn places(at: &Attach) -> usize {
-    match at {
+/// How many probes an attach point counts as.
+fn places(point: &AttachPoint) -> usize {
+    if let Some(probes) = point.probes {
+        return probes as usize;
+    }
+    match &point.at {
         Attach::KprobeMulti { symbols, .. } => symbols.len(),
         Attach::UprobeMulti { offsets, .. } => offsets.len(),
         _ => 1,

@@ -47,6 +47,8 @@ pub struct Script {
     pub functions: Vec<FnDecl>,
     /// Probes.
     pub probes: Vec<Probe>,
+    /// Files that were imported, their contents merged into the above.
+    pub files: Vec<crate::source::SourceFile>,
 }
 
 /// A piece of C in the preamble: a struct, union, enum or typedef declaration, or a `#` line.
@@ -140,6 +142,8 @@ pub struct Stmt {
 pub enum StmtKind {
     /// An expression for its effect.
     Expr(Expr),
+    /// `_ = e`: the value is left unused on purpose.
+    Discard(Expr),
     /// `target op= value`; `op` is `None` for plain `=`.
     Assign {
         /// Variable, map entry, or field of either.

@@ -5,7 +5,7 @@ use crate::build::{self, BuildError};
 use crate::check;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::options::Options;
-use crate::parse;
+use crate::{import, source};
 use skep_bpf::object::Object;
 use skep_bpf::target::{Feature, Target, TargetExt};
 use skep_compiler::compile::{self as backend, CompileError, CompileOptions, Cpu, Features};
@@ -62,7 +62,8 @@ pub fn compile(
     dump: &mut dyn FnMut(Stage, &str),
 ) -> Result<Compiled, CompileFailure> {
     let mut diagnostics = Diagnostics::default();
-    let script = parse::parse(&source.text, &mut diagnostics);
+    let script = import::load(&source.name, &source.text, options, target, &mut diagnostics);
+    let whole = source::whole(&script.files, &source.text);
     if wants(Stage::Ast) {
         dump(Stage::Ast, &format!("{script:#?}"));
     }
@@ -81,7 +82,7 @@ pub fn compile(
     if wants(Stage::Hir) {
         dump(Stage::Hir, &format!("{program:#?}"));
     }
-    let module = match build::build(&program, target, (&source.name, &source.text)) {
+    let module = match build::build(&program, target, (&source.name, &whole)) {
         Ok(module) => module,
         Err(error) => return Err(build_failure(error, diagnostics)),
     };
@@ -100,7 +101,7 @@ pub fn compile(
     };
     let object = match backend::compile(module, &mut compile_options) {
         Ok(object) => object,
-        Err(error) => return Err(compile_failure(error, source, diagnostics)),
+        Err(error) => return Err(compile_failure(error, &whole, diagnostics)),
     };
     if wants(Stage::Asm) {
         for program in &object.programs {
@@ -133,13 +134,13 @@ fn build_failure(error: BuildError, mut diagnostics: Diagnostics) -> CompileFail
     CompileFailure::Diagnostics(diagnostics)
 }
 
-fn compile_failure(error: CompileError, source: &Source, mut diagnostics: Diagnostics) -> CompileFailure {
+fn compile_failure(error: CompileError, text: &str, mut diagnostics: Diagnostics) -> CompileFailure {
     let (what, loc, code) = match error {
         CompileError::Limit { what, loc, .. } => (what, loc, "limit"),
         CompileError::Unsupported { what, loc, .. } => (what, loc, "unsupported"),
         CompileError::Internal { .. } => return CompileFailure::Internal(error.to_string()),
     };
-    diagnostics.push(Diagnostic::error(code, span_of(loc, &source.text), what));
+    diagnostics.push(Diagnostic::error(code, span_of(loc, text), what));
     CompileFailure::Diagnostics(diagnostics)
 }
 

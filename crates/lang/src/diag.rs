@@ -1,7 +1,22 @@
 //! Diagnostics: what a user did wrong, as values. Stages collect them and go on; rendering comes last.
 
 use crate::ast::Span;
+use crate::source::{self, SourceFile};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+mod lines;
+
+/// How messages look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Style {
+    /// Source lines with the places marked and explained.
+    Snippets {
+        /// With ANSI styles.
+        color: bool,
+    },
+    /// `FILE:LINE:COLUMN-COLUMN: ERROR: message`, the source line and a line that marks the place: the form of bpftrace.
+    Lines,
+}
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -74,6 +89,8 @@ impl Diagnostic {
 pub struct Diagnostics {
     /// All of them.
     pub list: Vec<Diagnostic>,
+    /// Imported files, which spans may lie in.
+    pub files: Vec<SourceFile>,
 }
 
 impl Diagnostics {
@@ -90,32 +107,49 @@ impl Diagnostics {
         self.list.iter().any(|d| d.severity == Severity::Error)
     }
 
-    /// All messages with their source lines, as text for people. `file` is the name shown; `color` adds ANSI styles.
-    pub fn render(&self, file: &str, text: &str, color: bool) -> String {
+    /// All messages with their source lines, as text for people. `file` is the name shown.
+    pub fn render(&self, file: &str, text: &str, style: Style) -> String {
+        let color = match style {
+            Style::Snippets { color } => color,
+            Style::Lines => return lines::render(self, file, text),
+        };
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for diagnostic in &self.list {
-            out.push_str(&render_one(&renderer, diagnostic, file, text));
+            out.push_str(&render_one(&renderer, diagnostic, &self.files, file, text));
             out.push('\n');
         }
         out
     }
 }
 
-fn render_one(renderer: &Renderer, d: &Diagnostic, file: &str, text: &str) -> String {
+fn render_one(renderer: &Renderer, d: &Diagnostic, files: &[SourceFile], file: &str, text: &str) -> String {
+    let place = source::locate(files, text, d.span);
     let level = match d.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut primary = AnnotationKind::Primary.span(range(d.span, text));
+    let mut primary = AnnotationKind::Primary.span(range(place.span, place.text));
     if !d.label.is_empty() {
         primary = primary.label(d.label.as_str());
     }
-    let mut snippet = Snippet::source(text).path(file).annotation(primary);
+    let mut snippet = Snippet::source(place.text).path(place.file.unwrap_or(file)).annotation(primary);
+    let mut elsewhere = Vec::new();
     for (span, label) in &d.labels {
-        snippet = snippet.annotation(AnnotationKind::Context.span(range(*span, text)).label(label.as_str()));
+        let other = source::locate(files, text, *span);
+        let annotation = AnnotationKind::Context.span(range(other.span, other.text)).label(label.as_str());
+        if other.file == place.file {
+            snippet = snippet.annotation(annotation);
+        } else {
+            elsewhere.push(
+                Snippet::source(other.text).path(other.file.unwrap_or(file)).annotation(annotation),
+            );
+        }
     }
     let mut group = level.primary_title(d.message.as_str()).element(snippet);
+    for snippet in elsewhere {
+        group = group.element(snippet);
+    }
     for hint in &d.hints {
         group = group.element(Level::HELP.message(hint.as_str()));
     }
@@ -156,7 +190,7 @@ mod tests {
                 .at("not a function")
                 .hint("did you mean `printf`?"),
         );
-        let shown = ds.render("stdin", text, false);
+        let shown = ds.render("stdin", text, Style::Snippets { color: false });
         for part in
             ["unknown function `prinf`", "stdin:1:9", "^^^^^ not a function", "did you mean `printf`?"]
         {
@@ -168,7 +202,7 @@ mod tests {
     fn spans_off_the_text_do_not_panic() {
         let mut ds = Diagnostics::default();
         ds.push(Diagnostic::error("x", Span { start: 3, end: 900 }, "m"));
-        assert!(!ds.render("f", "é", false).is_empty());
+        assert!(!ds.render("f", "é", Style::Snippets { color: false }).is_empty());
         assert_eq!(line_column("a\nbé c", 5), (2, 3));
     }
 }

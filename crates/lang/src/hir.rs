@@ -23,6 +23,8 @@ pub struct Program {
     pub layouts: Vec<(crate::ty::CompositeDef, ValueType)>,
     /// What was chosen, for `-v`.
     pub notes: Vec<String>,
+    /// Imported files, which spans may lie in.
+    pub files: Vec<crate::source::SourceFile>,
 }
 
 /// Settings (config block, environment, options), all checked.
@@ -47,6 +49,8 @@ pub struct Config {
     /// skep's own PID namespace (device, inode) when it is not the initial one: `pid` and `tid` are then read through
     /// bpf_get_ns_current_pid_tgid.
     pub pid_ns: Option<(u64, u64)>,
+    /// The map without key, of unsigned numbers, that stands for every clock (`dummy_ts_map`, for tests).
+    pub clock_map: Option<String>,
     /// Program symbols for stacks: entries of the stack trace maps.
     pub max_stacks: u32,
 }
@@ -64,6 +68,7 @@ impl Default for Config {
             pid: None,
             pid_ns: None,
             max_stacks: 16384,
+            clock_map: None,
         }
     }
 }
@@ -504,6 +509,42 @@ pub enum Arg {
         n: u32,
         /// User memory.
         user: bool,
+    },
+    /// An argument of a USDT probe.
+    Operand(Operand),
+}
+
+/// Where an argument of a USDT probe lies, and how wide it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Operand {
+    /// Bytes: 1, 2, 4 or 8.
+    pub size: u8,
+    /// Whether it is extended by its sign.
+    pub signed: bool,
+    /// Where.
+    pub place: OperandPlace,
+}
+
+/// Places of operands. Registers are byte offsets in `struct pt_regs`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OperandPlace {
+    /// Known.
+    Constant(i64),
+    /// A register.
+    Register {
+        /// Which.
+        offset: u32,
+        /// Bits that are shifted out to the right first.
+        shift: u8,
+    },
+    /// User memory at displacement + base + index * scale.
+    Memory {
+        /// Bytes.
+        displacement: i64,
+        /// Register.
+        base: Option<u32>,
+        /// Register and scale (1, 2, 4 or 8).
+        index: Option<(u32, u8)>,
     },
 }
 

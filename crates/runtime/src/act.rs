@@ -107,7 +107,8 @@ fn message<S: Sink>(
     if severity == Severity::Warning && !session.options.warnings {
         return Ok(());
     }
-    let place = Place { file: &session.options.source_name, line: layout.line, columns: layout.columns };
+    let file = layout.file.as_deref().unwrap_or(&session.options.source_name);
+    let place = Place { file, line: layout.line, columns: layout.columns };
     session.sink.message(&Message { kind, severity, place, text })
 }
 

@@ -128,6 +128,7 @@ fn layout() -> impl Strategy<Value = EventLayout> {
         args,
         head,
         line: 1,
+        file: None,
         columns: None,
     })
 }

@@ -1,7 +1,7 @@
 //! Errors of the facade: the user's mistakes as text that is ready to show, the environment's as values.
 
 use skep_lang::compile::Source;
-use skep_lang::diag::Diagnostics;
+use skep_lang::diag::{Diagnostics, Style};
 
 /// Why something did not work.
 #[derive(Debug)]
@@ -26,11 +26,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The message for people; with ANSI styles if `color`.
-    pub fn render(&self, color: bool) -> String {
-        match self {
-            Error::Script { diagnostics, source } => diagnostics.render(&source.name, &source.text, color),
-            other => format!("error: {other}\n"),
+    /// The message for people.
+    pub fn render(&self, style: Style) -> String {
+        match (self, style) {
+            (Error::Script { diagnostics, source }, _) => diagnostics.render(&source.name, &source.text, style),
+            (other, Style::Snippets { .. }) => format!("error: {other}\n"),
+            (other, Style::Lines) => format!("ERROR: {other}\n"),
         }
     }
 
@@ -48,7 +49,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Script { diagnostics, source } => {
-                f.write_str(diagnostics.render(&source.name, &source.text, false).trim_end())
+                f.write_str(diagnostics.render(&source.name, &source.text, Style::Snippets { color: false }).trim_end())
             }
             Error::Kernel(failures) => {
                 for (i, failure) in failures.iter().enumerate() {

@@ -22,6 +22,7 @@ pub use script::{Program, Script};
 pub use skep_bpf::target::Feature;
 pub use skep_kernel::{LiveOptions, LiveTarget};
 pub use skep_lang::compile::Stage;
+pub use skep_lang::diag::Style;
 pub use skep_lang::options::Mode;
 pub use tracer::{Ended, Limits, Output, Tracer};
 

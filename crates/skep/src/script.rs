@@ -4,6 +4,7 @@ use crate::error::Error;
 use skep_bpf::object::{Attach, Object};
 use skep_kernel::LiveTarget;
 use skep_lang::compile::{CompileFailure, Source, Stage, compile};
+use skep_lang::diag::{Diagnostics, Style};
 use skep_lang::options::{Mode, Options};
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ pub struct Script {
 pub struct Program {
     /// What runs.
     pub object: Object,
-    /// Warnings, ready to show; empty without.
-    pub warnings: String,
-    pub(crate) source_name: String,
+    /// Warnings.
+    pub diagnostics: Diagnostics,
+    pub(crate) source: Source,
     pub(crate) target: Arc<LiveTarget>,
 }
 
@@ -109,8 +110,8 @@ impl Script {
         match compile(&self.source, &self.options, target.as_ref(), wants, dump) {
             Ok(compiled) => Ok(Program {
                 object: compiled.object,
-                warnings: compiled.diagnostics.render(&self.source.name, &self.source.text, false),
-                source_name: self.source.name.clone(),
+                diagnostics: compiled.diagnostics,
+                source: self.source.clone(),
                 target,
             }),
             Err(CompileFailure::Diagnostics(diagnostics)) => {
@@ -122,6 +123,11 @@ impl Script {
 }
 
 impl Program {
+    /// The warnings as text; empty without.
+    pub fn warnings(&self, style: Style) -> String {
+        self.diagnostics.render(&self.source.name, &self.source.text, style)
+    }
+
     /// Names of the signals that its `self:signal` probes wait for.
     pub fn signals(&self) -> Vec<String> {
         let points = self.object.programs.iter().flat_map(|p| &p.attach);

@@ -95,7 +95,7 @@ impl<'p> Tracer<'p> {
         let settings = Options {
             allow_system: limits.allow_system,
             warnings: limits.warnings,
-            source_name: program.source_name.clone(),
+            source_name: program.source.name.clone(),
             flush: !limits.full_buffer,
             ..Options::default()
         };
@@ -106,8 +106,11 @@ impl<'p> Tracer<'p> {
     /// Runs the `begin` probes, then attaches everything else.
     pub fn start(&mut self) -> Result<AttachReport, Error> {
         if let Some(map) = self.program.object.session.start_map {
-            let now = u64::try_from(clock_now(Clock::Boot)).unwrap_or(0);
-            let set = self.loaded.map_update(map, &0u32.to_ne_bytes(), &now.to_ne_bytes());
+            let boot = clock_now(Clock::Boot);
+            let ahead = tai_offset();
+            let word = |n: i128| u64::try_from(n).unwrap_or(0).to_ne_bytes();
+            let entry = [word(boot), word(ahead)].concat();
+            let set = self.loaded.map_update(map, &0u32.to_ne_bytes(), &entry);
             set.map_err(skep_runtime::Error::Events)?;
         }
         self.loaded.run_begin()?;
@@ -210,4 +213,14 @@ fn cell_text(cell: &Cell<'_>, names: &mut Names<'_>) -> String {
         Cell::Value(value) => value_text(value, names),
         Cell::Hist(histogram) => format!("{histogram:?}"),
     }
+}
+
+/// Nanoseconds that CLOCK_TAI is ahead of the boot clock: TAI is read between two reads of the other, and of a few such
+/// attempts the quickest counts.
+fn tai_offset() -> i128 {
+    let attempt = |_| {
+        let (before, tai, after) = (clock_now(Clock::Boot), clock_now(Clock::Tai), clock_now(Clock::Boot));
+        (after - before, tai - before - (after - before) / 2)
+    };
+    (0..3).map(attempt).min().map_or(0, |(_, ahead)| ahead)
 }

@@ -73,6 +73,16 @@ impl BtfBuilder {
         }
     }
 
+    /// A blob that begins with the types and strings of `first`, which must not build on a base. Their ids and offsets
+    /// stay what they are.
+    pub fn continuing(first: &Btf) -> BtfBuilder {
+        let strings = match first.own_strings() {
+            [] => vec![0],
+            strings => strings.to_vec(),
+        };
+        BtfBuilder { types: first.type_bytes().to_vec(), strings, next: first.len(), ..BtfBuilder::new() }
+    }
+
     /// The id that the next new type gets: for types that refer to themselves.
     pub fn next_id(&self) -> TypeId {
         TypeId(self.next)

@@ -320,6 +320,32 @@ impl Btf {
         self.part(&self.types)
     }
 
+    /// Bytes of the blob's own string section.
+    pub fn string_len(&self) -> u32 {
+        self.strings.len() as u32
+    }
+
+    /// A blob with the first `types` types and `strings` bytes of strings of this one, which must not build on a base.
+    /// `None` when there are not as many.
+    pub fn prefix(&self, types: u32, strings: u32) -> Option<Vec<u8>> {
+        let end = match self.table.get(types as usize) {
+            Some(slot) => slot.offset(),
+            None if types as usize == self.table.len() => self.types.len(),
+            None => return None,
+        };
+        let types = self.type_bytes().get(..end)?;
+        let strings = self.own_strings().get(..strings as usize)?;
+        let mut out = Vec::with_capacity(HEADER + types.len() + strings.len());
+        out.extend_from_slice(&MAGIC.to_ne_bytes());
+        out.extend_from_slice(&[1, 0]);
+        for word in [HEADER, 0, types.len(), types.len(), strings.len()] {
+            out.extend_from_slice(&(word as u32).to_ne_bytes());
+        }
+        out.extend_from_slice(types);
+        out.extend_from_slice(strings);
+        Some(out)
+    }
+
     /// The string section, without the base's.
     pub(super) fn own_strings(&self) -> &[u8] {
         self.part(&self.strings)

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::record::Recorded;
-use super::{Answer, Arch, Feature, Question, Symbol, TargetError};
+use super::{Answer, Arch, Feature, Note, Question, Symbol, TargetError, TypeRequest};
 use crate::btf::Btf;
 use crate::version::KernelVersion;
 
@@ -148,7 +148,34 @@ impl Writer {
             UserId(name) => self.text(14, name),
             File(path) => self.text(15, path),
             Directory(path) => self.text(16, path),
-            BinaryTypes(path) => self.text(17, path),
+            BinaryTypes(request) => {
+                self.text(17, &request.path);
+                self.u32(request.functions.len() as u32);
+                request.functions.iter().for_each(|(name, address)| {
+                    self.bytes(name.as_bytes());
+                    self.u64(*address);
+                });
+                self.u32(request.types.len() as u32);
+                request.types.iter().for_each(|name| self.bytes(name.as_bytes()));
+                self.u8(request.shallow.into());
+            }
+            SourceLine { path, file, line, column } => {
+                self.text(30, path);
+                self.bytes(file.as_bytes());
+                self.u32(*line);
+                self.u32(*column);
+            }
+            DemangledSymbols(path) => self.text(31, path),
+            Binaries { name, pid, any_file } => {
+                self.text(18, name);
+                self.u32(pid.unwrap_or(0));
+                self.u8((*any_file).into());
+            }
+            MappedBinaries(pid) => {
+                self.u8(19);
+                self.u32(pid.unwrap_or(0));
+            }
+            BinaryNotes(path) => self.text(20, path),
         }
     }
 
@@ -185,8 +212,18 @@ impl Writer {
                     [s.address, s.offset, s.size].into_iter().for_each(|n| self.u64(n));
                 }
             }
+            Ok(Answer::Notes(notes)) => {
+                self.u8(8);
+                self.count(notes.len());
+                notes.iter().for_each(|n| self.note(n));
+            }
             Err(e) => self.refusal(e),
         }
+    }
+
+    fn note(&mut self, n: &Note) {
+        [&n.provider, &n.name, &n.args].into_iter().for_each(|s| self.bytes(s.as_bytes()));
+        [n.offset, n.semaphore].into_iter().for_each(|n| self.u64(n));
     }
 
     fn refusal(&mut self, e: &TargetError) {
@@ -295,9 +332,28 @@ impl<'a> Reader<'a> {
             14 => UserId(self.string()?),
             15 => File(self.string()?),
             16 => Directory(self.string()?),
-            17 => BinaryTypes(self.string()?),
+            17 => BinaryTypes(self.type_request()?),
+            18 => Binaries { name: self.string()?, pid: self.pid()?, any_file: self.u8()? != 0 },
+            19 => MappedBinaries(self.pid()?),
+            20 => BinaryNotes(self.string()?),
+            30 => SourceLine {
+                path: self.string()?,
+                file: self.string()?,
+                line: self.u32()?,
+                column: self.u32()?,
+            },
+            31 => DemangledSymbols(self.string()?),
             tag => return Err(self.error(&format!("unknown question {tag}"))),
         })
+    }
+
+    fn type_request(&mut self) -> Result<TypeRequest, RecordError> {
+        let path = self.string()?;
+        let functions = (0..self.count(12)?)
+            .map(|_| Ok((self.string()?, self.u64()?)))
+            .collect::<Result<_, RecordError>>()?;
+        let types = (0..self.count(4)?).map(|_| self.string()).collect::<Result<_, RecordError>>()?;
+        Ok(TypeRequest { path, functions, types, shallow: self.u8()? != 0 })
     }
 
     fn answer(&mut self, blobs: &[Arc<Btf>]) -> Result<Result<Answer, TargetError>, RecordError> {
@@ -326,6 +382,10 @@ impl<'a> Reader<'a> {
                 let symbols: Result<_, _> = (0..self.count(28)?).map(|_| self.symbol()).collect();
                 Answer::Symbols(Arc::new(symbols?))
             }
+            8 => {
+                let notes: Result<_, _> = (0..self.count(28)?).map(|_| self.note()).collect();
+                Answer::Notes(Arc::new(notes?))
+            }
             0x80 => return Ok(Err(TargetError::NotFound(self.string()?))),
             0x81 => return Ok(Err(TargetError::Unknown(self.string()?))),
             0x82 => {
@@ -335,6 +395,16 @@ impl<'a> Reader<'a> {
             0x83 => return Ok(Err(TargetError::Damaged { what: self.string()?, why: self.string()? })),
             tag => return Err(self.error(&format!("unknown answer {tag}"))),
         }))
+    }
+
+    /// A process id; 0 for none.
+    fn pid(&mut self) -> Result<Option<u32>, RecordError> {
+        Ok(Some(self.u32()?).filter(|pid| *pid != 0))
+    }
+
+    fn note(&mut self) -> Result<Note, RecordError> {
+        let (provider, name, args) = (self.string()?, self.string()?, self.string()?);
+        Ok(Note { provider, name, args, offset: self.u64()?, semaphore: self.u64()? })
     }
 
     fn symbol(&mut self) -> Result<Symbol, RecordError> {

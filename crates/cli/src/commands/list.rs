@@ -1,6 +1,6 @@
 //! `skep trace -l`: probes that match a pattern, or those of a script, with their arguments on request.
 
-use super::trace::{MAX_SCRIPT, live_target};
+use super::trace::{MAX_SCRIPT, live_target, open};
 use crate::args::Trace;
 use anyhow::{Context, Result, bail};
 use std::io::{BufWriter, Read, Write};
@@ -16,14 +16,21 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         (None, []) => skep::list::probes("", verbose, &target)?,
         (None, [file]) if Path::new(file).is_file() => {
             let mut text = String::new();
-            let opened = std::fs::File::open(file).with_context(|| format!("cannot open {file}"))?;
-            opened
+            open(file)?
                 .take(MAX_SCRIPT)
                 .read_to_string(&mut text)
                 .with_context(|| format!("cannot read {file}"))?;
             skep::list::script(file, &text, verbose, &target)?
         }
-        (None, [pattern]) => skep::list::probes(pattern, verbose, &target)?,
+        (None, [pattern]) => {
+            if pattern.contains('.') && !pattern.contains([':', '*']) {
+                let word = if crate::is_bpftrace() { "WARNING" } else { "warning" };
+                eprintln!(
+                    "{word}: It appears that '{pattern}' is a filename but the file does not exist. Treating '{pattern}' as a search pattern."
+                );
+            }
+            skep::list::probes(pattern, verbose, &target)?
+        }
         (None, [_, more, ..]) => {
             bail!("-l takes one pattern, and `{more}` is one more: quote patterns, or use commas")
         }

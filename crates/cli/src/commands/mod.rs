@@ -7,19 +7,44 @@ pub(crate) mod list;
 pub(crate) mod trace;
 
 use crate::exit::Exit;
+use clap::error::ErrorKind;
+use skep::Style;
 use std::io::IsTerminal;
+
+/// How messages look: in the form of bpftrace for those who call us by its name.
+pub(crate) fn style() -> Style {
+    if crate::is_bpftrace() { Style::Lines } else { Style::Snippets { color: std::io::stderr().is_terminal() } }
+}
+
+/// Shows what is wrong with the arguments, or the help that they ask for.
+pub(crate) fn usage(error: &clap::Error) -> Exit {
+    // Help and version are "errors" too, for standard output. Nothing is left to do if writing fails.
+    if !error.use_stderr() || !crate::is_bpftrace() {
+        let _ = error.print();
+        return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+    }
+    let refused = std::error::Error::source(error).filter(|_| error.kind() == ErrorKind::ValueValidation);
+    match refused {
+        Some(why) => eprintln!("ERROR: {why}"),
+        None => {
+            let text = error.render().to_string().replacen("error: ", "ERROR: ", 1);
+            eprint!("{}", text.replacen("Usage: ", "USAGE:\n    ", 1));
+        }
+    }
+    Exit::Failure
+}
 
 /// Shows an error on standard error and says with which code to exit.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
-    let color = std::io::stderr().is_terminal();
     match error.downcast_ref::<skep::Error>() {
         Some(error) => {
-            eprint!("{}", error.render(color));
+            eprint!("{}", error.render(style()));
             if error.is_internal() { Exit::Internal } else { Exit::Failure }
         }
         None if is_closed_pipe(error) => Exit::Ok,
         None => {
-            eprintln!("error: {error:#}");
+            let word = if crate::is_bpftrace() { "ERROR" } else { "error" };
+            eprintln!("{word}: {error:#}");
             Exit::Failure
         }
     }

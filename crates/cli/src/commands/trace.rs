@@ -13,11 +13,17 @@ use std::sync::Arc;
 /// Set by test engines that want to know when everything is attached; the line that says so has the same text.
 const NOTIFY_ATTACHED: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
+/// The version of bpftrace whose language this is.
+const LANGUAGE: &str = "0.27";
+
 /// Largest script that is read.
 pub(super) const MAX_SCRIPT: u64 = 16 << 20;
 
 /// Runs the command.
 pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
+    if options.version {
+        return version();
+    }
     if options.info {
         return info::run(&live_target(options));
     }
@@ -43,7 +49,7 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     let target = Arc::new(live_target(options));
     let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| show(text))?;
     if !options.no_warnings {
-        eprint!("{}", program.warnings);
+        eprint!("{}", program.warnings(super::style()));
     }
     if options.verbose > 0 {
         for note in &program.object.notes {
@@ -54,6 +60,16 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     trace(options, &program, child.as_mut())
+}
+
+/// Prints the version: under the name of bpftrace that of its language.
+fn version() -> Result<ExitCode> {
+    let skep = env!("CARGO_PKG_VERSION");
+    match crate::is_bpftrace() {
+        true => show(&format!("bpftrace v{LANGUAGE} (skep {skep})")),
+        false => show(&format!("skep {skep}")),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The running machine, as the options want it.
@@ -179,9 +195,20 @@ fn source(options: &Trace) -> Result<(String, String, Vec<String>)> {
         std::io::stdin().take(MAX_SCRIPT).read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(("stdin".to_owned(), text, params.to_vec()));
     }
-    let opened = std::fs::File::open(file).with_context(|| format!("cannot open {file}"))?;
+    let opened = open(file)?;
     opened.take(MAX_SCRIPT).read_to_string(&mut text).with_context(|| format!("cannot read {file}"))?;
     Ok((file.clone(), text, params.to_vec()))
+}
+
+/// Opens a script.
+pub(super) fn open(file: &str) -> Result<std::fs::File> {
+    std::fs::File::open(file).map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
+            _ => error.to_string(),
+        };
+        anyhow::anyhow!("failed to open file '{file}': {why}")
+    })
 }
 
 /// Says which capabilities are missing, before the kernel refuses with less.

@@ -12,6 +12,7 @@ use crate::machine;
 use crate::prog::Prog;
 use crate::sys::perf;
 
+mod breakpoint;
 mod closing;
 mod fentry;
 mod iterator;
@@ -74,6 +75,11 @@ pub fn attach(prog: &Prog, point: &AttachPoint, target: &LiveTarget) -> Result<A
         Attach::UprobeMulti { path, offsets, cookies, ref_ctrs, ret, pid } => {
             let place = uprobe_multi::Place { path, offsets, ref_ctrs, ret: *ret, pid: *pid };
             uprobe_multi::attach(prog, &place, cookies, target)
+        }
+        Attach::Breakpoint { address, len, access, pid } => {
+            let wanted =
+                perf::Breakpoint { address: *address, len: *len, access: *access, ..Default::default() };
+            breakpoint::attach(prog, &wanted, *pid, cookie, target)
         }
         Attach::PerfEvent { perf_type, config, sample, one_cpu, pid } => {
             let source = perf_event::Source {

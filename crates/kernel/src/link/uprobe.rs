@@ -44,7 +44,7 @@ pub(super) fn attach(
     };
     let pid = place.pid.map_or(-1, |p| i32::try_from(p).unwrap_or(-1));
     let cpu = if pid < 0 { machine::first_cpu() } else { -1 };
-    let path = c_string(place.path)?;
+    let path = c_string(crate::archive::container(place.path))?;
     let event =
         perf::probe(pmu, ret | counter, &path, place.offset, (pid, cpu)).map_err(|errno| match errno {
             Errno::NOENT => Error::Missing(place.path.to_owned()),

@@ -36,7 +36,7 @@ pub(super) fn attach(
     if !target.supports(Feature::UprobeMulti) {
         return Err(lacks(&what, Feature::UprobeMulti, "CONFIG_UPROBES"));
     }
-    let path = c_string(place.path)?;
+    let path = c_string(crate::archive::container(place.path))?;
     let request = link::UprobeMulti {
         path: &path,
         offsets: place.offsets,

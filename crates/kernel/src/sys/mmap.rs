@@ -84,6 +84,26 @@ impl BtfMapping {
     }
 }
 
+/// A read-only view of a large file of debug information.
+#[derive(Debug)]
+pub(crate) struct FileMapping(Mapping);
+
+impl FileMapping {
+    /// Maps the first `len` bytes of a regular file.
+    pub(crate) fn new(fd: BorrowedFd<'_>, len: usize) -> Result<FileMapping, Errno> {
+        Mapping::new(fd, 0, len, ProtFlags::READ, MapFlags::PRIVATE).map(FileMapping)
+    }
+}
+
+impl AsRef<[u8]> for FileMapping {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: nothing of ours writes the file. Debug information is written once, when it is built or installed
+        // (package managers and linkers put a new file in the place of the old); its readers check every value
+        // against the bounds of what they have and trust nothing that they have read before.
+        unsafe { self.0.bytes(0, self.0.len) }.unwrap_or(&[])
+    }
+}
+
 impl AsRef<[u8]> for BtfMapping {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: kernel BTF is constant while the kernel (or the module, whose file holds a reference) lives.

@@ -15,6 +15,8 @@ const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
 /// `PERF_TYPE_TRACEPOINT`.
 pub(crate) const TYPE_TRACEPOINT: u32 = 2;
+/// `PERF_TYPE_BREAKPOINT`.
+const TYPE_BREAKPOINT: u32 = 5;
 
 /// A perf event without file names.
 #[derive(Clone, Copy, Default, Debug)]
@@ -59,6 +61,33 @@ pub(crate) fn event(event: &Event, pid: i32, cpu: i32) -> Result<OwnedFd, Errno>
         config: event.config,
         sample_period: event.sample,
         flags,
+        ..PerfEventAttr::default()
+    };
+    open(&mut attr, pid, cpu)
+}
+
+/// A hardware breakpoint.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Breakpoint {
+    /// Address.
+    pub(crate) address: u64,
+    /// Bytes.
+    pub(crate) len: u32,
+    /// `HW_BREAKPOINT_*`.
+    pub(crate) access: u32,
+    /// Children and new threads count too.
+    pub(crate) inherit: bool,
+}
+
+/// Opens a breakpoint, each hit an event, for process `pid` (-1: all) on `cpu` (-1: any, only with a process).
+pub(crate) fn breakpoint(wanted: &Breakpoint, pid: i32, cpu: i32) -> Result<OwnedFd, Errno> {
+    let mut attr = PerfEventAttr {
+        perf_type: TYPE_BREAKPOINT,
+        sample_period: 1,
+        flags: if wanted.inherit { perf_flags::INHERIT } else { 0 },
+        bp_type: wanted.access,
+        config1: wanted.address,
+        config2: u64::from(wanted.len),
         ..PerfEventAttr::default()
     };
     open(&mut attr, pid, cpu)

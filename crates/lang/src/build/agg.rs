@@ -46,6 +46,9 @@ impl Fx<'_, '_> {
             None => self.f.u64(1),
         };
         let at = self.agg_key(&info, key)?;
+        if matches!(agg, Agg::TSeries { .. }) {
+            return self.series(&info, at, &agg, arg, atomic);
+        }
         if info.buckets {
             return self.histogram(&info, at, &agg, arg, weight, atomic);
         }
@@ -62,7 +65,7 @@ impl Fx<'_, '_> {
     }
 
     /// The entry's address; `lost` where there can be none.
-    fn agg_entry(
+    pub(super) fn agg_entry(
         &mut self,
         info: &MapInfo,
         key: Value,
@@ -87,11 +90,11 @@ impl Fx<'_, '_> {
             }
             Agg::Min { signed } => self.keep(entry, arg, if *signed { Cc::Slt } else { Cc::Ult }),
             Agg::Max { signed } => self.keep(entry, arg, if *signed { Cc::Sgt } else { Cc::Ugt }),
-            Agg::Hist { .. } | Agg::LHist { .. } => {}
+            Agg::Hist { .. } | Agg::LHist { .. } | Agg::TSeries { .. } => {}
         }
     }
 
-    fn add_in_place(&mut self, at: Value, off: i32, by: Value, atomic: bool) {
+    pub(super) fn add_in_place(&mut self, at: Value, off: i32, by: Value, atomic: bool) {
         if atomic {
             self.f.atomic_add(8, at, off, by);
             return;
@@ -102,7 +105,7 @@ impl Fx<'_, '_> {
     }
 
     /// Least or greatest: stores `arg` where it is `better` than the value, or the first.
-    fn keep(&mut self, entry: Value, arg: Value, better: Cc) {
+    pub(super) fn keep(&mut self, entry: Value, arg: Value, better: Cc) {
         let (compare, store, done) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
         let set = self.f.load(Type::U64, entry, 8);
         self.f.branch_nonzero(set, compare, store);

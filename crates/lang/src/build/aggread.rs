@@ -56,7 +56,7 @@ impl Fx<'_, '_> {
     }
 
     fn merge(&mut self, map: MapNo, key: Value, agg: &Agg) -> Result<Merged> {
-        if matches!(agg, Agg::Hist { .. } | Agg::LHist { .. }) {
+        if matches!(agg, Agg::Hist { .. } | Agg::LHist { .. } | Agg::TSeries { .. }) {
             return internal("a histogram read as a number");
         }
         let info = self.map_info(map)?;
@@ -155,7 +155,7 @@ impl Fx<'_, '_> {
                 let key = fx.scratch(8, "key");
                 fx.f.store(4, key, 0, index);
                 fx.each_cpu(&info, key, span, &mut |fx, entry| {
-                    fx.f.zero(entry, 0, 8, 8);
+                    fx.f.zero(entry, 0, info.value_size.next_multiple_of(8), 8);
                     Ok(())
                 })
             });

@@ -70,7 +70,7 @@ impl Fx<'_, '_> {
     fn send(&mut self, action: &Action, args: &[Expr], span: Span) -> Result<()> {
         let mut types = Vec::new();
         for e in args {
-            if let Ty::Agg(Agg::Hist { .. } | Agg::LHist { .. }) = e.ty {
+            if let Ty::Agg(Agg::Hist { .. } | Agg::LHist { .. } | Agg::TSeries { .. }) = e.ty {
                 let what = "printing one entry of a histogram".to_owned();
                 return Err(BuildError::Unsupported { what, since: None, span: e.span });
             }
@@ -81,8 +81,8 @@ impl Fx<'_, '_> {
             types.push((ty, tail_size(e).is_some()));
         }
         let action = self.with_maps(action)?;
-        let mut layout = lay_out_with(action, types, self.cx.loc(span).line);
-        layout.columns = self.cx.columns(span);
+        let mut layout = lay_out_with(action, types, 0);
+        self.cx.place(&mut layout, span);
         let tails: u32 = args.iter().filter_map(tail_size).fold(0, u32::saturating_add);
         let mut record = self.record(&layout, tails, span)?;
         for (e, arg) in args.iter().zip(&layout.args) {
@@ -299,7 +299,8 @@ impl Fx<'_, '_> {
         let [argv] = args else { return internal("join takes one address") };
         let size = self.cx.program.config.max_strlen.min(1024);
         let types = (0..JOINED).map(|_| (ValueType::Str { size }, true));
-        let layout = lay_out_with(action.clone(), types, self.cx.loc(span).line);
+        let mut layout = lay_out_with(action.clone(), types, 0);
+        self.cx.place(&mut layout, span);
         let base = self.value(argv)?;
         let user = !matches!(&argv.ty, Ty::Ptr { space: Space::Kernel | Space::Btf, .. });
         let user_strings = match &argv.ty {

@@ -226,7 +226,7 @@ impl<'m, 'a> Fx<'m, 'a> {
 
     /// Following instructions come from `span`.
     pub(super) fn at(&mut self, span: Span) {
-        if span != Span::default() {
+        if span != Span::default() && span.start < crate::source::LIBRARY {
             let loc = self.cx.loc(span);
             self.f.set_loc(loc);
         }

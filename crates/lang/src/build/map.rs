@@ -75,7 +75,7 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
     };
     let stored_value = match storage {
         Storage::Hash => value_size,
-        Storage::PercpuScalar if buckets.is_some() => 8,
+        Storage::PercpuScalar if buckets.is_some() => value_size.next_multiple_of(8),
         Storage::PercpuScalar => value_size.next_multiple_of(8) + 8,
         Storage::Scalar => FLAG + value_size.next_multiple_of(8),
     };
@@ -127,6 +127,7 @@ fn bucket_count(agg: &Agg) -> Option<i64> {
     match agg {
         Agg::Hist { bits } => Some(i64::from(hist_buckets(*bits))),
         Agg::LHist { min, max, step } => Some((max.saturating_sub(*min) / (*step).max(1)).saturating_add(2)),
+        Agg::TSeries { count, .. } => Some(i64::from(*count)),
         _ => None,
     }
 }

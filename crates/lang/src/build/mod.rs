@@ -22,8 +22,10 @@ mod known;
 mod map;
 mod memory;
 mod module;
+mod operand;
 mod place;
 mod probe;
+mod series;
 mod stmt;
 mod string;
 #[cfg(test)]

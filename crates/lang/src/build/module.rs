@@ -5,7 +5,9 @@ use super::map::{self, MapInfo};
 use super::walk::Facts;
 use super::{BuildError, Result};
 use crate::ast::Span;
+use crate::diag::line_column;
 use crate::hir::{self, MapNo};
+use crate::source;
 use crate::ty::{Composite, Ty};
 use skep_bpf::event::EventLayout;
 use skep_bpf::kinds::MapType;
@@ -35,6 +37,8 @@ pub(super) struct ModuleCx<'a> {
     /// Functions of the script that were called; `None` while one is built.
     pub(super) functions: HashMap<usize, Option<FuncId>>,
     module: Module,
+    /// The script's text, with the imported files' behind it.
+    text: &'a str,
     /// First byte of each line.
     lines: Vec<u32>,
     layouts: HashMap<crate::ty::CompositeDef, &'a ValueType>,
@@ -47,7 +51,7 @@ impl<'a> ModuleCx<'a> {
     pub(super) fn new(
         program: &'a hir::Program,
         target: &'a dyn Target,
-        (file, text): (&str, &str),
+        (file, text): (&'a str, &'a str),
     ) -> Result<ModuleCx<'a>> {
         let source = text.lines().map(str::to_owned).collect();
         let mut module = Module { file: file.to_owned(), source, ..Module::default() };
@@ -68,6 +72,7 @@ impl<'a> ModuleCx<'a> {
             raw_programs_nest: target.kernel_version()? < KernelVersion::new(6, 1),
             functions: HashMap::new(),
             module,
+            text,
             lines: std::iter::once(0).chain(starts).collect(),
             layouts: program.layouts.iter().map(|(def, ty)| (*def, ty)).collect(),
             features: HashMap::new(),
@@ -95,10 +100,21 @@ impl<'a> ModuleCx<'a> {
         Loc { line: line as u32, column: span.start - self.lines[line - 1] + 1 }
     }
 
-    /// First column of `span` and the one behind its last, if it lies on one line.
-    pub(super) fn columns(&self, span: Span) -> Option<(u32, u32)> {
-        let (start, end) = (self.loc(span), self.loc(Span { start: span.end, end: span.end }));
-        (start.line == end.line).then_some((start.column, end.column))
+    /// Notes in an event where in the source it comes from: file, line, first column and the one behind the last, the
+    /// columns if all of it lies on one line.
+    pub(super) fn place(&self, layout: &mut EventLayout, span: Span) {
+        let place = source::locate(&self.program.files, self.text, span);
+        let at = |offset| match place.file {
+            None => self.loc(Span { start: offset, end: offset }),
+            Some(_) => {
+                let (line, column) = line_column(place.text, offset);
+                Loc { line, column }
+            }
+        };
+        let (start, end) = (at(place.span.start), at(place.span.end));
+        layout.file = place.file.map(str::to_owned);
+        layout.line = start.line;
+        layout.columns = (start.line == end.line).then_some((start.column, end.column));
     }
 
     /// How a value of this type lies in a map, a tuple or an event.
@@ -186,9 +202,9 @@ impl<'a> ModuleCx<'a> {
         (map, index as u32)
     }
 
-    /// The array whose one u64 the loader sets to the boot clock when it has attached everything.
+    /// The array with what the loader knows of the clocks: see `SessionSpec::start_map`.
     pub(super) fn start_map(&mut self) -> MapId {
-        let id = self.internal_map(internal("start"));
+        let id = self.internal_map(MapSpec { value_size: 16, ..internal("start") });
         self.module.object.session.start_map = Some(id.index());
         id
     }

@@ -167,6 +167,10 @@ impl Fx<'_, '_> {
                 let word = self.f.load(Type::U64, ctx, *offset as i32);
                 Ok(self.narrow(word, reg))
             }
+            Arg::Operand(operand) => {
+                let word = self.operand(operand)?;
+                Ok(self.narrow(word, reg))
+            }
             Arg::StackArg { n, user } => {
                 let ctx = self.ctx()?;
                 let kind = if *user { PtrKind::User } else { PtrKind::Kernel };

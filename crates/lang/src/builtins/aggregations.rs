@@ -4,7 +4,7 @@ use super::{Builtin, Call, Check, Checked, Kind};
 use crate::check::Checker;
 use crate::hir::Expr;
 use crate::types::infer::as_int;
-use skep_bpf::schema::Agg;
+use skep_bpf::schema::{Agg, SeriesFold};
 
 /// Most buckets of a linear histogram.
 const MAX_BUCKETS: i128 = 1000;
@@ -85,7 +85,19 @@ pub(super) static ROWS: &[Builtin] = &[
         (4, 4),
         lhist,
     ),
+    row(
+        "tseries",
+        &["tseries(INTEGER, INTERVAL, COUNT)", "tseries(INTEGER, INTERVAL, COUNT, \"FOLD\")"],
+        "One value for each of the last COUNT intervals of INTERVAL nanoseconds: the last of each interval, or as FOLD \
+         says: sum, min, max or avg.",
+        "tracepoint:syscalls:sys_exit_read { @ = tseries(args.ret, 100ms, 20, \"max\"); }",
+        (3, 4),
+        tseries,
+    ),
 ];
+
+/// Most intervals of a time series.
+const MAX_INTERVALS: i128 = 1_000_000;
 
 /// The argument, with its sign.
 fn argument(c: &mut Checker<'_>, call: &Call<'_>) -> Option<(Expr, bool)> {
@@ -138,4 +150,40 @@ fn lhist(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         return call.wrong(c, call.span, "takes numbers of 64 bits with a sign");
     };
     Some(Checked::Aggregation { agg: Agg::LHist { min, max, step }, arg: Some(arg), weight: None })
+}
+
+/// How values of one interval become one, by name.
+const FOLDS: &[(&str, SeriesFold)] = &[
+    ("avg", SeriesFold::Avg),
+    ("max", SeriesFold::Max),
+    ("min", SeriesFold::Min),
+    ("sum", SeriesFold::Sum),
+];
+
+fn tseries(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let (arg, signed) = argument(c, call)?;
+    let (interval, count) = (call.literal_number(c, 1), call.literal_number(c, 2));
+    let (interval, count) = (interval?, count?);
+    let Some(interval) = u64::try_from(interval).ok().filter(|n| *n > 0) else {
+        return call.wrong(c, call.args[1].span, &format!("needs an interval above 0, not {interval}"));
+    };
+    if !(1..=MAX_INTERVALS).contains(&count) {
+        let what = format!("takes 1 to {MAX_INTERVALS} intervals, not {count}");
+        return call.wrong(c, call.args[2].span, &what);
+    }
+    let fold = match call.args.get(3) {
+        None => SeriesFold::Last,
+        Some(e) => {
+            let name = String::from_utf8_lossy(&call.literal_text(c, 3)?).into_owned();
+            match FOLDS.iter().find(|(known, _)| *known == name) {
+                Some((_, fold)) => *fold,
+                None => {
+                    let what = format!("takes \"avg\", \"max\", \"min\" or \"sum\", not \"{name}\"");
+                    return call.wrong(c, e.span, &what);
+                }
+            }
+        }
+    };
+    let agg = Agg::TSeries { signed, interval, count: count as u32, fold };
+    Some(Checked::Aggregation { agg, arg: Some(arg), weight: None })
 }

@@ -19,7 +19,7 @@
 //! | `jiffies` | | u64 | bpf_jiffies64 |
 //! | `usermode` | | u8 | 1 if user mode was interrupted (perf events: from the registers) |
 //! | `nsecs` | | u64 | bpf_ktime_get_boot_ns |
-//! | `nsecs_monotonic`, `nsecs_tai` | | u64 | the other clocks |
+//! | `nsecs_monotonic`, `nsecs_tai`, `nsecs_sw_tai` | | u64 | the other clocks |
 //! | `elapsed` | | u64 | boot clock since the session started |
 //! | `curtask` | | `Ptr` to `struct task_struct`, Btf or Kernel | by space: bpf_get_current_task_btf or bpf_get_current_task |
 //! | `ctx` | | `Ptr`, Ctx | the context's address |

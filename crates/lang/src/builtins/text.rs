@@ -374,7 +374,7 @@ fn strftime(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         return call.wrong(c, call.args[1].span, "cannot take a negative time");
     }
     let clock = match &value.expr.kind {
-        ExprKind::Call { name: "nsecs_tai", .. } => Clock::Tai,
+        ExprKind::Call { name: "nsecs_tai" | "nsecs_sw_tai", .. } => Clock::Tai,
         ExprKind::Call { name: "nsecs_monotonic", .. } => {
             return call.wrong(c, call.args[1].span, "cannot take a time of the monotonic clock");
         }

@@ -118,8 +118,8 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     with(
         "nsecs",
-        &["nsecs: uint64", "nsecs(boot | monotonic | tai): uint64"],
-        "Nanoseconds of a clock; of the one that counts since boot, sleep included, if none is named.",
+        &["nsecs: uint64", "nsecs(boot | monotonic | tai | sw_tai): uint64"],
+        "Nanoseconds of a clock; of the one that counts since boot, sleep included, if none is named. `sw_tai` is TAI without help of the kernel.",
         "tracepoint:syscalls:sys_enter_read { @start[tid] = nsecs; }",
         (0, 1),
         nsecs,
@@ -249,6 +249,7 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         Some(ast::ExprKind::Ident(clock)) => match clock.as_str() {
             "boot" => "nsecs",
             "monotonic" => "nsecs_monotonic",
+            "sw_tai" => "nsecs_sw_tai",
             "tai" => {
                 if let Err(fault) = c.resolver.need(Feature::KtimeTai, "reads of the TAI clock", call.span) {
                     c.diags.push(*fault);
@@ -256,9 +257,9 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
                 }
                 "nsecs_tai"
             }
-            _ => return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`"),
+            _ => return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`, `sw_tai`"),
         },
-        Some(_) => return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`"),
+        Some(_) => return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`, `sw_tai`"),
     };
     call.value(name, Vec::new(), Ty::U64)
 }

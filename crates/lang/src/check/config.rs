@@ -122,6 +122,10 @@ static SETTINGS: &[(&str, Apply)] = &[
         s.stack_mode = stack_mode(&v.show()).ok_or("bpftrace, perf, raw or build_id")?;
         Ok(())
     }),
+    ("dummy_ts_map", |s, v| {
+        s.config.clock_map = Some(v.show());
+        Ok(())
+    }),
     ("license", |s, v| {
         let text = v.show();
         if !LICENSES.contains(&text.as_str()) {

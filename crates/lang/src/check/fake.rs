@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Arch, Question, Symbol, Target, TargetError};
+use skep_bpf::target::{Answer, Arch, Question, Symbol, Target, TargetError, TypeRequest};
 use skep_bpf::version::KernelVersion;
 
 pub(crate) struct Fake {
@@ -151,7 +151,7 @@ impl Target for Fake {
             Question::Has(feature) => Answer::Yes(!self.lacks.contains(&format!("{feature:?}"))),
             Question::Btf(name) if name.is_empty() => Answer::Btf(self.btf.clone()),
             Question::Btf(name) => return missing(name),
-            Question::Modules | Question::PidNamespace => names(&[]),
+            Question::Modules | Question::PidNamespace | Question::MappedBinaries(_) => names(&[]),
             Question::Tracepoints => Answer::Names(Arc::new(
                 TRACEPOINTS.iter().map(|(category, name, _)| format!("{category}:{name}")).collect(),
             )),
@@ -185,7 +185,11 @@ impl Target for Fake {
             | Question::UserId(name)
             | Question::File(name)
             | Question::Directory(name)
-            | Question::BinaryTypes(name) => {
+            | Question::Binaries { name, .. }
+            | Question::BinaryNotes(name)
+            | Question::BinaryTypes(TypeRequest { path: name, .. })
+            | Question::SourceLine { path: name, .. }
+            | Question::DemangledSymbols(name) => {
                 return missing(name);
             }
         })

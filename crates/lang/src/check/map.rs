@@ -429,7 +429,8 @@ fn sign_of(agg: &Agg) -> bool {
         | Agg::Min { signed }
         | Agg::Max { signed }
         | Agg::Avg { signed }
-        | Agg::Stats { signed } => *signed,
+        | Agg::Stats { signed }
+        | Agg::TSeries { signed, .. } => *signed,
         Agg::Count | Agg::Hist { .. } | Agg::LHist { .. } => true,
     }
 }

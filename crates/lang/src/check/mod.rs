@@ -86,6 +86,7 @@ pub fn check(
         return None;
     }
     program.config = settings.config.clone();
+    program.files.clone_from(&script.files);
     program.notes.splice(0..0, notes);
     Some(program)
 }

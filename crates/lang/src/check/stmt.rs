@@ -33,8 +33,7 @@ impl Checker<'_> {
 
     fn stmt(&mut self, s: &ast::Stmt, out: &mut Vec<Stmt>) {
         let kind = match &s.kind {
-            // `_ = e`: the value is left unused on purpose.
-            A::Expr(e) if s.span.start < e.span.start && e.span.end <= s.span.end => {
+            A::Discard(e) => {
                 let value = self.value(e);
                 out.extend(value.map(|v| Stmt { kind: StmtKind::Expr(v.expr), span: s.span }));
                 return;

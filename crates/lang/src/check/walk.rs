@@ -15,7 +15,7 @@ pub(crate) fn block(b: &Block, see: &mut dyn FnMut(&Expr)) {
 
 fn stmt(s: &Stmt, see: &mut dyn FnMut(&Expr)) {
     match &s.kind {
-        StmtKind::Expr(e) => expr(e, see),
+        StmtKind::Expr(e) | StmtKind::Discard(e) => expr(e, see),
         StmtKind::Assign { target, value, .. } => {
             expr(target, see);
             expr(value, see);

@@ -5,11 +5,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::ast::{Block, Expr, ExprKind, Macro, Name, Script, Span, StmtKind, TypeExpr, TypeExprKind};
+use crate::ast::{Block, Expr, ExprKind, Macro, Name, Script, Span, Stmt, StmtKind, TypeExpr, TypeExprKind};
 use crate::check::walk;
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::source::LIBRARY;
 
-mod rewrite;
+pub(crate) mod rewrite;
 use rewrite::Rewrite;
 
 /// Deepest nesting of macros within macros.
@@ -21,23 +22,19 @@ const MAX_TREE: u32 = 200;
 /// Most expressions that arguments put into bodies, all together: they grow exponentially otherwise.
 const MAX_COPIED: usize = 200_000;
 
-/// The script with its macros expanded; the script itself where there are none. `None` if it grows beyond all bounds,
-/// which is reported: what there is of it is not worth looking at.
+type Table<'s> = HashMap<&'s str, Vec<&'s Macro>>;
+
+/// The script with its macros and those of the library expanded; the script itself where it uses none. `None` if it grows
+/// beyond all bounds, which is reported: what there is of it is not worth looking at.
 pub fn expand<'s>(script: &'s Script, diags: &mut Diagnostics) -> Option<Cow<'s, Script>> {
-    if script.macros.is_empty() {
+    let library = table(crate::library::macros());
+    if script.macros.is_empty() && !uses_any(script, &library) {
         return Some(Cow::Borrowed(script));
     }
-    let mut macros: HashMap<&str, Vec<&Macro>> = HashMap::new();
-    for m in &script.macros {
-        let same = macros.entry(&m.name.text).or_default();
-        if let Some(first) = same.iter().find(|other| shape(other) == shape(m)) {
-            let message = format!("there is a macro `{}` with such parameters already", m.name.text);
-            diags.push(Diagnostic::error("duplicate", m.name.span, message).label(first.name.span, "here"));
-        }
-        same.push(m);
-    }
+    report_duplicates(&script.macros, diags);
     let mut expander = Expander {
-        macros,
+        own: table(&script.macros),
+        library,
         diags,
         within: Vec::new(),
         count: 0,
@@ -60,16 +57,53 @@ pub fn expand<'s>(script: &'s Script, diags: &mut Diagnostics) -> Option<Cow<'s,
     (!grown).then_some(Cow::Owned(script))
 }
 
+fn table(macros: &[Macro]) -> Table<'_> {
+    let mut table = Table::new();
+    for m in macros {
+        table.entry(&m.name.text).or_default().push(m);
+    }
+    table
+}
+
+/// Whether a probe or function mentions a macro of the table.
+fn uses_any(script: &Script, table: &Table<'_>) -> bool {
+    let mut found = false;
+    let mut see = |e: &Expr| match &*e.kind {
+        ExprKind::Call { name, .. } => found |= table.contains_key(name.text.as_str()),
+        ExprKind::Ident(name) => found |= table.contains_key(name.as_str()),
+        _ => {}
+    };
+    for probe in &script.probes {
+        probe.predicate.iter().for_each(|e| walk::expr(e, &mut see));
+        walk::block(&probe.body, &mut see);
+    }
+    script.functions.iter().for_each(|f| walk::block(&f.body, &mut see));
+    found
+}
+
+fn report_duplicates(macros: &[Macro], diags: &mut Diagnostics) {
+    for (i, m) in macros.iter().enumerate() {
+        let same = |other: &&Macro| other.name.text == m.name.text && shape(other) == shape(m);
+        if let Some(first) = macros[..i].iter().find(same) {
+            let message = format!("there is a macro `{}` with such parameters already", m.name.text);
+            diags.push(Diagnostic::error("duplicate", m.name.span, message).label(first.name.span, "here"));
+        }
+    }
+}
+
 /// Kinds of parameter, by their prefixes.
 fn shape(m: &Macro) -> Vec<Option<char>> {
     m.params.iter().map(|p| p.text.chars().next().filter(|c| matches!(c, '$' | '@'))).collect()
 }
 
 struct Expander<'s, 'd> {
-    macros: HashMap<&'s str, Vec<&'s Macro>>,
+    /// The script's macros.
+    own: Table<'s>,
+    /// The library's, which see none but themselves.
+    library: Table<'s>,
     diags: &'d mut Diagnostics,
     /// Macros around.
-    within: Vec<String>,
+    within: Vec<&'s Macro>,
     count: u32,
     /// Nesting at hand.
     depth: u32,
@@ -87,32 +121,48 @@ fn suits(param: &Name, arg: &Expr) -> Option<u32> {
     }
 }
 
+fn is_library(m: &Macro) -> bool {
+    m.name.span.start >= LIBRARY
+}
+
+/// The macro of `all` whose parameters suit the arguments best.
+fn best<'s>(all: Option<&Vec<&'s Macro>>, args: &[Expr]) -> Option<&'s Macro> {
+    let score = |m: &&Macro| {
+        let suit = || m.params.iter().zip(args).map(|(p, a)| suits(p, a)).sum::<Option<u32>>();
+        (m.params.len() == args.len()).then(suit).flatten()
+    };
+    all?.iter().filter_map(|m| score(m).map(|s| (s, *m))).max_by_key(|(s, _)| *s).map(|(_, m)| m)
+}
+
 impl<'s> Expander<'s, '_> {
+    /// Macros of that name that can be seen here, the script's first.
+    fn candidates(&self, name: &str) -> [Option<&Vec<&'s Macro>>; 2] {
+        let in_library = self.within.last().is_some_and(|m| is_library(m));
+        [self.own.get(name).filter(|_| !in_library), self.library.get(name)]
+    }
+
     /// The macro that a use means: the one whose parameters suit the arguments best.
     fn choose(&mut self, name: &str, args: &[Expr], span: Span) -> Option<&'s Macro> {
-        let candidates = self.macros.get(name)?.clone();
-        let score = |m: &&Macro| {
-            let suit = || m.params.iter().zip(args).map(|(p, a)| suits(p, a)).sum::<Option<u32>>();
-            (m.params.len() == args.len()).then(suit).flatten()
-        };
-        let best = candidates.iter().filter_map(|m| score(m).map(|s| (s, *m))).max_by_key(|(s, _)| *s);
-        if best.is_none() && crate::builtins::find(name).is_none() {
-            let forms: Vec<String> = candidates.iter().map(|m| form(m)).collect();
+        let candidates = self.candidates(name);
+        let found = candidates.iter().find_map(|all| best(*all, args));
+        if found.is_none() && crate::builtins::find(name).is_none() {
+            let forms: Vec<String> = candidates.iter().flatten().flat_map(|all| all.iter()).map(|m| form(m)).collect();
             let message = format!("no macro `{name}` takes these arguments");
             self.diags.push(
                 Diagnostic::error("macro-arguments", span, message)
                     .hint(format!("it is called as `{}`", forms.join("` or `"))),
             );
         }
-        best.map(|(_, m)| m)
+        found
     }
 
     /// The body of `m` with the arguments in place.
-    fn instance(&mut self, m: &Macro, args: &[Expr], span: Span) -> Option<Block> {
+    fn instance(&mut self, m: &'s Macro, args: &[Expr], span: Span) -> Option<Block> {
         self.count += 1;
-        if self.within.contains(&m.name.text) || self.within.len() >= MAX_DEPTH {
-            let chain = self.within.join("` → `");
-            let message = format!("macro `{}` expands to itself (through `{chain}`)", m.name.text);
+        if self.within.iter().any(|w| std::ptr::eq(*w, m)) || self.within.len() >= MAX_DEPTH {
+            let chain: Vec<&str> = self.within.iter().map(|w| w.name.text.as_str()).collect();
+            let message =
+                format!("macro `{}` expands to itself (through `{}`)", m.name.text, chain.join("` → `"));
             self.diags.push(Diagnostic::error("recursive-macro", span, message));
             return None;
         }
@@ -122,6 +172,9 @@ impl<'s> Expander<'s, '_> {
             return None;
         }
         let mut body = m.body.clone();
+        if is_library(m) {
+            at_use(&mut body, span);
+        }
         let mut instance = Instance {
             args: m.params.iter().map(|p| p.text.as_str()).zip(args).collect(),
             number: self.count,
@@ -134,11 +187,33 @@ impl<'s> Expander<'s, '_> {
             self.diags.push(Diagnostic::error("too-many-macros", span, "the macros expand to too much text"));
             return None;
         }
-        self.within.push(m.name.text.clone());
+        self.within.push(m);
         self.block(&mut body);
         self.within.pop();
         Some(body)
     }
+}
+
+/// What the checker has to say of a library macro's body is said of its use. Only what a running program says of itself
+/// keeps its place.
+fn at_use(body: &mut Block, span: Span) {
+    struct Messages(Vec<Span>);
+    impl Messages {
+        fn is_one(e: &Expr) -> bool {
+            matches!(&*e.kind, ExprKind::Call { name, .. } if matches!(name.text.as_str(), "errorf" | "warnf"))
+        }
+    }
+    let mut messages = Messages(Vec::new());
+    walk::block(body, &mut |e| {
+        if Messages::is_one(e) {
+            messages.0.push(e.span);
+        }
+    });
+    crate::spans::each(body, &mut |s| {
+        if !messages.0.contains(s) {
+            *s = span;
+        }
+    });
 }
 
 fn form(m: &Macro) -> String {
@@ -146,7 +221,7 @@ fn form(m: &Macro) -> String {
     format!("{}({})", m.name.text, params.join(", "))
 }
 
-impl Expander<'_, '_> {
+impl<'s> Expander<'s, '_> {
     /// Goes one level deeper, if that is allowed.
     fn deeper(&mut self, span: Span, act: impl FnOnce(&mut Self)) {
         if self.depth >= MAX_TREE {
@@ -170,9 +245,10 @@ impl Expander<'_, '_> {
             ExprKind::Ident(name) => (name, Vec::new()),
             _ => return None,
         };
-        let all = self.macros.get(name.as_str())?;
         let bare = matches!(&*e.kind, ExprKind::Ident(_));
-        (!bare || all.iter().any(|m| m.params.is_empty())).then(|| (name.clone(), args))
+        let mut all = self.candidates(name).into_iter().flatten().flatten().peekable();
+        all.peek()?;
+        (!bare || all.any(|m| m.params.is_empty())).then(|| (name.clone(), args))
     }
 
     fn use_of(&mut self, e: &mut Expr) {
@@ -261,6 +337,14 @@ impl Rewrite for Instance<'_, '_, '_> {
                 self.map(name, span);
                 self.inner(e);
             }
+            ExprKind::Offsetof { path, .. } => {
+                for step in path {
+                    if let Some(ExprKind::Ident(field)) = self.args.get(step.text.as_str()).map(|a| &*a.kind) {
+                        field.clone_into(&mut step.text);
+                    }
+                }
+                self.inner(e);
+            }
             ExprKind::SizeofExpr(inner) => {
                 // A type that is passed as an argument.
                 let passed = match &*inner.kind {
@@ -276,8 +360,8 @@ impl Rewrite for Instance<'_, '_, '_> {
         }
     }
 
-    fn stmt(&mut self, kind: &mut StmtKind, _span: Span) {
-        match kind {
+    fn stmt(&mut self, s: &mut Stmt) {
+        match &mut s.kind {
             StmtKind::Let { name, .. } => self.variable(&mut name.text),
             StmtKind::For { var, .. } => self.variable(&mut var.text),
             _ => {}

@@ -1,15 +1,15 @@
 //! A walk that changes a syntax tree in place. A visitor says what it does with expressions, statements and types; the
 //! walk goes through everything else.
 
-use crate::ast::{Block, Expr, ExprKind, ForIter, Span, Stmt, StmtKind, TypeExpr, TypeExprKind};
+use crate::ast::{Block, Expr, ExprKind, ForIter, Stmt, StmtKind, TypeExpr, TypeExprKind};
 
 /// What is done with each node.
-pub(super) trait Rewrite {
+pub(crate) trait Rewrite {
     /// An expression; `self.inner(e)` goes on within it.
     fn expr(&mut self, e: &mut Expr);
 
     /// A statement, before its parts.
-    fn stmt(&mut self, _kind: &mut StmtKind, _span: Span) {}
+    fn stmt(&mut self, _s: &mut Stmt) {}
 
     /// A type, before its parts.
     fn type_expr(&mut self, _t: &mut TypeExpr) {}
@@ -31,9 +31,9 @@ pub(super) trait Rewrite {
 
     /// A statement with its parts.
     fn statement(&mut self, s: &mut Stmt) {
-        self.stmt(&mut s.kind, s.span);
+        self.stmt(s);
         match &mut s.kind {
-            StmtKind::Expr(e) => self.expr(e),
+            StmtKind::Expr(e) | StmtKind::Discard(e) => self.expr(e),
             StmtKind::Assign { target, value, .. } => {
                 self.expr(target);
                 self.expr(value);

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::{probes, script};
+use crate::diag::Style;
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
 use skep_bpf::target::{Answer, Question, Symbol, Target, TargetError};
 
@@ -229,7 +230,7 @@ fn a_script_lists_its_attach_points() {
 fn unknown_kinds_have_near_names() {
     let pattern = "t:sched:*,tracepont:x";
     let diags = probes(pattern, false, &Fake::new()).unwrap_err();
-    let shown = diags.render("pattern", pattern, false);
+    let shown = diags.render("pattern", pattern, Style::Snippets { color: false });
     for part in ["`tracepont` is not a kind of probe", "^^^^^^^^^", "did you mean `tracepoint`", "1:11"] {
         assert!(shown.contains(part), "{part} in:\n{shown}");
     }

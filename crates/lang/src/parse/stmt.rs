@@ -91,7 +91,7 @@ impl Parser<'_> {
                     self.bump();
                     let value = self.expr()?;
                     self.end_of_stmt()?;
-                    StmtKind::Expr(value)
+                    StmtKind::Discard(value)
                 }
                 _ => self.expr_stmt()?,
             },

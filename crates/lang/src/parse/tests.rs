@@ -1,10 +1,11 @@
 use super::*;
+use crate::diag::Style;
 use crate::ast::{BinOp, ExprKind, ForIter, StmtKind, TypeExprKind, UnaryOp};
 
 fn ok(text: &str) -> Script {
     let mut diags = Diagnostics::default();
     let script = parse(text, &mut diags);
-    assert!(!diags.has_errors(), "{}", diags.render("test", text, false));
+    assert!(!diags.has_errors(), "{}", diags.render("test", text, Style::Lines));
     script
 }
 

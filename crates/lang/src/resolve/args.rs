@@ -1,10 +1,10 @@
 //! Arguments of probes: an instance enters; its fields leave, each with its type and the way to it.
 
 use super::tracing::cannot;
-use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, regs};
+use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, operand, regs};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
-use crate::hir::Arg;
+use crate::hir::{Arg, Operand, OperandPlace};
 use crate::ty::{Space, Ty};
 use skep_bpf::btf::{Btf, NameKind, Type, TypeId};
 use skep_bpf::target::TargetExt;
@@ -65,11 +65,16 @@ impl Resolver<'_> {
                 self.trace_args(module, name, space, span)
             }
             ArgsFrom::Function { module, name } => Ok(self.function(module, name, span)?.0),
-            ArgsFrom::None | ArgsFrom::EntryRegisters { .. } | ArgsFrom::ReturnRegister => {
+            ArgsFrom::None
+            | ArgsFrom::EntryRegisters { .. }
+            | ArgsFrom::ReturnRegister
+            | ArgsFrom::Operands { .. } => {
                 let message = format!("{} probes have no `args`", instance.kind.name());
                 let d = Diagnostic::error("no-args", span, message);
                 Err(Box::new(match instance.args {
-                    ArgsFrom::EntryRegisters { .. } => d.hint("use `arg0`, `arg1` … and casts"),
+                    ArgsFrom::EntryRegisters { .. } | ArgsFrom::Operands { .. } => {
+                        d.hint("use `arg0`, `arg1` … and casts")
+                    }
                     ArgsFrom::ReturnRegister => d.hint("use `retval`"),
                     _ => d,
                 }))
@@ -125,6 +130,7 @@ impl Resolver<'_> {
                 })?;
                 Ok(register(*offset, *user))
             }
+            ArgsFrom::Operands { text } => self.operand(text, n, span),
             ArgsFrom::RawTracepoint { module, name, .. } => {
                 let count = self.trace_args(module, name, Space::Kernel, span)?.len();
                 if n as usize >= count {
@@ -140,6 +146,22 @@ impl Resolver<'_> {
             }
             _ => Err(fail(format!("`arg{n}` is not available in {} probes", instance.kind.name()))),
         }
+    }
+
+    /// Argument `n` of a USDT probe: signed 64 bits, whatever its own size; 0 where the probe has fewer.
+    fn operand(&self, text: &str, n: u32, span: Span) -> Result<ArgField, Fault> {
+        let source = match operand::parse(text, self.arch()).into_iter().nth(n as usize) {
+            None => Source::Constant(0),
+            Some(Ok(Operand { size, signed, place: OperandPlace::Constant(value) })) => {
+                Source::Constant(operand::extend(value, size, signed))
+            }
+            Some(Ok(operand)) => Source::At(Arg::Operand(operand)),
+            Some(Err(operand)) => {
+                let message = format!("`arg{n}` of this probe lies in `{operand}`, which cannot be read");
+                return Err(Box::new(Diagnostic::error("no-args", span, message)));
+            }
+        };
+        Ok(ArgField { ty: Ty::I64, c_type: "int64".to_owned(), source, ..register(0, true) })
     }
 
     /// Fields of a tracepoint's record.

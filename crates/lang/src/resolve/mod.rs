@@ -14,16 +14,20 @@ use skep_bpf::object::{Attach, AttachPoint, BtfTarget, MissingProbes};
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
 
 mod args;
+mod binaries;
 mod choose;
 mod functions;
 mod kinds;
 pub(crate) mod names;
+mod operand;
 pub(crate) mod perf;
 pub(crate) mod regs;
 mod spec;
 mod syscalls;
 mod tracing;
+pub(crate) mod usdt;
 mod user;
+mod watchpoint;
 pub(crate) mod wild;
 
 pub use args::{ArgField, Source};
@@ -100,6 +104,11 @@ pub(crate) enum ArgsFrom {
     },
     /// The result register.
     ReturnRegister,
+    /// Operands of a USDT probe.
+    Operands {
+        /// As the note has them.
+        text: String,
+    },
 }
 
 /// One attach point, resolved; or several that share a program.
@@ -134,7 +143,7 @@ impl Instance {
             prog_type,
             attach_type: AttachType::None,
             attach_btf: None,
-            attach: vec![AttachPoint { at, cookie: 0, name: name.clone() }],
+            attach: vec![AttachPoint { at, cookie: 0, name: name.clone(), probes: None }],
             name,
             guard: Guard::None,
             args: ArgsFrom::None,
@@ -145,8 +154,12 @@ impl Instance {
 
     /// Whether `-p` is checked in the program.
     pub(crate) fn check_pid(&self) -> bool {
-        use ProbeKind::{Begin, Bench, End, Interval, SelfSignal, Test};
-        !matches!(self.kind, Begin | End | SelfSignal | Interval | Test | Bench)
+        use ProbeKind::{Fentry, Fexit, Iter, Kprobe, Kretprobe, RawTracepoint, Tracepoint};
+        // The others are attached to the process alone, or have nothing to do with it.
+        matches!(
+            self.kind,
+            Fentry | Fexit | Iter | Kprobe | Kretprobe | RawTracepoint | Tracepoint
+        )
     }
 
     /// Whether two can share one program, given what the body uses.
@@ -154,10 +167,11 @@ impl Instance {
         let same_args = match (&self.args, &other.args) {
             (ArgsFrom::EntryRegisters { user: a }, ArgsFrom::EntryRegisters { user: b }) => a == b,
             (ArgsFrom::ReturnRegister, ArgsFrom::ReturnRegister) => true,
+            (ArgsFrom::Operands { text: a }, ArgsFrom::Operands { text: b }) if a == b => true,
             _ => !uses.args && !uses.numbered && !uses.retval,
         };
         same_args
-            && !uses.probe
+            && (!uses.probe || self.name == other.name)
             && self.kind == other.kind
             && self.prog_type == other.prog_type
             && self.attach_type == other.attach_type
@@ -292,13 +306,15 @@ impl<'a> Resolver<'a> {
             ProbeKind::Fentry | ProbeKind::Fexit => self.fentry(&spec, span),
             ProbeKind::Uprobe | ProbeKind::Uretprobe => self.uprobe(&spec, span),
             ProbeKind::Profile | ProbeKind::Interval => {
-                perf_event(spec.kind, perf::timer(spec.kind, &spec.parts), span)
+                self.perf_event(spec.kind, perf::timer(spec.kind, &spec.parts), span)
             }
             ProbeKind::Software | ProbeKind::Hardware => {
-                perf_event(spec.kind, perf::counter(spec.kind, &spec.parts), span)
+                self.perf_event(spec.kind, perf::counter(spec.kind, &spec.parts), span)
             }
             ProbeKind::Iter => self.iter(&spec, span),
-            ProbeKind::Usdt | ProbeKind::Watchpoint | ProbeKind::Test | ProbeKind::Bench => {
+            ProbeKind::Usdt => self.usdt(&spec, span),
+            ProbeKind::Watchpoint => self.watchpoint(&spec, span),
+            ProbeKind::Test | ProbeKind::Bench => {
                 let message = format!("{} probes are not supported yet", spec.kind.name());
                 Err(Box::new(Diagnostic::error("unsupported-probe", span, message)))
             }
@@ -348,6 +364,24 @@ fn own_signal(spec: &Spec, span: ast::Span) -> Result<Vec<Instance>, Fault> {
             Err(Box::new(d))
         }
         _ => Err(bad_form(spec, span)),
+    }
+}
+
+impl Resolver<'_> {
+    /// A perf event; one that counts for a process does so for that of `-p`.
+    fn perf_event(
+        &self,
+        kind: ProbeKind,
+        event: Result<(String, Attach), String>,
+        span: ast::Span,
+    ) -> Result<Vec<Instance>, Fault> {
+        let mut instances = perf_event(kind, event, span)?;
+        for point in instances.iter_mut().flat_map(|instance| &mut instance.attach) {
+            if let Attach::PerfEvent { one_cpu: false, pid, .. } = &mut point.at {
+                *pid = self.options.pid;
+            }
+        }
+        Ok(instances)
     }
 }
 

@@ -1,16 +1,19 @@
 //! Functions of user space: uprobes. Parts of attach points enter; file offsets in binaries leave.
 
-use super::tracing::{cannot, unknown};
+use super::tracing::cannot;
 use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, perf, wild};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
+use crate::suggest;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::Attach;
-use skep_bpf::target::{Feature, Symbol, TargetError, TargetExt};
+use skep_bpf::target::{Feature, Symbol, TargetExt};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What a uprobe is on.
 struct Place<'s> {
-    binary: &'s str,
+    binary: Cow<'s, str>,
     function: &'s str,
     offset: u64,
 }
@@ -19,41 +22,81 @@ impl Resolver<'_> {
     pub(super) fn uprobe(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
         self.need(Feature::Uprobe, "uprobes", span)?;
         let place = self.place(spec, span)?;
-        let path = self.binary(place.binary, span)?;
-        let symbols = self
-            .target
-            .binary_symbols(&path)
-            .map_err(|error| cannot(&format!("read the symbols of {path}"), &error, span))?;
-        if let Some(address) = perf::number(place.function) {
-            return self.at_address(spec, &path, &symbols, address, span);
-        }
-        let ret = spec.kind == ProbeKind::Uretprobe;
-        if !wild::has_wildcard(place.function) {
-            let Some(symbol) = symbols.iter().find(|s| s.name == place.function) else {
-                let names = symbols.iter().map(|s| s.name.clone()).collect();
-                let d = unknown(spec.kind, place.function, span, Ok(names));
-                return Err(Box::new(d.at(format!("not a function of {path}"))));
+        let paths = self.binaries(spec.kind, &place.binary, span)?;
+        if !wild::has_wildcard(&place.binary) {
+            return match paths.first() {
+                Some(path) => self.in_binary(spec, &place, path, span),
+                None => Ok(Vec::new()),
             };
-            if symbol.size > 0 && place.offset >= symbol.size {
-                let message = format!(
-                    "offset {} lies outside of `{}`, which has {} bytes",
-                    place.offset, symbol.name, symbol.size
-                );
-                return Err(Box::new(Diagnostic::error("bad-probe", span, message)));
-            }
-            let plus = if place.offset > 0 { format!("+{}", place.offset) } else { String::new() };
-            let name = format!("{}:{path}:{}{plus}", spec.kind.name(), symbol.name);
-            let at = self.perf_uprobe(&path, symbol.offset.saturating_add(place.offset), ret);
-            return Ok(vec![instance(spec.kind, name, at, &path, span)]);
         }
-        let hits: Vec<&Symbol> = symbols.iter().filter(|s| wild::matches(place.function, &s.name)).collect();
-        Ok(self.many(spec, place.function, &path, &hits, span))
+        if place.offset > 0 || perf::number(place.function).is_some() {
+            let message = "an address or an offset needs one binary, not a wildcard";
+            return Err(Box::new(Diagnostic::error("bad-probe", span, message)));
+        }
+        let mut found = Vec::new();
+        for path in &paths {
+            // Among many binaries, those that cannot be read have no functions.
+            let Ok(symbols) = self.target.binary_symbols(path) else { continue };
+            found.extend(self.many(spec, place.function, path, &symbols, span));
+        }
+        Ok(found)
+    }
+
+    fn in_binary(
+        &self,
+        spec: &Spec,
+        place: &Place<'_>,
+        path: &str,
+        span: Span,
+    ) -> Result<Vec<Instance>, Fault> {
+        let address = perf::number(place.function);
+        let symbols = match self.target.binary_symbols(path) {
+            Ok(symbols) => symbols,
+            // A file of instructions alone, which is mapped and run.
+            Err(_) if self.options.unsafe_mode && address.is_some() => Arc::default(),
+            Err(error) => return Err(cannot(&format!("read the symbols of {path}"), &error, span)),
+        };
+        if let Some(address) = address {
+            return self.at_address(spec, path, &symbols, address, span);
+        }
+        if wild::has_wildcard(place.function) {
+            return Ok(self.many(spec, place.function, path, &symbols, span));
+        }
+        let Some(symbol) = symbols.iter().find(|s| s.name == place.function) else {
+            return Err(no_match(spec.kind, path, place.function, &symbols, span));
+        };
+        self.check_bounds(symbol, place.offset, span)?;
+        let plus = if place.offset > 0 { format!("+{}", place.offset) } else { String::new() };
+        let name = format!("{}:{path}:{}{plus}", spec.kind.name(), symbol.name);
+        let offset = symbol.offset.saturating_add(place.offset);
+        let at = self.perf_uprobe(path, offset, spec.kind == ProbeKind::Uretprobe);
+        Ok(vec![instance(spec.kind, name, at, path, span)])
+    }
+
+    /// Refuses an offset that lies outside of the function, and a function whose end nobody knows.
+    fn check_bounds(&self, symbol: &Symbol, offset: u64, span: Span) -> Result<(), Fault> {
+        let message = match (symbol.size, offset) {
+            (0, 0) if self.options.unsafe_mode => return Ok(()),
+            (0, 0) => format!(
+                "Could not determine boundary for {} (symbol has size 0).\nUse --unsafe to force attachment. \
+                 WARNING: This option could lead to data corruption in the target process.",
+                symbol.name
+            ),
+            (size, offset) if offset < size => return Ok(()),
+            (size, _) => {
+                format!("Offset outside the function bounds ('{}' size is {size})", symbol.name)
+            }
+        };
+        Err(Box::new(Diagnostic::error("bad-probe", span, message)))
     }
 
     fn place<'s>(&self, spec: &'s Spec, span: Span) -> Result<Place<'s>, Fault> {
         let fail = |message: String| Box::new(Diagnostic::error("bad-probe", span, message));
-        let (binary, function) = match spec.parts.as_slice() {
-            [binary, function] => (binary.as_str(), function.as_str()),
+        let (binary, function): (Cow<'s, str>, _) = match spec.parts.as_slice() {
+            [function] if self.options.pid.is_some() => {
+                (self.own_binary(spec.kind, span)?.into(), function.as_str())
+            }
+            [binary, function] => (binary.into(), function.as_str()),
             [_, at, ..] if at == "@" => {
                 let message = "probes on source lines are not supported yet";
                 return Err(Box::new(Diagnostic::error("unsupported-probe", span, message)));
@@ -82,26 +125,6 @@ impl Resolver<'_> {
         Ok(Place { binary, function, offset })
     }
 
-    fn binary(&self, name: &str, span: Span) -> Result<String, Fault> {
-        if wild::has_wildcard(name) {
-            let message = "wildcards in a binary's name are not supported yet";
-            return Err(Box::new(Diagnostic::error("unsupported-probe", span, message)));
-        }
-        match self.target.binary_path(name) {
-            Ok(path) => Ok(path.to_string()),
-            Err(TargetError::NotFound(_)) => {
-                let d = Diagnostic::error(
-                    "unknown-probe",
-                    span,
-                    format!("there is no binary or library `{name}`"),
-                )
-                .hint("give a path, a command's name as in PATH, or a library's name such as `libc`");
-                Err(Box::new(d))
-            }
-            Err(error) => Err(cannot(&format!("find `{name}`"), &error, span)),
-        }
-    }
-
     /// A virtual address of the file: within a symbol its file offset is known from the symbol's.
     fn at_address(
         &self,
@@ -117,13 +140,14 @@ impl Resolver<'_> {
             Some(symbol) => symbol.offset.saturating_add(address - symbol.address),
             None if self.options.unsafe_mode => address,
             None => {
-                let message = format!("address {address:#x} lies in no function of {path}");
+                let message = format!("Could not resolve address: {path}:{address:#x}");
                 let d = Diagnostic::error("unknown-probe", span, message)
+                    .at("lies in no function of the binary")
                     .hint("with `--unsafe` it is taken as an offset in the file");
                 return Err(Box::new(d));
             }
         };
-        let name = format!("{}:{path}:{address:#x}", spec.kind.name());
+        let name = format!("{}:{path}:{address}", spec.kind.name());
         let at = self.perf_uprobe(path, offset, spec.kind == ProbeKind::Uretprobe);
         Ok(vec![instance(spec.kind, name, at, path, span)])
     }
@@ -132,15 +156,16 @@ impl Resolver<'_> {
         Attach::Uprobe { path: path.to_owned(), offset, ref_ctr: 0, ret, pid: self.options.pid }
     }
 
-    fn many(&self, spec: &Spec, pattern: &str, path: &str, hits: &[&Symbol], span: Span) -> Vec<Instance> {
+    /// The functions of a binary that match: one instance for all, or one each where the script asks for the probe's
+    /// name.
+    fn many(&self, spec: &Spec, pattern: &str, path: &str, symbols: &[Symbol], span: Span) -> Vec<Instance> {
+        let hits: Vec<&Symbol> =
+            symbols.iter().filter(|s| wild::matches(pattern, &s.name) && s.size > 0).collect();
         let ret = spec.kind == ProbeKind::Uretprobe;
         if !self.one_by_one.get() && self.has(Feature::UprobeMulti) && !hits.is_empty() {
-            let mut offsets: Vec<u64> = hits.iter().map(|s| s.offset).collect();
-            offsets.sort_unstable();
-            offsets.dedup();
             let at = Attach::UprobeMulti {
                 path: path.to_owned(),
-                offsets,
+                offsets: hits.iter().map(|s| s.offset).collect(),
                 cookies: Vec::new(),
                 ref_ctrs: Vec::new(),
                 ret,
@@ -158,6 +183,17 @@ impl Resolver<'_> {
             })
             .collect()
     }
+}
+
+/// There is no such function; near names are told.
+fn no_match(kind: ProbeKind, path: &str, function: &str, symbols: &[Symbol], span: Span) -> Fault {
+    let message = format!("No matches for {} {path}:{function}.", kind.name());
+    let d = Diagnostic::error("unknown-probe", span, message);
+    let near = suggest::near(function, symbols.iter().map(|s| s.name.as_str()), 3);
+    Box::new(match near.as_slice() {
+        [] => d,
+        near => d.hint(format!("did you mean `{}`?", near.join("`, `"))),
+    })
 }
 
 fn instance(kind: ProbeKind, name: String, at: Attach, path: &str, span: Span) -> Instance {

@@ -12,11 +12,13 @@ use skep_bpf::btf::{Btf, FieldPath, NameKind, Type, TypeId};
 use skep_bpf::object::{CoreKind, CoreReloc};
 use skep_bpf::target::{Target, TargetError, TargetExt};
 
+mod binary;
 pub mod infer;
 mod layout;
 pub mod name;
 mod parse;
 
+pub(crate) use binary::declared;
 pub use parse::TypeProblem;
 
 /// Deepest nesting of pointers and arrays that is followed.
@@ -31,6 +33,7 @@ pub struct Types<'a> {
     constants: RefCell<HashMap<String, Option<(i64, Ty)>>>,
     max_strlen: u32,
     preamble: Option<&'a Preamble>,
+    binaries: RefCell<binary::Binaries>,
 }
 
 /// A field of a struct or union.
@@ -55,6 +58,7 @@ impl<'a> Types<'a> {
             constants: RefCell::default(),
             max_strlen,
             preamble: None,
+            binaries: RefCell::default(),
         }
     }
 
@@ -98,7 +102,7 @@ impl<'a> Types<'a> {
     /// floats and what cannot be read.
     pub fn ty(&self, module: u32, id: TypeId, space: Space) -> Ty {
         match self.btf(module) {
-            Some(btf) => self.convert(&btf, module, id, space, MAX_NESTING),
+            Some(btf) => self.convert(&btf, module, id, self.onward(module, space), MAX_NESTING),
             None => Ty::None,
         }
     }
@@ -172,7 +176,7 @@ impl<'a> Types<'a> {
         root: &str,
         space: Space,
     ) -> Option<FieldInfo> {
-        let ty = self.convert(btf, module, path.ty, space, MAX_NESTING);
+        let ty = self.convert(btf, module, path.ty, self.onward(module, space), MAX_NESTING);
         let (offset, bits) = place(path, self.size_of(&ty).unwrap_or(8))?;
         let core = (module == 0).then(|| CoreReloc {
             root: path.root.0,

@@ -75,6 +75,7 @@ pub fn aggregation(agg: &Agg) -> &'static str {
         Agg::Stats { signed: false } => "ustats_t",
         Agg::Hist { .. } => "hist_t",
         Agg::LHist { .. } => "lhist_t",
+        Agg::TSeries { .. } => "tseries_t",
     }
 }
 

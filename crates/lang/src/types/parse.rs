@@ -1,5 +1,6 @@
 //! Types as written: a type expression's names enter, types of the language leave.
 
+use super::binary::is_binary;
 use super::{Types, name};
 use crate::suggest;
 use crate::ty::{Space, Ty};
@@ -48,6 +49,9 @@ impl Types<'_> {
             _ => &[],
         };
         let wanted = words.last().copied().unwrap_or("");
+        if let Some(ty) = self.in_scope(kinds, wanted, space) {
+            return Ok(ty);
+        }
         if let Ok(btf) = self.vmlinux() {
             for kind in kinds {
                 if let Some(id) = btf.find(*kind, wanted) {
@@ -64,9 +68,17 @@ impl Types<'_> {
         name::typedef(&text).ok_or_else(|| self.problem(&text))
     }
 
+    /// The type as the binary of the probe at hand has it.
+    fn in_scope(&self, kinds: &[NameKind], wanted: &str, space: Space) -> Option<Ty> {
+        let module = self.scope()?;
+        let btf = self.btf(module)?;
+        let found = kinds.iter().filter_map(|kind| btf.find(*kind, wanted));
+        found.map(|id| self.ty(module, id, space)).find(|ty| *ty != Ty::None)
+    }
+
     fn in_modules(&self, kinds: &[NameKind], wanted: &str, space: Space) -> Option<Ty> {
         let loaded = self.modules.borrow().clone();
-        (1u32..).zip(loaded).find_map(|(module, (_, btf))| {
+        (1u32..).zip(loaded).filter(|(_, (name, _))| !is_binary(name)).find_map(|(module, (_, btf))| {
             let id = kinds.iter().find_map(|kind| btf.find(*kind, wanted))?;
             Some(self.ty(module, id, space)).filter(|ty| *ty != Ty::None)
         })

@@ -54,6 +54,8 @@ pub fn aggregate<'a>(agg: &Agg, cpus: impl Iterator<Item = &'a [u8]>) -> Merged 
         Agg::Count | Agg::Hist { .. } | Agg::LHist { .. } => {
             Merged::Number { bits: cpus.fold(0, |sum, b| sum.wrapping_add(word(b, 0))), signed: false }
         }
+        // An entry alone says little: `maps` puts the intervals together.
+        Agg::TSeries { signed, .. } => Merged::Number { bits: 0, signed },
         Agg::Sum { signed } => {
             Merged::Number { bits: cpus.fold(0, |sum, b| sum.wrapping_add(word(b, 0))), signed }
         }

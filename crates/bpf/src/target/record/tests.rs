@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::btf::{Btf, BtfBuilder, NameKind};
-use crate::target::{Arch, Feature, Symbol, TargetExt};
+use crate::target::{Arch, Feature, Note, Symbol, TargetExt, TypeRequest};
 use crate::version::KernelVersion;
 
 /// Answers everything, numbers differently at each call.
@@ -47,6 +47,13 @@ impl Target for Live {
                 offset: 0x1000,
                 size: 12,
             }])),
+            Question::BinaryNotes(_) => Answer::Notes(Arc::new(vec![Note {
+                provider: "libc".into(),
+                name: "setjmp".into(),
+                offset: 0x4_0000,
+                semaphore: 0x20_0000,
+                args: "8@%rdi -4@%esi".into(),
+            }])),
             Question::KernelSymbol(name) => return Err(TargetError::NotFound(name.clone())),
             Question::KernelFunctions => {
                 return Err(TargetError::Os { operation: "reading functions".into(), errno: 1 });
@@ -83,7 +90,18 @@ fn questions() -> Vec<Question> {
         UserId(name()),
         File(name()),
         Directory(name()),
-        BinaryTypes(name()),
+        BinaryTypes(TypeRequest {
+            path: name(),
+            functions: vec![(name(), 7)],
+            types: vec![name()],
+            shallow: true,
+        }),
+        SourceLine { path: name(), file: name(), line: 3, column: 0 },
+        DemangledSymbols(name()),
+        Binaries { name: name(), pid: Some(7), any_file: true },
+        MappedBinaries(None),
+        MappedBinaries(Some(7)),
+        BinaryNotes(name()),
     ]
 }
 

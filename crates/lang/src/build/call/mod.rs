@@ -35,6 +35,7 @@ static VALUES: &[(&str, ToValue)] = &[
     ("nsecs", time::nsecs),
     ("nsecs_monotonic", time::nsecs_monotonic),
     ("nsecs_tai", time::nsecs_tai),
+    ("nsecs_sw_tai", time::nsecs_sw_tai),
     ("elapsed", time::elapsed),
     ("curtask", task::curtask),
     ("ctx", task::context),
