@@ -4,6 +4,7 @@
 //! Always: nothing here ends up in the product; what a task writes lies below the target folder or the cache.
 
 mod binaries;
+mod constants;
 mod dist;
 mod live;
 mod process;
@@ -22,7 +23,9 @@ usage: cargo xtask TASK
   vm [OPTIONS] [-- ARGS]
                        the live tests on guest kernels under QEMU; `cargo xtask vm --help` lists the options
   dist                 the stripped static release binary: its path and size, at most 8 MB
-  layers               the test of the layer rule alone";
+  layers               the test of the layer rule alone
+  constants [--sysroot DIR]
+                       makes the compiler's table of constants anew from the headers of linux-libc-dev";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         "vm" => vm::run(rest),
         "dist" => dist::run(rest),
         "layers" => layers(),
+        "constants" => constants::run(rest),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(true)

@@ -153,6 +153,17 @@ pub struct Symbol {
     pub module: String,
     /// Source file and line, where debug information gives them.
     pub source: Option<(String, u32)>,
+    /// Functions that the compiler has put into this one at the address, the innermost first.
+    pub inlined: Vec<Inlined>,
+}
+
+/// A function within another's code.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Inlined {
+    /// Name, demangled.
+    pub name: String,
+    /// Source file and line.
+    pub source: Option<(String, u32)>,
 }
 
 /// A build id and the offset within its file, for stacks printed by build id.

@@ -60,6 +60,8 @@ pub enum ConvKind {
     BufHex,
     /// `%rh`: bytes in hex, blanks between
     BufHexBlank,
+    /// `%gr`: flags of a memory allocation by name
+    GfpFlags,
 }
 
 /// A whole format.

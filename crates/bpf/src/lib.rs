@@ -14,6 +14,7 @@ pub mod format;
 pub mod helpers;
 pub mod insn;
 pub mod kinds;
+pub mod needs;
 pub mod object;
 pub mod origin;
 pub mod schema;

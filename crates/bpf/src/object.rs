@@ -49,6 +49,23 @@ pub struct SessionSpec {
     pub truncation_trailer: String,
     /// `missing_probes`: what an attach point that is not there means.
     pub missing_probes: MissingProbes,
+    /// How addresses are named.
+    pub symbols: SymbolSpec,
+}
+
+/// How addresses of the kernel and of processes are named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SymbolSpec {
+    /// With source files and lines, and the functions that compilers have inlined (config `show_debug_info`).
+    pub debug_info: bool,
+    /// C++ and Rust names as programmers write them (config `cpp_demangle`).
+    pub demangle: bool,
+}
+
+impl Default for SymbolSpec {
+    fn default() -> SymbolSpec {
+        SymbolSpec { debug_info: true, demangle: true }
+    }
 }
 
 /// What a program counts when something is lost.
@@ -117,6 +134,13 @@ pub enum BtfTarget {
     },
     /// Iterator: the function `bpf_iter_NAME`.
     Iter(String),
+    /// fentry, fexit: a function of a loaded BPF program.
+    Program {
+        /// The program's id.
+        id: u32,
+        /// Function name.
+        function: String,
+    },
 }
 
 /// bpf_func_info.
@@ -202,6 +226,23 @@ pub enum CoreKind {
     TypeSize = 9,
 }
 
+impl CoreKind {
+    /// The kind with the kernel's number `number`; `None` for one that is not known here.
+    pub fn from_number(number: u32) -> Option<CoreKind> {
+        use CoreKind::*;
+        let all = [
+            FieldByteOffset,
+            FieldByteSize,
+            FieldExists,
+            FieldSigned,
+            FieldLshiftU64,
+            FieldRshiftU64,
+            TypeSize,
+        ];
+        all.into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
 /// A map before it is created.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MapSpec {
@@ -273,6 +314,12 @@ pub enum Attach {
     Begin,
     /// Run once at the end (`end`).
     End,
+    /// Run once when all else is attached, to see whether it returns 0 (`test:`); through `BPF_PROG_TEST_RUN` (raw
+    /// tracepoint program).
+    Test,
+    /// Run again and again to measure its time (`bench:`); through `BPF_PROG_TEST_RUN` (XDP program, on a frame of 14
+    /// bytes).
+    Bench,
     /// Run when skep itself gets this signal (`self:signal:NAME`).
     SelfSignal(String),
     /// Tracepoint through perf.
@@ -361,6 +408,11 @@ pub enum Attach {
     },
     /// Iterator; read to its end once.
     Iter,
+    /// Iterator that stays behind as a file of a BPF file system; whoever reads the file runs the program.
+    PinnedIter {
+        /// Path of the file.
+        path: String,
+    },
 }
 
 /// Sampling of a perf event.

@@ -2,6 +2,9 @@
 //! [`crate::target::Target`] into instructions; what of that CO-RE cannot relocate is noted here as an [`Assumption`],
 //! so that another machine can be asked before anything runs on it.
 
+pub mod check;
+pub mod gather;
+
 use crate::object::BtfTarget;
 use crate::target::Arch;
 use crate::version::KernelVersion;
@@ -68,14 +71,33 @@ pub enum Assumption {
         /// Offset of the place in the file.
         offset: u64,
     },
+    /// A probe's place in a binary is that of a USDT probe.
+    Note {
+        /// The binary.
+        path: String,
+        /// Provider.
+        provider: String,
+        /// Name.
+        name: String,
+        /// Which of the places of that name, from 0.
+        index: u32,
+        /// Offset of the place in the file.
+        offset: u64,
+        /// Offset of its semaphore; 0: it has none.
+        semaphore: u64,
+        /// Operands of its arguments.
+        args: String,
+    },
     /// The machine has at most so many possible CPUs.
     Cpus(u64),
-    /// A struct or union of the kernel whose whole value is kept has this size.
+    /// A struct of the kernel whose whole value is kept is laid out so.
     Layout {
-        /// C name, as `struct sockaddr`.
+        /// Tag.
         name: String,
         /// Bytes.
         size: u32,
+        /// The fields that are kept.
+        fields: Vec<Place>,
     },
 }
 

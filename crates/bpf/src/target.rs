@@ -46,9 +46,18 @@ pub enum Question {
     BinaryPath(String),
     /// Function symbols of a binary: `Symbols`.
     BinarySymbols(String),
+    /// The symbol of that name in a binary's symbol tables, a variable or function, if there is one: `Symbols`.
+    BinaryVariable {
+        /// The binary's path.
+        path: String,
+        /// Name.
+        name: String,
+    },
     /// Number of a PID namespace (device, inode) of skep itself, when it is not the initial one: `Names` (two
     /// decimal numbers) or empty.
     PidNamespace,
+    /// Functions of loaded BPF programs that have types, as "id:name": `Names`.
+    BpfPrograms,
     /// Numeric id of a cgroup path: `Number`.
     CgroupId(String),
     /// A user's id by name (passwd): `Number`.
@@ -198,6 +207,12 @@ pub trait Target {
     fn ask(&self, question: &Question) -> Result<Answer, TargetError>;
 }
 
+impl<T: Target + ?Sized> Target for &T {
+    fn ask(&self, question: &Question) -> Result<Answer, TargetError> {
+        (**self).ask(question)
+    }
+}
+
 macro_rules! typed {
     ($($(#[$doc:meta])* $name:ident($($arg:ident : $ty:ty),*) -> $ret:ty = $question:expr, $answer:ident;)*) => {
         /// Typed questions, for every target.
@@ -241,8 +256,13 @@ typed! {
     binary_path(name: &str) -> Arc<str> = Question::BinaryPath(name.to_owned()), Text;
     /// Function symbols of a binary.
     binary_symbols(path: &str) -> Arc<Vec<Symbol>> = Question::BinarySymbols(path.to_owned()), Symbols;
+    /// A variable or function of a binary by its name; none, or one.
+    binary_variable(path: &str, name: &str) -> Arc<Vec<Symbol>> =
+        Question::BinaryVariable { path: path.to_owned(), name: name.to_owned() }, Symbols;
     /// skep's PID namespace, (device, inode) in decimal; empty in the initial one.
     pid_namespace() -> Arc<Vec<String>> = Question::PidNamespace, Names;
+    /// Functions of loaded BPF programs, as "id:name".
+    bpf_programs() -> Arc<Vec<String>> = Question::BpfPrograms, Names;
     /// A cgroup's id.
     cgroup_id(path: &str) -> u64 = Question::CgroupId(path.to_owned()), Number;
     /// A user's id.

@@ -80,6 +80,14 @@ pub(crate) struct Trace {
     #[arg(short = 'd', long = "dump", alias = "debug", value_name = "STAGE", value_enum, value_delimiter = ',')]
     pub(crate) dump: Vec<Stage>,
 
+    /// Write the compiled program to FILE, an ELF object that other kernels load, and stop; `skep trace FILE` runs it
+    #[arg(long = "emit", alias = "emit-elf", value_name = "FILE", conflicts_with_all = ["pid", "command", "dump"])]
+    pub(crate) emit: Option<PathBuf>,
+
+    /// Emit for kernels from VERSION on (5.10 or later): do without what is newer
+    #[arg(long = "target", value_name = "VERSION", requires = "emit")]
+    pub(crate) target: Option<String>,
+
     /// Compile and load, attach nothing
     #[arg(long = "dry-run")]
     pub(crate) dry_run: bool,
@@ -123,6 +131,10 @@ pub(crate) struct Trace {
     /// Which probes run, or what is done instead
     #[arg(long = "mode", value_name = "MODE", value_enum)]
     pub(crate) mode: Option<Mode>,
+
+    /// Print the program in the standard layout
+    #[arg(long = "fmt", conflicts_with_all = ["mode", "test", "bench"])]
+    pub(crate) fmt: bool,
 
     /// Run the `test:` probes
     #[arg(long = "test", conflicts_with = "mode")]
@@ -187,6 +199,8 @@ pub(crate) enum Mode {
     Bench,
     /// Compile only
     Codegen,
+    /// Print the program in the standard layout
+    Format,
 }
 
 /// Features that `--no-feature` takes away.

@@ -169,12 +169,9 @@ impl Backend for Loaded {
 
     fn kernel_symbol(&mut self, address: u64) -> Symbol {
         let Ok(kallsyms) = self.target.kallsyms() else { return Symbol::default() };
-        match kallsyms.lookup(address) {
-            Some((name, offset, module)) => {
-                Symbol { name: Some(name.to_owned()), offset, module: module.to_owned(), source: None }
-            }
-            None => Symbol::default(),
-        }
+        let Some((name, offset, module)) = kallsyms.lookup(address) else { return Symbol::default() };
+        let lines = self.kernel_lines.lookup(address).unwrap_or_default();
+        Symbol { name: Some(name.to_owned()), offset, module: module.to_owned(), ..lines }
     }
 
     fn user_symbol(&mut self, pid: u32, address: u64) -> Symbol {

@@ -110,6 +110,23 @@ fn debug_file(id: &[u8]) -> Option<String> {
     fs::exists(&path).unwrap_or(false).then_some(path)
 }
 
+/// The variable or function of that name in a binary's symbol tables. Of a variable that is not in the file (zeros at
+/// the start), the offset is 0.
+pub fn variable(path: &str, name: &str) -> Result<Option<Symbol>, Error> {
+    let cache = open(path)?;
+    let file = object::File::parse(&cache).map_err(|e| damaged(path, e))?;
+    let segments = segments(&file);
+    let found = file.symbols().chain(file.dynamic_symbols()).find(|s| {
+        matches!(s.kind(), SymbolKind::Data | SymbolKind::Text) && s.is_definition() && s.name() == Ok(name)
+    });
+    Ok(found.map(|s| Symbol {
+        name: name.to_owned(),
+        address: s.address(),
+        offset: offset_of(&segments, s.address()).unwrap_or(0),
+        size: s.size(),
+    }))
+}
+
 /// The file offset of a virtual address of a binary.
 pub fn file_offset(path: &str, address: u64) -> Result<u64, Error> {
     let cache = open(path)?;

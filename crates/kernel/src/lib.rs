@@ -25,6 +25,7 @@ pub mod ringbuf;
 pub mod symbols;
 mod sys;
 pub mod tracefs;
+mod programs;
 mod usdt;
 
 pub use error::Error;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::features::{Features, Probe};
 use crate::symbols::kallsyms::Kallsyms;
 use crate::tracefs::Tracefs;
-use crate::{binaries, btf, demangle, dwarf, elf, files, machine, proc, usdt};
+use crate::{binaries, btf, demangle, dwarf, elf, files, machine, proc, programs, usdt};
 
 /// What the user wants to be otherwise than found.
 #[derive(Clone, Debug, Default)]
@@ -185,6 +185,10 @@ impl LiveTarget {
                 Some(pid) => binaries::mapped(*pid)?,
                 None => binaries::mapped_by_all()?,
             })),
+            Question::BinaryVariable { path, name } => {
+                Answer::Symbols(Arc::new(elf::variable(path, name)?.into_iter().collect()))
+            }
+            Question::BpfPrograms => Answer::Names(Arc::new(programs::functions()?)),
             Question::PidNamespace => Answer::Names(Arc::new(proc::pid_namespace()?)),
             Question::CgroupId(path) => Answer::Number(proc::cgroup_id(path)?),
             Question::UserId(name) => Answer::Number(u64::from(

@@ -19,7 +19,11 @@ use crate::machine;
 use crate::map::Map;
 use crate::prog::{Loader, Prog, RunStats};
 use crate::ringbuf::RingBuf;
+use crate::symbols::lines::KernelLines;
 use crate::symbols::user::UserSymbols;
+
+mod trial;
+pub use trial::Trial;
 
 /// From this many descriptors on the limit on open files is raised.
 const MANY: usize = 200;
@@ -31,8 +35,6 @@ const ITER_OUTPUT: usize = 16 << 20;
 pub struct LoadOptions {
     /// Level of the verifier's log to keep of every program (0: only of refused ones; 1, 2; 4 adds statistics).
     pub log_level: u32,
-    /// Look up source files and lines of user addresses.
-    pub debug_info: bool,
 }
 
 /// Something that failed, and of which probe or map.
@@ -79,6 +81,7 @@ pub struct Loaded {
     pub(crate) events: Events,
     pub(crate) target: Arc<LiveTarget>,
     pub(crate) symbols: UserSymbols,
+    pub(crate) kernel_lines: KernelLines,
     pub(crate) users: Option<HashMap<u32, String>>,
     pub(crate) cgroups: HashMap<u64, Option<String>>,
     pub(crate) clocks: HashMap<u8, (Instant, i128)>,
@@ -91,6 +94,14 @@ pub(crate) struct Events {
     pub(crate) epoll: OwnedFd,
     pub(crate) last_wake: Option<Instant>,
     pub(crate) outcome: PollOutcome,
+}
+
+/// The binary that a place is in.
+fn binary_of(at: &Attach) -> Option<&str> {
+    match at {
+        Attach::Uprobe { path, .. } | Attach::UprobeMulti { path, .. } => Some(path),
+        _ => None,
+    }
 }
 
 /// The mark of the ring buffer among what epoll watches.
@@ -131,7 +142,8 @@ impl Loaded {
             closing: Closing::default(),
             events,
             target,
-            symbols: UserSymbols::new(options.debug_info),
+            symbols: UserSymbols::new(object.session.symbols),
+            kernel_lines: KernelLines::new(object.session.symbols),
             users: None,
             cgroups: HashMap::new(),
             clocks: HashMap::new(),
@@ -141,12 +153,17 @@ impl Loaded {
     /// Attaches all programs to their places, in order. When one fails, nothing stays attached and all failures are
     /// given. A place that does not exist is a failure, a warning or nothing, as the object says.
     pub fn attach_all(&mut self) -> Result<AttachReport, Vec<Failure>> {
+        let points = self.programs.iter().flat_map(|p| &p.points);
+        points.filter_map(|p| binary_of(&p.at)).for_each(|binary| self.symbols.watch(binary));
         let mut report = AttachReport { probes: 0, missing: self.left_out.clone() };
         let mut failures = Vec::new();
         let (mut links, mut iterations) = (Vec::new(), Vec::new());
         for Placed { prog, points } in &self.programs {
             for point in points {
-                if matches!(point.at, Attach::Begin | Attach::End | Attach::SelfSignal(_)) {
+                if matches!(
+                    point.at,
+                    Attach::Begin | Attach::End | Attach::Test | Attach::Bench | Attach::SelfSignal(_)
+                ) {
                     report.probes += places(point);
                     continue;
                 }

@@ -47,6 +47,8 @@ pub struct Script {
     pub functions: Vec<FnDecl>,
     /// Probes.
     pub probes: Vec<Probe>,
+    /// The script's path, or what stands for it (`stdin`): headers are looked for beside it.
+    pub path: String,
     /// Files that were imported, their contents merged into the above.
     pub files: Vec<crate::source::SourceFile>,
 }

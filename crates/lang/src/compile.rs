@@ -63,6 +63,7 @@ pub fn compile(
 ) -> Result<Compiled, CompileFailure> {
     let mut diagnostics = Diagnostics::default();
     let script = import::load(&source.name, &source.text, options, target, &mut diagnostics);
+    let script = crate::ast::Script { path: source.name.clone(), ..script };
     let whole = source::whole(&script.files, &source.text);
     if wants(Stage::Ast) {
         dump(Stage::Ast, &format!("{script:#?}"));

@@ -42,6 +42,8 @@ pub struct Config {
     pub truncation_trailer: String,
     /// `missing_probes`
     pub missing_probes: skep_bpf::object::MissingProbes,
+    /// `show_debug_info`, `cpp_demangle`
+    pub symbols: skep_bpf::object::SymbolSpec,
     /// `license`
     pub license: String,
     /// Only this process: (pid in skep's namespace, namespace device and inode when it is not the initial one).
@@ -64,6 +66,7 @@ impl Default for Config {
             print_maps_on_exit: true,
             truncation_trailer: "..".to_owned(),
             missing_probes: skep_bpf::object::MissingProbes::Error,
+            symbols: skep_bpf::object::SymbolSpec::default(),
             license: "GPL".to_owned(),
             pid: None,
             pid_ns: None,
@@ -167,8 +170,10 @@ pub struct Map {
 pub struct Function {
     /// Name.
     pub name: String,
-    /// How many of the first variables are parameters.
+    /// How many of the first variables are parameters. Those that are no scalars are addresses of the caller's values.
     pub params: usize,
+    /// Whether the last parameter is where the result goes.
+    pub out: bool,
     /// Return type.
     pub ret: Ty,
     /// Variables.
@@ -461,7 +466,7 @@ pub enum ExprKind {
         /// Checked arguments.
         args: Vec<Expr>,
     },
-    /// A function of the script.
+    /// A function of the script. A result that is no scalar goes to memory of the caller.
     CallFn {
         /// Index into `Program::functions`.
         func: usize,
@@ -512,6 +517,18 @@ pub enum Arg {
     },
     /// An argument of a USDT probe.
     Operand(Operand),
+    /// A struct in registers of the context, eight bytes each, the first first: bytes into pt_regs.
+    Spread(Vec<u32>),
+    /// A struct in user memory, at so many bytes from the stack pointer.
+    OnStack {
+        /// Bytes.
+        offset: u32,
+    },
+    /// A struct in user memory, at the address in a register.
+    Behind {
+        /// Bytes into pt_regs.
+        offset: u32,
+    },
 }
 
 /// Where an argument of a USDT probe lies, and how wide it is.

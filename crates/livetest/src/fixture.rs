@@ -61,6 +61,8 @@ pub(crate) struct Case {
     pub(crate) user: Option<u32>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) files: Vec<(String, String)>,
+    /// Commands that make what the case traces, run in the run's folder before anything else.
+    pub(crate) builds: Vec<Vec<String>>,
     pub(crate) end: End,
     pub(crate) close_stdout_after: Option<usize>,
     pub(crate) exit: i32,
@@ -99,6 +101,7 @@ impl Case {
             user: None,
             env: Vec::new(),
             files: Vec::new(),
+            builds: Vec::new(),
             end: End::Itself,
             close_stdout_after: None,
             exit: 0,
@@ -257,6 +260,11 @@ fn set(case: &mut Case, key: &str, value: &str, block: &[&str]) -> Result<(), St
         "env" => {
             let (name, value) = value.split_once('=').ok_or("expected NAME=VALUE")?;
             case.env.push((name.to_owned(), value.to_owned()));
+        }
+        "build" => {
+            for line in items(value, block) {
+                case.builds.push(words(&line)?);
+            }
         }
         "end" => case.end = end(value)?,
         "close-stdout-after" => case.close_stdout_after = Some(number(value)?),

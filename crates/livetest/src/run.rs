@@ -73,6 +73,9 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
     for (name, text) in &case.files {
         write(&dir.0.join(name), &vars.fill(text))?;
     }
+    let fixtures = std::fs::canonicalize(&options.fixtures).unwrap_or_else(|_| options.fixtures.clone());
+    vars.set("FIXTURES", fixtures.display());
+    case.builds.iter().try_for_each(|words| build(words, &vars, &dir.0))?;
     let mut loads = Vec::new();
     for (index, load) in case.loads.iter().enumerate() {
         let running = load.start(&vars, limit)?;
@@ -94,6 +97,22 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
         output.written.push(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect());
     }
     Ok(Ran { command: words, output, vars, trouble })
+}
+
+/// Runs a command that makes what the case traces.
+fn build(words: &[String], vars: &Vars, dir: &Path) -> Result<(), String> {
+    let words: Vec<String> = words.iter().map(|word| vars.fill(word)).collect();
+    let (program, args) = words.split_first().ok_or("an empty `build`")?;
+    let done = Command::new(program)
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr))),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

@@ -104,6 +104,9 @@ fn message<S: Sink>(
     severity: Severity,
     text: &[u8],
 ) -> io::Result<()> {
+    if severity == Severity::Error && kind == MessageKind::Program {
+        session.outcome.errors += 1;
+    }
     if severity == Severity::Warning && !session.options.warnings {
         return Ok(());
     }
@@ -192,7 +195,7 @@ fn zero_scalar<S: Sink>(
     if !maps::is_written(schema, &entries) {
         return Ok(());
     }
-    if matches!(schema.value, ValueType::Agg(Agg::Hist { .. } | Agg::LHist { .. })) {
+    if matches!(schema.value, ValueType::Agg(Agg::Hist { .. } | Agg::LHist { .. } | Agg::TSeries { .. })) {
         if let Some(zeroed) = session.zeroed.get_mut(map) {
             *zeroed = true;
         }

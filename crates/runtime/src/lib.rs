@@ -20,4 +20,4 @@ pub mod value;
 
 pub use error::Error;
 pub use session::{End, Options, Outcome, Session};
-pub use sink::{JsonSink, Sink, TextSink};
+pub use sink::{BenchResult, JsonSink, Sink, TestResult, TextSink};

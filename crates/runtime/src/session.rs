@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::loss::Loss;
 use crate::maps::{self, Selection};
 use crate::render::Names;
-use crate::sink::{Severity, Sink};
+use crate::sink::{BenchResult, Severity, Sink, TestResult};
 
 /// Bytes of records taken from the ring before they are handled.
 const BATCH_BYTES: usize = 256 << 10;
@@ -90,6 +90,8 @@ pub struct Outcome {
     pub damaged: u64,
     /// What did not come through.
     pub loss: Loss,
+    /// Messages of the program that are errors (`errorf`).
+    pub errors: u64,
     /// Whether the reader of the output had gone.
     pub closed: bool,
 }
@@ -102,7 +104,8 @@ pub struct Session<'a, S> {
     pub(crate) outcome: Outcome,
     /// `exit()` was called in the current phase.
     pub(crate) exiting: bool,
-    /// Histograms without key that were set to zero, by map; their buckets cannot tell that from never written.
+    /// Histograms and time series without key that were set to zero, by map; their buckets cannot tell that from never
+    /// written.
     pub(crate) zeroed: Vec<bool>,
     reported: u64,
 }
@@ -188,6 +191,12 @@ impl<'a, S: Sink> Session<'a, S> {
         self.drain(backend)?;
         self.exiting = false;
         Ok(())
+    }
+
+    /// Handles all events that have been sent, and says what they came to.
+    pub fn collect(&mut self, backend: &mut dyn Backend) -> Result<Outcome, Error> {
+        self.drain(backend)?;
+        Ok(self.outcome.clone())
     }
 
     /// Handles the events of the `end` probes, prints the maps that are not empty, and says what was lost.
@@ -296,10 +305,31 @@ impl<'a, S: Sink> Session<'a, S> {
         };
         let mut view = maps::view(&spec.name, schema, &entries, what);
         if self.zeroed.get(index) == Some(&true) && view.body == maps::Body::Empty {
-            view.body = maps::Body::Scalar(maps::Cell::Hist(maps::hist::Histogram::default()));
+            let cell = match view.class {
+                maps::Class::Series => maps::Cell::Series(maps::series::Series::default()),
+                _ => maps::Cell::Hist(maps::hist::Histogram::default()),
+            };
+            view.body = maps::Body::Scalar(cell);
         }
         let mut names = Names::new(backend, self.object, self.sink.escapes(Stream::Out));
         self.sink.map(&view, &mut names)
+    }
+
+    /// Says what a test came to.
+    pub fn test_result(&mut self, result: &TestResult<'_>) -> Result<(), Error> {
+        let said = self.sink.test_result(result).and_then(|()| self.sink.flush());
+        self.written(said)
+    }
+
+    /// Says what a measurement came to.
+    pub fn bench_result(&mut self, result: &BenchResult<'_>) -> Result<(), Error> {
+        let said = self.sink.bench_result(result).and_then(|()| self.sink.flush());
+        self.written(said)
+    }
+
+    /// An error of the session itself, to the error stream.
+    pub fn notice_error(&mut self, text: &str) -> Result<(), Error> {
+        self.notice(Severity::Error, text)
     }
 
     fn notice(&mut self, severity: Severity, text: &str) -> Result<(), Error> {

@@ -21,6 +21,13 @@ pub enum Error {
     Session(skep_runtime::Error),
     /// There is no map of that name.
     NoMap(String),
+    /// An object file cannot be written, read, or run on this machine.
+    Object {
+        /// The file; empty when it is to be written.
+        file: String,
+        /// Everything that stands in the way.
+        why: Vec<String>,
+    },
     /// A bug of skep: an invariant broke, or the kernel refused a program that the compiler made.
     Internal(String),
 }
@@ -74,6 +81,13 @@ impl std::fmt::Display for Error {
                 Ok(())
             }
             Error::Session(error) => write!(f, "{error}"),
+            Error::Object { file, why } => {
+                let why = why.join("\n  ");
+                match file.as_str() {
+                    "" => write!(f, "this program cannot run on other machines: {why}"),
+                    file => write!(f, "{file}: {why}"),
+                }
+            }
             Error::NoMap(name) => write!(f, "the script has no map {name}"),
             Error::Internal(why) => write!(f, "this is a bug in skep: {why}"),
         }

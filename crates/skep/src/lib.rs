@@ -14,12 +14,16 @@
 //! ```
 
 mod error;
+mod portable;
 mod script;
 mod tracer;
+mod trial;
 
 pub use error::Error;
 pub use script::{Program, Script};
+pub use skep_bpf::elf::is_elf;
 pub use skep_bpf::target::Feature;
+pub use skep_bpf::version::KernelVersion;
 pub use skep_kernel::{LiveOptions, LiveTarget};
 pub use skep_lang::compile::Stage;
 pub use skep_lang::diag::Style;
@@ -40,7 +44,7 @@ pub mod list {
 
     /// Lines of the listing of all probes that match `pattern`; with their arguments if `verbose`.
     pub fn probes(pattern: &str, verbose: bool, target: &LiveTarget) -> Result<Vec<String>, Error> {
-        list::probes(pattern, verbose, target).map_err(|diagnostics| {
+        list::probes(pattern, verbose, target.options().pid, target).map_err(|diagnostics| {
             let source = Source { name: "pattern".to_owned(), text: pattern.to_owned() };
             Error::Script { diagnostics, source }
         })
@@ -48,7 +52,7 @@ pub mod list {
 
     /// The same for the probes of the script `text`, which messages call `name`.
     pub fn script(name: &str, text: &str, verbose: bool, target: &LiveTarget) -> Result<Vec<String>, Error> {
-        list::script(text, verbose, target).map_err(|diagnostics| {
+        list::script(text, verbose, target.options().pid, target).map_err(|diagnostics| {
             let source = Source { name: name.to_owned(), text: text.to_owned() };
             Error::Script { diagnostics, source }
         })

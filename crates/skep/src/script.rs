@@ -1,7 +1,9 @@
 //! A script before it runs: text and options enter, a compiled program leaves.
 
 use crate::error::Error;
+use crate::portable::{Elsewhere, detach};
 use skep_bpf::object::{Attach, Object};
+use skep_bpf::version::KernelVersion;
 use skep_kernel::LiveTarget;
 use skep_lang::compile::{CompileFailure, Source, Stage, compile};
 use skep_lang::diag::{Diagnostics, Style};
@@ -13,6 +15,8 @@ use std::sync::Arc;
 pub struct Script {
     source: Source,
     options: Options,
+    portable: bool,
+    oldest: Option<KernelVersion>,
 }
 
 /// A compiled script.
@@ -36,7 +40,7 @@ impl Script {
     pub fn named(name: &str, text: &str) -> Script {
         let source = Source { name: name.to_owned(), text: text.to_owned() };
         let options = Options { passes: true, own_pid: skep_kernel::proc::own_pid(), ..Options::default() };
-        Script { source, options }
+        Script { source, options, portable: false, oldest: None }
     }
 
     /// Positional parameters, `$1` and on.
@@ -95,6 +99,19 @@ impl Script {
         self
     }
 
+    /// The script in the standard layout: only blanks and line breaks differ.
+    pub fn formatted(&self) -> Result<String, Error> {
+        skep_lang::fmt::format(&self.source.text)
+            .map_err(|diagnostics| Error::Script { diagnostics, source: self.source.clone() })
+    }
+
+    /// Compiles for other machines too, down to the kernel `oldest`: [`Program::to_elf`] writes the result.
+    pub fn portable(mut self, portable: bool, oldest: Option<KernelVersion>) -> Script {
+        self.portable = portable;
+        self.oldest = oldest;
+        self
+    }
+
     /// Compiles for the running kernel.
     pub fn compile(&self) -> Result<Program, Error> {
         self.compile_with(Arc::new(LiveTarget::new()), &|_| false, &mut |_, _| {})
@@ -107,9 +124,19 @@ impl Script {
         wants: &dyn Fn(Stage) -> bool,
         dump: &mut dyn FnMut(Stage, &str),
     ) -> Result<Program, Error> {
-        match compile(&self.source, &self.options, target.as_ref(), wants, dump) {
+        let elsewhere = self.portable.then(|| Elsewhere::new(&target, self.oldest));
+        let compiled = match &elsewhere {
+            Some(elsewhere) => compile(&self.source, &self.options, elsewhere, wants, dump),
+            None => compile(&self.source, &self.options, target.as_ref(), wants, dump),
+        };
+        let detached = match (&compiled, &elsewhere) {
+            (Ok(compiled), Some(elsewhere)) => Some(detach(&compiled.object, elsewhere)?),
+            _ => None,
+        };
+        drop(elsewhere);
+        match compiled {
             Ok(compiled) => Ok(Program {
-                object: compiled.object,
+                object: detached.unwrap_or(compiled.object),
                 diagnostics: compiled.diagnostics,
                 source: self.source.clone(),
                 target,

@@ -62,9 +62,9 @@ pub enum Ended {
 
 /// An attached script.
 pub struct Tracer<'p> {
-    loaded: Loaded,
-    program: &'p Program,
-    session: Session<'p, Box<dyn Sink>>,
+    pub(crate) loaded: Loaded,
+    pub(crate) program: &'p Program,
+    pub(crate) session: Session<'p, Box<dyn Sink>>,
     keep_running: bool,
 }
 
@@ -212,6 +212,8 @@ fn cell_text(cell: &Cell<'_>, names: &mut Names<'_>) -> String {
     match cell {
         Cell::Value(value) => value_text(value, names),
         Cell::Hist(histogram) => format!("{histogram:?}"),
+        Cell::Series(series) => format!("{series:?}"),
+        Cell::Series(series) => format!("{series:?}"),
     }
 }
 

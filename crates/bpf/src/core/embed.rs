@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::btf::{Btf, BtfBuilder, BtfError, Linkage, MemberDef, Type, TypeId};
 use crate::btf::NameKind;
+use crate::btf::{Btf, BtfBuilder, BtfError, Linkage, MemberDef, Type, TypeId};
 use crate::object::{CoreReloc, Object, RelocKind};
 use crate::origin::Origin;
 
@@ -19,7 +19,9 @@ const MAX_DEPTH: u32 = 64;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EmbedError {
     /// A relocation does not fit the kernel's types: it is a module's, or a mistake of the compiler.
-    #[error("a field of `{root}` is of a type that is not in the kernel's own BTF: only those can be relocated")]
+    #[error(
+        "a field of `{root}` is of a type that is not in the kernel's own BTF: only those can be relocated"
+    )]
     Foreign {
         /// The root type's name.
         root: String,

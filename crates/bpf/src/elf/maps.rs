@@ -58,7 +58,8 @@ pub(super) fn parse(btf: &Btf, name: &str, ty: TypeId) -> Result<MapSpec, ElfErr
             "type" => {
                 let number = whole()?;
                 let kind = MapType::from_number(number);
-                spec.map_type = kind.ok_or_else(|| unusable(format!("maps of type {number} are not known")))?;
+                spec.map_type =
+                    kind.ok_or_else(|| unusable(format!("maps of type {number} are not known")))?;
                 known = true;
             }
             "key_size" => spec.key_size = whole()?,

@@ -118,7 +118,10 @@ fn place(row: &Row, rest: &str) -> (Option<Attach>, Option<BtfTarget>) {
         }
         Rest::RawTracepoint => {
             let typed = row.prog_type == ProgType::Tracing;
-            (Some(Attach::RawTracepoint { name: name.clone() }), typed.then_some(BtfTarget::RawTracepoint(name)))
+            (
+                Some(Attach::RawTracepoint { name: name.clone() }),
+                typed.then_some(BtfTarget::RawTracepoint(name)),
+            )
         }
         Rest::Kprobe { ret } => {
             let (symbol, offset) = match rest.split_once('+') {
@@ -172,6 +175,7 @@ fn rest(program: &Program) -> Option<String> {
         Some(BtfTarget::RawTracepoint(name) | BtfTarget::Iter(name)) => return Some(name.clone()),
         Some(BtfTarget::Function { name, module: Some(module) }) => return Some(format!("{module}:{name}")),
         Some(BtfTarget::Function { name, module: None }) => return Some(name.clone()),
+        Some(BtfTarget::Program { id, function }) => return Some(format!("bpf:{id}:{function}")),
         None => {}
     }
     let [point] = &program.attach[..] else { return None };
@@ -223,7 +227,7 @@ mod tests {
                 attach_type: kind.attach_type,
                 attach_btf: kind.attach_btf,
                 sleepable: kind.sleepable,
-                attach: vec![AttachPoint { at, cookie: 0, name: String::new() }],
+                attach: vec![AttachPoint { at, cookie: 0, name: String::new(), probes: Some(1) }],
                 ..empty_program()
             };
             assert_eq!(name(&program), text);
@@ -238,6 +242,7 @@ mod tests {
             at: Attach::Uprobe { path: "/bin/bee".into(), offset: 64, ref_ctr: 0, ret, pid: None },
             cookie: 0,
             name: name.into(),
+            probes: Some(1),
         };
         let program = |point| Program { prog_type: ProgType::Kprobe, attach: vec![point], ..empty_program() };
         assert_eq!(name(&program(at("uprobe:/bin/bee:fly", false))), "uprobe//bin/bee:fly");

@@ -10,7 +10,7 @@ use crate::event::{Action, EventArg, EventLayout, Stream};
 use crate::format::{Conv, ConvKind, Piece};
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
-    Attach, AttachPoint, BtfTarget, Counter, MapSchema, MapSpec, MissingProbes, Sample, SessionSpec, Storage,
+    Attach, AttachPoint, BtfTarget, Counter, MapSchema, MapSpec, MissingProbes, Sample, SessionSpec, Storage, SymbolSpec,
 };
 use crate::origin::{Assumption, Origin, Place};
 use crate::schema::{Agg, Clock, Field, SeriesFold, StackFormat, StackMode, ValueType};
@@ -77,8 +77,10 @@ wire_structs! {
     MapSpec { name, map_type, key_size, value_size, max_entries, flags, initial, frozen, schema }
     MapSchema { storage, key, value, order }
     SessionSpec {
-        events, counter_map, counters, print_maps_on_exit, control_map, start_map, truncation_trailer, missing_probes
+        events, counter_map, counters, print_maps_on_exit, control_map, start_map, truncation_trailer, missing_probes,
+        symbols
     }
+    SymbolSpec { debug_info, demangle }
     AttachPoint { at, cookie, name, probes }
     EventLayout { action, args, head, file, line, columns }
     EventArg { offset, ty, tail }
@@ -100,12 +102,14 @@ wire_enums! {
         4 User { name, id };
         5 Function { path, name, delta, offset };
         6 Cpus(n);
-        7 Layout { name, size };
+        7 Layout { name, size, fields };
+        8 Note { path, provider, name, index, offset, semaphore, args };
     }
     BtfTarget {
         0 RawTracepoint(name);
         1 Function { name, module };
         2 Iter(name);
+        3 Program { id, function };
     }
     Counter {
         0 LostEvent;
@@ -141,6 +145,9 @@ wire_enums! {
         10 PerfEvent { perf_type, config, sample, one_cpu, pid };
         11 Iter;
         12 Breakpoint { address, len, access, pid };
+        13 Test;
+        14 Bench;
+        15 PinnedIter { path };
     }
     Action {
         0 Printf { format, stream };
@@ -177,6 +184,7 @@ wire_enums! {
         8 Buf;
         9 BufHex;
         10 BufHexBlank;
+        11 GfpFlags;
     }
     ValueType {
         0 None;

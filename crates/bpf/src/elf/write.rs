@@ -146,7 +146,8 @@ impl Code {
 
 /// Function `at` of a program, whose functions start at `starts`; `places` are their indexes in `.text`.
 fn piece(program: &Program, starts: &[u32], at: usize, places: &[usize]) -> Result<Piece, ElfError> {
-    let bad = |insn: u32| ElfError::damaged(format!("{}: instruction {insn} refers to nothing", program.name));
+    let bad =
+        |insn: u32| ElfError::damaged(format!("{}: instruction {insn} refers to nothing", program.name));
     let start = starts[at];
     let end = starts.get(at + 1).copied().unwrap_or(program.insns.len() as u32);
     let insns = program.insns.get(start as usize..end as usize).ok_or_else(|| bad(start))?;
@@ -166,7 +167,14 @@ fn piece(program: &Program, starts: &[u32], at: usize, places: &[usize]) -> Resu
     }
     let within = start..end;
     for reloc in program.relocs.iter().filter(|r| within.contains(&r.insn)) {
-        piece.opens.push((reloc.insn - start, Open::Object(reloc.kind.clone())));
+        let index = reloc.insn - start;
+        if let (RelocKind::MapValue(_), Some([first, second])) =
+            (&reloc.kind, piece.insns.get_mut(index as usize..).and_then(<[Insn]>::first_chunk_mut))
+        {
+            // The offset within the value is what the relocation adds to.
+            (first.src, first.imm, second.imm) = (0, second.imm, 0);
+        }
+        piece.opens.push((index, Open::Object(reloc.kind.clone())));
     }
     let lines = program.lines.iter().filter(|l| within.contains(&l.insn));
     piece.lines = lines.map(|l| LineInfo { insn: l.insn - start, ..*l }).collect();
@@ -204,7 +212,8 @@ impl Writer<'_> {
         let is_data: Vec<bool> = (0..names.len()).map(|i| self.is_data(i)).collect();
         let mut vars = Vec::new();
         let mut size = 0;
-        for ((spec, name), _) in self.object.maps.iter().zip(names).zip(&is_data).filter(|(_, data)| !**data) {
+        for ((spec, name), _) in self.object.maps.iter().zip(names).zip(&is_data).filter(|(_, data)| !**data)
+        {
             let (bytes, ty) = maps::define(&mut self.btf, spec);
             vars.push((self.btf.var(name, ty, Linkage::Global), size, bytes));
             size += bytes;
@@ -246,14 +255,7 @@ impl Writer<'_> {
 
     fn object_symbol(&mut self, name: &str, section: Option<SectionId>, value: u32, size: u32) -> SymbolId {
         let (value, size) = (value.into(), size.into());
-        self.image.symbol(&SymbolDef {
-            name,
-            section,
-            value,
-            size,
-            kind: symbol_kind::OBJECT,
-            local: false,
-        })
+        self.image.symbol(&SymbolDef { name, section, value, size, kind: symbol_kind::OBJECT, local: false })
     }
 
     fn code(&mut self, code: &Code) -> Result<(), ElfError> {
@@ -368,7 +370,8 @@ impl Writer<'_> {
                     continue;
                 }
             };
-            let symbol = symbol.ok_or_else(|| ElfError::damaged(format!("{name}: a relocation of nothing")))?;
+            let symbol =
+                symbol.ok_or_else(|| ElfError::damaged(format!("{name}: a relocation of nothing")))?;
             self.image.reloc(section, at.into(), kind, symbol);
         }
         Ok(())

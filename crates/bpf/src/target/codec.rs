@@ -143,7 +143,12 @@ impl Writer {
             KernelSymbol(name) => self.text(9, name),
             BinaryPath(name) => self.text(10, name),
             BinarySymbols(path) => self.text(11, path),
+            BinaryVariable { path, name } => {
+                self.text(40, path);
+                self.bytes(name.as_bytes());
+            }
             PidNamespace => self.u8(12),
+            BpfPrograms => self.u8(50),
             CgroupId(path) => self.text(13, path),
             UserId(name) => self.text(14, name),
             File(path) => self.text(15, path),
@@ -327,7 +332,9 @@ impl<'a> Reader<'a> {
             9 => KernelSymbol(self.string()?),
             10 => BinaryPath(self.string()?),
             11 => BinarySymbols(self.string()?),
+            40 => BinaryVariable { path: self.string()?, name: self.string()? },
             12 => PidNamespace,
+            50 => BpfPrograms,
             13 => CgroupId(self.string()?),
             14 => UserId(self.string()?),
             15 => File(self.string()?),

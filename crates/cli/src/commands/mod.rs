@@ -4,6 +4,7 @@ pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod info;
 pub(crate) mod list;
+mod object;
 pub(crate) mod trace;
 
 use crate::exit::Exit;

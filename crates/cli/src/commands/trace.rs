@@ -1,12 +1,12 @@
 //! `skep trace`: compile, load, attach, print until it ends, detach, print the maps.
 
-use super::{info, list};
+use super::{info, list, object};
 use crate::args::{self, Buffering, Format, Stage, Trace, Without};
 use anyhow::{Context, Result, bail};
 use skep::machine::{Child, Signals, exists, signal_number};
 use skep::{Ended, Feature, Limits, LiveOptions, LiveTarget, Mode, Output, Program, Script, Tracer};
 use std::cell::{Cell, RefCell};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -30,7 +30,17 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     if options.list {
         return list::run(options);
     }
+    if let Some(program) = object::open(options)? {
+        require_privilege(options)?;
+        let mut child = options.command.as_deref().map(Child::spawn).transpose().map_err(skep::Error::from)?;
+        return trace(options, &program, child.as_mut());
+    }
     let (name, text, params) = source(options)?;
+    if options.fmt || options.mode == Some(args::Mode::Format) {
+        let formatted = Script::named(&name, &text).formatted()?;
+        std::io::stdout().write_all(formatted.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     require_privilege(options)?;
     if let Some(pid) = options.pid.filter(|pid| !exists(*pid)) {
         bail!("-p {pid}: no such process");
@@ -45,6 +55,7 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         .includes(options.include_dirs.clone(), options.includes.clone())
         .mode(mode(options), options.probe_filter.clone())
         .helper_errors(options.helper_errors)
+        .portable(options.emit.is_some(), object::oldest(options)?)
         .passes(!options.no_passes);
     let target = Arc::new(live_target(options));
     let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| show(text))?;
@@ -58,6 +69,9 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     }
     if !options.dump.is_empty() || options.mode == Some(args::Mode::Codegen) {
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(path) = &options.emit {
+        return object::write(options, path, &program);
     }
     trace(options, &program, child.as_mut())
 }
@@ -121,6 +135,15 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     let report = tracer.start()?;
     for missing in &report.missing {
         eprintln!("warning: {}: {}", missing.of, missing.error);
+    }
+    let good = match mode(options) {
+        Mode::Trace => None,
+        Mode::Test => Some(tracer.run_tests()?),
+        Mode::Bench => Some(tracer.run_benches()?),
+    };
+    if let Some(good) = good {
+        tracer.finish()?;
+        return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if !options.quiet {
         tracer.announce(report.probes)?;
@@ -254,5 +277,7 @@ fn output(options: &Trace) -> Result<Output> {
         Buffering::None => out,
         Buffering::Line | Buffering::Full => Box::new(BufWriter::with_capacity(64 << 10, out)),
     };
-    Ok(Output { out, err: Box::new(std::io::stderr()), json: options.format == Format::Json, escapes: true })
+    // What a traced process calls itself must not reach a terminal as it is; files and pipes get it unchanged.
+    let escapes = options.output.is_none() && std::io::stdout().is_terminal();
+    Ok(Output { out, err: Box::new(std::io::stderr()), json: options.format == Format::Json, escapes })
 }

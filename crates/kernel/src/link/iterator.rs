@@ -6,9 +6,12 @@ use std::os::fd::AsFd;
 
 use skep_bpf::object::AttachPoint;
 
+use rustix::io::Errno;
+
 use crate::error::Error;
+use crate::link::{Link, c_string};
 use crate::prog::Prog;
-use crate::sys::link;
+use crate::sys::{link, objects};
 
 /// An open iterator.
 #[derive(Debug)]
@@ -24,6 +27,23 @@ pub(super) fn attach(prog: &Prog, point: &AttachPoint) -> Result<Iteration, Erro
     // The file holds the link, so the link's own descriptor may go.
     let file = File::from(link::iter_create(link.as_fd()).map_err(failed)?);
     Ok(Iteration { file, name: point.name.clone() })
+}
+
+/// Attaches an iterator program and pins it: reading the file at `path` runs it, and the file stays behind.
+pub(super) fn pin(prog: &Prog, point: &AttachPoint, path: &str) -> Result<Link, Error> {
+    let failed = |errno| Error::os(format!("attach to {}", point.name), errno);
+    let link = link::iterator(prog.as_fd(), prog.attach_type() as u32).map_err(failed)?;
+    let place = c_string(path)?;
+    objects::pin(link.as_fd(), &place).map_err(|errno| match errno {
+        Errno::EXIST => Error::Damaged { what: format!("pin {path}"), why: "there is such a file already".into() },
+        Errno::PERM => Error::Damaged {
+            what: format!("pin {path}"),
+            why: "the folder is not of a BPF file system (mount -t bpf bpf /sys/fs/bpf)".into(),
+        },
+        errno => Error::os(format!("pin {path}"), errno),
+    })?;
+    // The file holds the link, so nothing is left to detach.
+    Ok(Link::default())
 }
 
 impl Iteration {

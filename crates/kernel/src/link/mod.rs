@@ -57,10 +57,11 @@ pub enum Attached {
 pub fn attach(prog: &Prog, point: &AttachPoint, target: &LiveTarget) -> Result<Attached, Error> {
     let cookie = point.cookie;
     let link = match &point.at {
-        Attach::Begin | Attach::End | Attach::SelfSignal(_) => {
+        Attach::Begin | Attach::End | Attach::Test | Attach::Bench | Attach::SelfSignal(_) => {
             return Err(Error::Damaged { what: point.name.clone(), why: "has no place to attach to".into() });
         }
         Attach::Iter => return iterator::attach(prog, point).map(Attached::Iteration),
+        Attach::PinnedIter { path } => iterator::pin(prog, point, path),
         Attach::Tracepoint { category, name } => tracepoint::attach(prog, category, name, cookie, target),
         Attach::RawTracepoint { name } => raw_tracepoint::attach(prog, name, cookie),
         Attach::Fentry => fentry::attach(prog, point),

@@ -2,4 +2,5 @@
 //! address is asked for.
 
 pub mod kallsyms;
+pub(crate) mod lines;
 pub mod user;

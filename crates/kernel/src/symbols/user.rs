@@ -7,14 +7,21 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use blazesym::symbolize::source::{Elf, Process, Source};
-use blazesym::symbolize::{Input, Symbolized, Symbolizer};
-use skep_bpf::backend::{BuildIdFrame, Symbol};
+use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
+use skep_bpf::backend::{BuildIdFrame, Inlined, Symbol};
+use skep_bpf::object::SymbolSpec;
 
 use crate::elf;
 
 /// Most processes and symbols that are remembered; beyond that the cache starts anew.
 const PROCESS_LIMIT: usize = 4096;
 const SYMBOL_LIMIT: usize = 1 << 16;
+/// Most probed binaries, and processes of one, that are remembered from the start.
+const PROGRAM_LIMIT: usize = 256;
+const WATCH_LIMIT: usize = 256;
+/// Where the kernel puts position-independent programs of x86-64 without randomisation (ELF_ET_DYN_BASE,
+/// arch/x86/include/asm/elf.h, Linux 6.18).
+const PIE_BASE: u64 = 0x5555_5555_4000;
 
 /// A mapped file's executable part.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +46,8 @@ struct Space {
 pub struct UserSymbols {
     symbolizer: Symbolizer,
     debug_info: bool,
+    /// Binaries that are probed: where a process has ended unseen, its addresses may be theirs.
+    programs: Vec<PathBuf>,
     spaces: HashMap<u32, Space>,
     known: HashMap<(u32, u64), Symbol>,
     build_ids: HashMap<PathBuf, Vec<u8>>,
@@ -51,12 +60,17 @@ impl std::fmt::Debug for UserSymbols {
 }
 
 impl UserSymbols {
-    /// An empty cache; with `debug_info` files and lines are looked up where binaries have them.
-    pub fn new(debug_info: bool) -> UserSymbols {
-        let symbolizer = Symbolizer::builder().enable_code_info(debug_info).enable_inlined_fns(false).build();
+    /// An empty cache.
+    pub fn new(spec: SymbolSpec) -> UserSymbols {
+        let symbolizer = Symbolizer::builder()
+            .enable_code_info(spec.debug_info)
+            .enable_inlined_fns(spec.debug_info)
+            .enable_demangling(spec.demangle)
+            .build();
         UserSymbols {
             symbolizer,
-            debug_info,
+            debug_info: spec.debug_info,
+            programs: Vec::new(),
             spaces: HashMap::new(),
             known: HashMap::new(),
             build_ids: HashMap::new(),
@@ -68,6 +82,23 @@ impl UserSymbols {
         if !self.spaces.contains_key(&pid) {
             self.refresh(pid);
         }
+    }
+
+    /// Remembers the processes that run a binary now, and the binary itself, before it is probed.
+    pub fn watch(&mut self, binary: &str) {
+        let path = PathBuf::from(binary);
+        if self.programs.contains(&path) || self.programs.len() >= PROGRAM_LIMIT {
+            return;
+        }
+        let wanted = identity(&path);
+        self.programs.push(path);
+        if wanted.is_none() {
+            return;
+        }
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let running = pids.filter(|pid| identity(Path::new(&format!("/proc/{pid}/exe"))) == wanted);
+        running.take(WATCH_LIMIT).for_each(|pid| self.remember(pid));
     }
 
     fn refresh(&mut self, pid: u32) {
@@ -115,11 +146,28 @@ impl UserSymbols {
     fn find(&mut self, pid: u32, address: u64) -> Symbol {
         let place = self.locate(pid, address);
         let module = place.as_ref().map_or_else(String::new, |(r, _)| r.path.to_string());
-        let found = match place {
-            Some((region, Some(file))) => self.in_file(&file, address - region.start + region.offset),
+        let found = match &place {
+            Some((region, Some(file))) => self.in_file(file, address - region.start + region.offset),
             _ => self.in_process(pid, address),
         };
-        Symbol { module, ..found.unwrap_or_default() }
+        match found {
+            None if place.is_none() => self.in_program(address).unwrap_or_default(),
+            found => Symbol { module, ..found.unwrap_or_default() },
+        }
+    }
+
+    /// The symbol that an address has in a probed binary where that lies as it does without address randomisation.
+    fn in_program(&self, address: u64) -> Option<Symbol> {
+        self.programs.iter().find_map(|program| {
+            let mut elf = Elf::new(program);
+            elf.debug_syms = self.debug_info;
+            let source = Source::Elf(elf);
+            [Some(address), address.checked_sub(PIE_BASE)].into_iter().flatten().find_map(|address| {
+                let answer = self.symbolizer.symbolize_single(&source, Input::VirtOffset(address)).ok()?;
+                let module = program.to_string_lossy().into_owned();
+                Some(Symbol { module, ..into_symbol(&answer)? })
+            })
+        })
     }
 
     fn in_file(&self, file: &Path, offset: u64) -> Option<Symbol> {
@@ -156,18 +204,26 @@ impl UserSymbols {
     }
 }
 
-fn into_symbol(answer: &Symbolized<'_>) -> Option<Symbol> {
+pub(super) fn into_symbol(answer: &Symbolized<'_>) -> Option<Symbol> {
     let Symbolized::Sym(sym) = answer else { return None };
-    let source = sym
-        .code_info
-        .as_ref()
-        .map(|code| (code.to_path().to_string_lossy().into_owned(), code.line.unwrap_or(0)));
+    let place = |code: &CodeInfo<'_>| (code.to_path().to_string_lossy().into_owned(), code.line.unwrap_or(0));
+    let inlined = sym.inlined.iter().rev().map(|inner| Inlined {
+        name: inner.name.to_string(),
+        source: inner.code_info.as_ref().map(place),
+    });
     Some(Symbol {
         name: Some(sym.name.to_string()),
         offset: sym.offset as u64,
         module: String::new(),
-        source,
+        source: sym.code_info.as_deref().map(place),
+        inlined: inlined.collect(),
     })
+}
+
+/// Device and inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// A path under which this process can read a file of process `pid` now and, if possible, later: the plain path when
@@ -176,8 +232,6 @@ fn readable(pid: u32, path: &str) -> Option<PathBuf> {
     if !path.starts_with('/') {
         return None;
     }
-    use std::os::unix::fs::MetadataExt;
-    let identity = |p: &Path| fs::metadata(p).ok().map(|m| (m.dev(), m.ino()));
     let inside = PathBuf::from(format!("/proc/{pid}/root{path}"));
     let there = identity(&inside);
     let here = identity(Path::new(path));
@@ -238,7 +292,7 @@ mod tests {
     #[test]
     fn own_address_has_its_name() {
         a_function_with_a_name();
-        let mut symbols = UserSymbols::new(false);
+        let mut symbols = UserSymbols::new(SymbolSpec::default());
         let address = a_function_with_a_name as *const () as u64;
         let symbol = symbols.symbol(std::process::id(), address);
         assert!(symbol.name.as_deref().is_some_and(|n| n.contains("a_function_with_a_name")), "{symbol:?}");
@@ -252,7 +306,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         let pid = child.id();
-        let mut symbols = UserSymbols::new(false);
+        let mut symbols = UserSymbols::new(SymbolSpec::default());
         symbols.remember(pid);
         let region = symbols.spaces[&pid].regions.iter().find(|r| r.path.contains("libc")).cloned();
         child.kill().unwrap();

@@ -10,7 +10,10 @@ pub(crate) mod cmd {
     pub(crate) const MAP_DELETE_ELEM: u32 = 3;
     pub(crate) const MAP_GET_NEXT_KEY: u32 = 4;
     pub(crate) const PROG_LOAD: u32 = 5;
+    pub(crate) const OBJ_PIN: u32 = 6;
     pub(crate) const PROG_TEST_RUN: u32 = 10;
+    pub(crate) const PROG_GET_NEXT_ID: u32 = 11;
+    pub(crate) const PROG_GET_FD_BY_ID: u32 = 13;
     pub(crate) const OBJ_GET_INFO_BY_FD: u32 = 15;
     pub(crate) const RAW_TRACEPOINT_OPEN: u32 = 17;
     pub(crate) const BTF_LOAD: u32 = 18;
@@ -81,6 +84,8 @@ attrs! {
     }
     /// *_GET_NEXT_ID and *_GET_FD_BY_ID (`id` is the start id or the id).
     Id { id: u32, next_id: u32, open_flags: u32 }
+    /// OBJ_PIN.
+    ObjPin { pathname: u64, bpf_fd: u32, file_flags: u32 }
     /// OBJ_GET_INFO_BY_FD.
     Info { bpf_fd: u32, info_len: u32, info: u64 }
     /// RAW_TRACEPOINT_OPEN without cookie.

@@ -8,6 +8,7 @@ pub(crate) mod bpf;
 pub(crate) mod fake;
 pub(crate) mod link;
 pub(crate) mod map;
+pub(crate) mod objects;
 pub(crate) mod mmap;
 pub(crate) mod perf;
 pub(crate) mod process;

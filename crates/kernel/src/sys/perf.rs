@@ -94,18 +94,19 @@ pub(crate) fn breakpoint(wanted: &Breakpoint, pid: i32, cpu: i32) -> Result<Owne
 }
 
 /// Opens an event of the kprobe or uprobe PMU: `name` is the function or the binary, `offset` in it. `config` is the
-/// PMU's word: bit of a return probe, and for uprobes the reference counter's file offset in the upper half.
+/// PMU's word: bit of a return probe, and for uprobes the reference counter's file offset in the upper half. Without a
+/// name `offset` is the address in the kernel.
 pub(crate) fn probe(
     pmu: u32,
     config: u64,
-    name: &CStr,
+    name: Option<&CStr>,
     offset: u64,
     (pid, cpu): (i32, i32),
 ) -> Result<OwnedFd, Errno> {
     let mut attr = PerfEventAttr {
         perf_type: pmu,
         config,
-        config1: name.as_ptr() as u64,
+        config1: name.map_or(0, |n| n.as_ptr() as u64),
         config2: offset,
         ..PerfEventAttr::default()
     };

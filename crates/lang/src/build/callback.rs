@@ -8,9 +8,10 @@ use super::memory::Mem;
 use super::types::ir_type;
 use super::walk::{self, CAPTURED_RETURNED, CAPTURED_VALUE};
 use super::{Result, internal};
-use crate::hir::{Expr, MapNo, Stmt, VarId};
+use crate::hir::{Expr, MapNo, Probe, Stmt, VarId};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
+use skep_bpf::object::Attach;
 use skep_bpf::target::Feature;
 use skep_compiler::ir::{BinOp, Cc, FuncBuilder, FuncId, FuncKind, PtrKind, Type, Value};
 
@@ -63,10 +64,19 @@ impl<'a> Fx<'_, 'a> {
                 let stop = self.f.iconst(Type::I64, 1);
                 self.f.ret(stop);
             }
+            (false, Some(Ty::None)) => {
+                let zero = self.f.iconst(Type::I64, 0);
+                self.f.ret(zero);
+            }
             (false, Some(ty)) => {
                 let ty = ir_type(ty)?;
                 let value = self.f.load(Type::U64, capture, CAPTURED_VALUE as i32);
                 let value = self.f.cast(value, ty);
+                self.f.ret(value);
+            }
+            (false, None) if self.returns_value() => {
+                let value = self.f.load(Type::U64, capture, CAPTURED_VALUE as i32);
+                let value = self.narrow(value, Type::I32);
                 self.f.ret(value);
             }
             (false, None) => {
@@ -78,7 +88,13 @@ impl<'a> Fx<'_, 'a> {
         Ok(())
     }
 
-    /// `return`. Programs return 0 whatever the script says.
+    /// Whether what the body returns is looked at.
+    fn returns_value(&self) -> bool {
+        let trial = |p: &Probe| p.attach.iter().any(|a| matches!(a.at, Attach::Test | Attach::Bench));
+        self.body.ret.is_some() || self.body.probe.is_some_and(trial)
+    }
+
+    /// `return`. Programs return 0 whatever the script says, but for those of `test:` and `bench:` probes.
     pub(super) fn return_from(&mut self, value: Option<&Expr>) -> Result<()> {
         let value = match value {
             Some(e) if e.ty.is_scalar() => Some(self.value(e)?),
@@ -92,7 +108,7 @@ impl<'a> Fx<'_, 'a> {
             let capture = self.capture_object()?;
             let one = self.f.u64(1);
             self.f.store(8, capture, CAPTURED_RETURNED as i32, one);
-            if let (Some(value), true) = (value, self.body.ret.is_some()) {
+            if let (Some(value), true) = (value, self.returns_value()) {
                 self.f.store(8, capture, CAPTURED_VALUE as i32, value);
             }
             let stop = self.f.iconst(Type::I64, 1);
@@ -105,6 +121,10 @@ impl<'a> Fx<'_, 'a> {
             (Some(ty), None) => {
                 let ty = ir_type(ty)?;
                 self.zero_of(ty)
+            }
+            (None, Some(value)) if self.returns_value() => {
+                let number = self.number(value);
+                self.narrow(number, Type::I32)
             }
             (None, _) => self.f.iconst(Type::I32, 0),
         };

@@ -371,7 +371,7 @@ impl Fx<'_, '_> {
                 }
                 self.f.switch_to(join);
             }
-            ExprKind::CallFn { func, args } => {
+            ExprKind::CallFn { func, args } if e.ty.is_scalar() || e.ty == Ty::None => {
                 self.call_function(*func, args, e.span)?;
             }
             _ if e.ty == Ty::None => {

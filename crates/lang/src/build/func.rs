@@ -38,6 +38,8 @@ enum Home {
     Slot(Slot),
     /// In the capture object: a scalar itself, of others the address.
     Captured(u32),
+    /// Memory of the caller.
+    Caller(Value),
 }
 
 /// Where `break` and `continue` go.
@@ -70,6 +72,8 @@ pub(super) struct Fx<'m, 'a> {
     pub(super) loops: Vec<LoopExit>,
     /// Map entries that were read and did not change.
     pub(super) known: Known,
+    /// Addresses of parameters that are memory of the caller.
+    pub(super) by_reference: HashMap<VarId, Value>,
     ctx: Option<Value>,
     homes: HashMap<VarId, Home>,
     word: Option<Slot>,
@@ -93,6 +97,7 @@ impl<'m, 'a> Fx<'m, 'a> {
             capture,
             loops: Vec::new(),
             known: Known::default(),
+            by_reference: HashMap::new(),
             ctx,
             homes: HashMap::new(),
             word: None,
@@ -112,15 +117,23 @@ impl<'m, 'a> Fx<'m, 'a> {
             }
             for (var, at) in plan.captured() {
                 if !self.var(var)?.ty.is_scalar() {
-                    let slot = self.var_slot(var)?;
-                    let address = self.f.slot_addr(slot);
+                    let address = match self.by_reference.get(&var) {
+                        Some(address) => *address,
+                        None => {
+                            let slot = self.var_slot(var)?;
+                            self.f.slot_addr(slot)
+                        }
+                    };
                     self.f.store(8, capture, at as i32, address);
                 }
             }
         }
         for var in plan.frame_vars(region) {
-            let slot = self.var_slot(var)?;
-            self.homes.insert(var, Home::Slot(slot));
+            let home = match self.by_reference.get(&var) {
+                Some(address) => Home::Caller(*address),
+                None => Home::Slot(self.var_slot(var)?),
+            };
+            self.homes.insert(var, home);
         }
         Ok(())
     }
@@ -190,6 +203,7 @@ impl<'m, 'a> Fx<'m, 'a> {
         let scalar = self.var(var)?.ty.is_scalar();
         match self.home(var)? {
             Home::Slot(slot) => Ok((self.f.slot_addr(slot), 0)),
+            Home::Caller(address) => Ok((address, 0)),
             Home::Captured(at) => {
                 let Some(capture) = self.capture else { return internal("no capture object") };
                 if scalar {

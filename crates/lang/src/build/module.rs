@@ -61,6 +61,7 @@ impl<'a> ModuleCx<'a> {
         session.print_maps_on_exit = program.config.print_maps_on_exit;
         session.truncation_trailer.clone_from(&program.config.truncation_trailer);
         session.missing_probes = program.config.missing_probes;
+        session.symbols = program.config.symbols;
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
         let mut cx = ModuleCx {
             program,

@@ -35,6 +35,7 @@ impl Fx<'_, '_> {
                 self.place(value)
             }
             ExprKind::Reinterpret(of) if !of.ty.is_scalar() => self.place(of),
+            ExprKind::CallFn { func, args } => self.call_into_memory(*func, args, &e.ty, e.span),
             _ => {
                 let slot = self.slot_for(&e.ty, "value");
                 let to = self.f.slot_addr(slot);
@@ -125,8 +126,30 @@ impl Fx<'_, '_> {
                 let base = self.ctx()?;
                 Ok(Mem { base, off: (*n * 8) as i32, core: None, space: Space::Ctx })
             }
+            Arg::Spread(registers) => self.spread(registers),
+            Arg::OnStack { offset } => self.behind(STACK_POINTER, *offset as i32),
+            Arg::Behind { offset } => self.behind(*offset as i32, 0),
             other => internal(format!("{other:?} has no address")),
         }
+    }
+
+    /// A copy of a struct that lies in registers.
+    fn spread(&mut self, registers: &[u32]) -> Result<Mem> {
+        let ctx = self.ctx()?;
+        let slot = self.f.slot(registers.len() as u32 * 8, 8, "argument");
+        let to = self.f.slot_addr(slot);
+        for (word, offset) in (0i32..).zip(registers) {
+            let value = self.f.load(Type::U64, ctx, *offset as i32);
+            self.f.store(8, to, word * 8, value);
+        }
+        Ok(Mem::own(to, 0))
+    }
+
+    /// User memory at the address in the register at `register`, and so many bytes on.
+    fn behind(&mut self, register: i32, off: i32) -> Result<Mem> {
+        let ctx = self.ctx()?;
+        let base = self.f.load(Type::Ptr(PtrKind::User), ctx, register);
+        Ok(Mem { base, off, core: None, space: Space::User })
     }
 
     /// Address of a `__data_loc` field's data.
@@ -179,6 +202,7 @@ impl Fx<'_, '_> {
                 let word = self.probe_read(address, Type::U64, *user)?;
                 Ok(self.narrow(word, reg))
             }
+            other => internal(format!("{other:?} is no scalar")),
         }
     }
 

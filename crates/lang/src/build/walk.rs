@@ -134,6 +134,16 @@ const CAPTURED_FIRST: u32 = 24;
 impl Plan {
     /// Plans a body.
     pub(super) fn of(predicate: Option<&Expr>, body: &[Stmt], rules: LoopRules) -> Plan {
+        Plan::with_params(0, predicate, body, rules)
+    }
+
+    /// Plans a body whose first `params` variables come from outside: they belong to the outermost region.
+    pub(super) fn with_params(
+        params: usize,
+        predicate: Option<&Expr>,
+        body: &[Stmt],
+        rules: LoopRules,
+    ) -> Plan {
         let mut plan = Plan::default();
         let mut users: HashMap<VarId, BTreeSet<usize>> = HashMap::new();
         let mut stack = vec![0usize];
@@ -160,6 +170,9 @@ impl Plan {
             walk_expr(predicate, &mut see);
         }
         walk_stmts(body, &mut see);
+        for (_, regions) in users.iter_mut().filter(|(var, _)| (var.0 as usize) < params) {
+            regions.insert(0);
+        }
         plan.settle(users);
         plan
     }

@@ -7,7 +7,7 @@ use crate::hir::{Expr, ExprKind, StmtKind};
 use crate::ty::{Space, Ty};
 use crate::types::infer::castable;
 use skep_bpf::event::{Action, Stream};
-use skep_bpf::format::Format;
+use skep_bpf::format::{Conv, ConvKind, Format, Piece};
 
 const fn row(
     name: &'static str,
@@ -55,6 +55,14 @@ pub(super) static ROWS: &[Builtin] = &[
         "BEGIN { warnf(\"odd: %d\", 1); }",
         (1, MANY),
         |c, call| printf(c, call, Stream::Warning),
+    ),
+    row(
+        "debugf",
+        &["debugf(\"FORMAT\", …)"],
+        "Writes to the kernel's trace_pipe, for debugging: at most three arguments, integers, pointers and strings.",
+        "BEGIN { debugf(\"pid %d\", pid); }",
+        (1, 4),
+        debugf,
     ),
     row(
         "print",
@@ -318,4 +326,55 @@ fn override_(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let value = call.integer(c, 0, false)?;
     let kind = ExprKind::Call { name: "override", args: vec![value] };
     Some(Checked::Stmt(StmtKind::Expr(Expr { kind, ty: Ty::I64, span: call.span })))
+}
+
+/// Conversions of the kernel's own printf that programs may use (bpf_bprintf_prepare, kernel/bpf/helpers.c).
+fn debugf(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let (format, args) = format_and_args(c, call)?;
+    let mut text = String::new();
+    for piece in &format {
+        match piece {
+            Piece::Text(plain) => text.push_str(&plain.replace('%', "%%")),
+            Piece::Conv(conv) => match kernel_conversion(conv) {
+                Some(kernel) => text.push_str(&kernel),
+                None => {
+                    let what = "takes %d, %u, %x, %p, %c and %s with widths and lengths, as the kernel does";
+                    return call.wrong(c, call.args[0].span, what);
+                }
+            },
+        }
+    }
+    for arg in &args {
+        if !(matches!(arg.ty, Ty::Str { .. }) || matches!(&arg.ty, Ty::Int { .. } | Ty::Ptr { .. } | Ty::Bool)) {
+            return call.wrong(c, arg.span, "takes integers, pointers and strings");
+        }
+    }
+    let note = "debugf() is for debugging: every program on this machine that reads trace_pipe sees what it writes";
+    c.warn("debug", call.span, note.to_owned());
+    let text = Typed::string(text.into_bytes(), call.args[0].span).expr;
+    let args = std::iter::once(text).chain(args).collect();
+    let kind = ExprKind::Call { name: "debugf", args };
+    Some(Checked::Stmt(StmtKind::Expr(Expr { kind, ty: Ty::I64, span: call.span })))
+}
+
+/// A conversion as the kernel's printf writes it, where it has one.
+fn kernel_conversion(conv: &Conv) -> Option<String> {
+    let letter = match conv.kind {
+        ConvKind::Signed => "d",
+        ConvKind::Unsigned => "u",
+        ConvKind::HexLower => "x",
+        ConvKind::HexUpper => "X",
+        ConvKind::Char => return Some("%c".to_owned()),
+        ConvKind::Pointer => "px",
+        ConvKind::String => "s",
+        _ => return None,
+    };
+    let flags = [(conv.left, "-"), (conv.zero, "0")].into_iter().filter(|(set, _)| *set);
+    let flags: String = flags.map(|(_, flag)| flag).collect();
+    let width = conv.width.map_or(String::new(), |width| width.min(64).to_string());
+    let length = match conv.length.as_str() {
+        "l" | "ll" | "j" | "z" | "t" if !matches!(letter, "s" | "px") => "ll",
+        _ => "",
+    };
+    Some(format!("%{flags}{width}{length}{letter}"))
 }

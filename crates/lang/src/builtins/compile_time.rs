@@ -128,12 +128,11 @@ fn base_type(ty: &Ty) -> &'static str {
 }
 
 fn has_function(c: &Checker<'_>, name: &str) -> bool {
-    c.resolver.target.kernel_btf().is_ok_and(|btf| !btf.find(name, NameKind::Func).is_empty())
+    c.resolver.target.vmlinux().is_ok_and(|btf| btf.find(NameKind::Func, name).is_some())
 }
 
 fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let text = call.literal_text(c, 0)?;
-    let text = String::from_utf8_lossy(&text).into_owned();
     let mut values = Vec::new();
     for e in &call.args[1..] {
         let value = c.value(e)?;

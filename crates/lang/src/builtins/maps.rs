@@ -94,6 +94,10 @@ fn is_scalar(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let (name, span) = call.map_name(c, 0)?;
     let map = c.whole_map(name, span);
     c.map_value(map, span)?;
-    let scalar = c.map_is_keyed(map) == Some(false);
+    let scalar = match c.map_is_keyed(map) {
+        Some(keyed) => !keyed,
+        None if c.settled => false,
+        None => return None,
+    };
     Some(Checked::Value(Typed::boolean(scalar, call.span)))
 }

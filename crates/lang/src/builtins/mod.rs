@@ -69,6 +69,7 @@ use skep_bpf::schema::Agg;
 
 mod actions;
 mod aggregations;
+mod compile_time;
 mod maps;
 mod probe;
 mod stacks;
@@ -139,7 +140,7 @@ type Check = for<'a> fn(&mut Checker<'a>, &Call<'_>) -> Option<Checked>;
 
 /// All builtins, group by group.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    [values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
+    [compile_time::ROWS, values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
         .into_iter()
         .flatten()
 }
@@ -218,8 +219,8 @@ impl Checker<'_> {
         args: &[ast::Expr],
     ) -> Option<Checked> {
         if row.needs_unsafe && !self.settings.options.unsafe_mode {
-            let message = format!("`{}` can change the system, which safe mode does not allow", row.name);
-            self.diags.push(Diagnostic::error("unsafe", span, message).hint("allow it with `--unsafe`"));
+            let message = format!("{}() is unsafe. To use you need the --unsafe flag", row.name);
+            self.diags.push(Diagnostic::error("unsafe", span, message));
         }
         if args.len() < row.min || args.len() > row.max {
             self.wrong_count(row, span, args.len());

@@ -5,10 +5,11 @@ use super::{Builtin, Call, Checked};
 use crate::check::{Checker, Typed, retype};
 use crate::diag::Diagnostic;
 use crate::hir::{Arg, ExprKind};
-use crate::resolve::{ProbeKind, regs};
+use crate::resolve::{Instance, ProbeKind, regs};
 use crate::ty::{Space, Ty};
 use skep_bpf::btf::NameKind;
 use skep_bpf::kinds::ProgType;
+use skep_bpf::object::Attach;
 use skep_bpf::target::{TargetError, TargetExt};
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -28,8 +29,8 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     plain(
         "args",
-        &["args.NAME"],
-        "The arguments of the tracepoint or function, by name.",
+        &["args", "args.NAME"],
+        "The arguments of the tracepoint or function: one by name, or all as a record.",
         "tracepoint:syscalls:sys_enter_openat { print(str(args.filename)); }",
         args,
     ),
@@ -81,8 +82,9 @@ pub(super) static ROWS: &[Builtin] = &[
     with(
         "uaddr",
         &["uaddr(\"SYMBOL\"): uint64 *"],
-        "Address of a function in the probe's binary, looked up before the start.",
-        "uprobe:/bin/bash:readline { print(uaddr(\"main\")); }",
+        "Address of a variable or function of the probe's binary, as the process sees it; what it points to has the \
+         size of the variable.",
+        "uprobe:/bin/bash:readline { print(*uaddr(\"history_length\")); }",
         (1, 1),
         uaddr,
     ),
@@ -136,13 +138,13 @@ fn ctx(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     call.value("ctx", Vec::new(), Ty::Ptr { to: Box::new(to), space: Space::Ctx })
 }
 
+/// All arguments as a record, but those that cannot be read.
 fn args(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    c.probe_args(call.span)?;
-    c.diags.push(
-        Diagnostic::error("whole-args", call.span, "`args` as a whole is not a value yet")
-            .hint("use its fields: `args.NAME`; `-lv` lists them"),
-    );
-    None
+    let fields = c.probe_args(call.span)?;
+    let fields: Vec<_> = fields.iter().filter(|f| !f.common && f.ty != Ty::None).cloned().collect();
+    let parts: Vec<_> = fields.iter().map(|f| crate::check::argument(f, call.span).expr).collect();
+    let types = fields.into_iter().zip(&parts).map(|(f, part)| (f.name, part.ty.clone())).collect();
+    Some(Checked::Value(Typed::new(ExprKind::Record(parts), Ty::Record(types), call.span)))
 }
 
 fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
@@ -232,19 +234,39 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     Some(Checked::Value(Typed { space: Some(Space::Kernel), ..value }))
 }
 
+/// Address in the binary of the place that the probe is on.
+fn probed_address(c: &Checker<'_>, instance: &Instance, binary: &str) -> Option<u64> {
+    let place = match &instance.attach.first()?.at {
+        Attach::Uprobe { offset, .. } => *offset,
+        Attach::UprobeMulti { offsets, .. } => *offsets.first()?,
+        _ => return None,
+    };
+    let symbols = c.resolver.target.binary_symbols(binary).ok()?;
+    let before = symbols.iter().filter(|s| s.offset <= place).max_by_key(|s| s.offset)?;
+    Some(before.address.wrapping_add(place - before.offset))
+}
+
+/// What a symbol's address is in the process: as far from the symbol of the probe as it is in the binary.
 fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let name = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
     let instance = c.instance?;
-    let Some(binary) = &instance.binary else {
+    let Some(binary) = instance.binary.clone() else {
         let message = format!("`uaddr` is not available in {} probes", instance.kind.name());
         c.error("no-uaddr", call.span, message);
         return None;
     };
-    let symbols = c.resolver.target.binary_symbols(binary);
-    let found = symbols.ok().and_then(|s| s.iter().find(|s| s.name == name).cloned());
-    let Some(symbol) = found else {
-        c.error("unknown-symbol", call.args[0].span, format!("there is no symbol `{name}` in {binary}"));
-        return None;
+    let found = c.resolver.target.binary_variable(&binary, &name);
+    let symbol = match found.map(|symbols| symbols.first().cloned()) {
+        Ok(Some(symbol)) => symbol,
+        Ok(None) | Err(TargetError::NotFound(_)) => {
+            let message = format!("there is no symbol `{name}` in {binary}");
+            c.error("unknown-symbol", call.args[0].span, message);
+            return None;
+        }
+        Err(error) => {
+            c.error("unknown-symbol", call.args[0].span, format!("symbol `{name}`: {error}"));
+            return None;
+        }
     };
     let bits = match symbol.size {
         1 => 8,
@@ -254,7 +276,12 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     };
     let to = Box::new(Ty::Int { bits, signed: false });
     let ty = Ty::Ptr { to, space: Space::User };
-    Some(Checked::Value(Typed::constant(symbol.address as i64, ty, call.span)))
+    let address = Typed::constant(symbol.address as i64, Ty::U64, call.span).expr;
+    let Some(probed) = probed_address(c, instance, &binary) else {
+        return Some(Checked::Value(Typed::constant(symbol.address as i64, ty, call.span)));
+    };
+    let probed = Typed::constant(probed as i64, Ty::U64, call.span).expr;
+    call.value("uaddr", vec![address, probed], ty)
 }
 
 fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {

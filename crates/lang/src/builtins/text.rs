@@ -125,7 +125,7 @@ pub(super) static ROWS: &[Builtin] = &[
     row(
         "signal_name",
         &["signal_name(NUMBER)"],
-        "Name of a signal, made when it is printed.",
+        "What a signal means, such as `Killed`, made when it is printed.",
         "tracepoint:signal:signal_generate { @[signal_name(args.sig)] = count(); }",
         (1, 1),
         |c, call| convert(c, call, Ty::Signal, false),
@@ -201,7 +201,7 @@ fn str_(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     if literal.is_some_and(|n| n < 0) {
         return call.wrong(c, length.span(), "cannot take a negative length");
     }
-    let size = match literal.and_then(|n| u32::try_from(n.max(1)).ok()) {
+    let size = match literal.and_then(|n| u32::try_from(n + 1).ok()) {
         Some(size) if size <= longest => size,
         Some(_) => {
             let message = format!("the length is cut to `max_strlen`, {longest} bytes");
@@ -212,7 +212,10 @@ fn str_(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     };
     // The length counts the NUL, as the helper's size does.
     let room = match literal {
-        Some(_) => Typed::constant(i64::from(size), Ty::U64, call.span).expr,
+        Some(n) => {
+            let n = u32::try_from(n).unwrap_or(longest).min(longest);
+            Typed::constant(i64::from(n), Ty::U64, call.span).expr
+        }
         None => c.integer(length, false, false, "as a length")?,
     };
     call.value("str", vec![from, room], Ty::Str { size })
@@ -259,15 +262,32 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 fn string(c: &mut Checker<'_>, call: &Call<'_>, index: usize) -> Option<Expr> {
     let e = &call.args[index];
     let value = c.value(e)?;
-    match value.ty() {
-        Ty::Str { .. } => Some(value.expr),
-        _ => call.wrong(c, e.span, "takes a string here; `str()` reads one from an address"),
+    let value = c.readable(value)?;
+    let size = match value.ty() {
+        Ty::Str { .. } => return Some(value.expr),
+        Ty::Array { elem, count } if is_char(elem) => *count,
+        Ty::Ptr { to, .. } if is_char(to) => c.settings.config.max_strlen,
+        _ => return call.wrong(c, e.span, "takes a string here; `str()` reads one from an address"),
+    };
+    let kind = ExprKind::Call { name: "str", args: vec![value.expr] };
+    Some(Expr { kind, ty: Ty::Str { size }, span: e.span })
+}
+
+fn is_char(ty: &Ty) -> bool {
+    matches!(ty, Ty::Int { bits: 8, .. })
+}
+
+/// The bytes of a constant string before its NUL.
+fn constant(e: &Expr) -> Option<&[u8]> {
+    match &e.kind {
+        ExprKind::Str(bytes) => bytes.split(|b| *b == 0).next(),
+        _ => None,
     }
 }
 
 fn strlen(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let text = string(c, call, 0)?;
-    if let ExprKind::Str(bytes) = &text.kind {
+    if let Some(bytes) = constant(&text) {
         return Some(Checked::Value(Typed::constant(bytes.len() as i64, Ty::U64, call.span)));
     }
     call.value("strlen", vec![text], Ty::U64)
@@ -287,7 +307,15 @@ fn strncmp(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 
 fn strstr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Typed> {
     let (a, b) = (string(c, call, 0), string(c, call, 1));
-    let kind = ExprKind::Call { name: "strstr", args: vec![a?, b?] };
+    let (a, b) = (a?, b?);
+    if let (Some(hay), Some(text)) = (constant(&a), constant(&b)) {
+        let at = match text.is_empty() {
+            true => Some(0),
+            false => hay.windows(text.len()).position(|part| part == text),
+        };
+        return Some(Typed::constant(at.map_or(-1, |at| at as i64), Ty::I64, call.span));
+    }
+    let kind = ExprKind::Call { name: "strstr", args: vec![a, b] };
     Some(Typed::new(kind, Ty::I64, call.span))
 }
 

@@ -197,6 +197,18 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         |c, call| in_space(c, call, Space::User),
     ),
+    Builtin {
+        needs_unsafe: true,
+        ..with(
+            "write_user",
+            &["write_user(ADDRESS, VALUE, LENGTH): bool"],
+            "Writes the first LENGTH bytes of VALUE (a string, an array, or what a pointer leads to) into the memory of \
+             the current process; whether it could.",
+            "tracepoint:syscalls:sys_enter_openat /comm == \"app\"/ { write_user(args.filename, \"/dev/null\", 10); }",
+            (3, 3),
+            write_user,
+        )
+    },
     with(
         "is_err",
         &["is_err(POINTER): bool"],
@@ -235,9 +247,11 @@ fn ncpus(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 /// Only events that interrupt a task say which mode it was in; begin and end run in skep itself.
 fn usermode(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     use ProbeKind::{Begin, End, Hardware, Interval, Profile, SelfSignal, Software};
-    let known = match c.instance?.kind {
+    let instance = c.instance?;
+    let known = match instance.kind {
         Profile | Interval | Software | Hardware => return call.value("usermode", Vec::new(), U8),
         Begin | End | SelfSignal => 1,
+        _ if instance.binary.is_some() => 1,
         _ => 0,
     };
     Some(Checked::Value(Typed::constant(known, U8, call.span)))
@@ -309,4 +323,29 @@ fn is_err(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let limit = Typed::constant(-4095, Ty::U64, call.span).expr;
     let kind = ExprKind::Compare { op: ast::BinOp::Ge, a: Box::new(value), b: Box::new(limit) };
     Some(Checked::Value(Typed::new(kind, Ty::Bool, call.span)))
+}
+
+/// Longest write into a process.
+const MAX_WRITE: u32 = 4096;
+
+fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let to = c.value(&call.args[0])?;
+    let to = c.integer(to, false, true, "or a pointer as the address")?;
+    let from = c.value(&call.args[1])?;
+    let from = c.readable(from)?;
+    let length = c.value(&call.args[2])?;
+    let literal = length.literal_int().and_then(|n| u32::try_from(n).ok());
+    let has = match from.ty() {
+        Ty::Ptr { .. } => literal.unwrap_or(MAX_WRITE).min(MAX_WRITE),
+        Ty::Str { .. } | Ty::Array { .. } | Ty::Tuple(_) | Ty::Record(_) | Ty::Composite(_) => {
+            c.types.size_of(from.ty())?.min(MAX_WRITE)
+        }
+        _ => return call.wrong(c, call.args[1].span, "takes a string, an array or a pointer to write"),
+    };
+    if literal == Some(0) {
+        return call.wrong(c, call.args[2].span, "takes at least one byte");
+    }
+    let length = c.integer(length, false, false, "as a length")?;
+    let room = Typed::constant(i64::from(has), Ty::U64, call.span).expr;
+    call.value("write_user", vec![to, from.expr, length, room], Ty::Bool)
 }

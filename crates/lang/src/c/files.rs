@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use crate::ast::Span;
 use crate::options::Options;
+use crate::source::SourceFile;
 use skep_bpf::target::{Arch, Target, TargetError, TargetExt};
 
 /// Most bytes of all headers together.
@@ -101,6 +102,8 @@ pub(super) struct Files<'a> {
     script_dir: String,
     /// Folders that are searched.
     dirs: Vec<String>,
+    /// Imported scripts: first position, position behind them, folder.
+    imported: Vec<(u32, u32, String)>,
     /// Files by number.
     pub(super) list: Vec<FileInfo>,
     texts: HashMap<String, Option<Rc<str>>>,
@@ -131,7 +134,19 @@ impl<'a> Files<'a> {
         dirs.extend(["/usr/local/include".to_owned(), format!("/usr/include/{triplet}")]);
         dirs.push("/usr/include".to_owned());
         let script_dir = folder(script).to_owned();
-        Files { target, script_dir, dirs, list: Vec::new(), texts: HashMap::new(), bytes: 0 }
+        let (imported, list) = (Vec::new(), Vec::new());
+        Files { target, script_dir, dirs, imported, list, texts: HashMap::new(), bytes: 0 }
+    }
+
+    /// Tells of imported scripts, which have folders of their own.
+    pub(super) fn imported(&mut self, files: &[SourceFile]) {
+        self.imported = files.iter().map(|f| (f.start, f.end(), folder(&f.name).to_owned())).collect();
+    }
+
+    /// The folder of the script, or imported script, that has `span`.
+    fn folder_of(&self, span: Span) -> &str {
+        let within = |(start, end, _): &&(u32, u32, String)| (*start..=*end).contains(&span.start);
+        self.imported.iter().find(within).map_or(&self.script_dir, |(_, _, dir)| dir)
     }
 
     /// A declaration of the script's, as a file.
@@ -191,7 +206,8 @@ impl<'a> Files<'a> {
         if quoted || name.starts_with('/') {
             let beside = match self.get(from) {
                 Some(f) if !f.is_script() => folder(&f.name).to_owned(),
-                _ => self.script_dir.clone(),
+                Some(f) => self.folder_of(f.span).to_owned(),
+                None => self.script_dir.clone(),
             };
             let path = join(&beside, name);
             if let Some(text) = self.read(&path)? {

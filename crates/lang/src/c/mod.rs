@@ -1,215 +1,214 @@
-//! C in the preamble: `#define NAME value`, conditions on names, and enums. Raw declarations enter; constants and enums
-//! leave. Headers are not read: the kernel's types are known without, and `#include` lines are passed over.
+//! C in a script: preprocessor lines and declarations of structs, unions, enums and types, in the script and in the headers
+//! that it includes. Raw text and a target enter; types as BTF on top of the kernel's, enum constants and macros leave.
+//! Mistakes are reported where the script has them; a system's own headers are read as far as they are understood.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ast::{CDecl, Expr, ExprKind, Script, StmtKind};
-use crate::check::coerce_literal;
+use crate::ast::{Script, Span};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::parse::parse;
-use crate::ty::Ty;
+use crate::options::Options;
+use skep_bpf::btf::{Btf, NameKind, TypeId};
+use skep_bpf::target::{Arch, Target, TargetExt};
 
-/// Most constants of one enum.
-const MAX_CONSTANTS: usize = 4096;
-/// Names that are defined from the start.
-const DEFINED: &[&str] = &["BPFTRACE_HAVE_BTF"];
+mod constant;
+pub mod constants;
+mod declare;
+mod files;
+mod layout;
+mod macros;
+mod preprocess;
+#[cfg(test)]
+mod properties;
+mod specifiers;
+mod table;
+#[cfg(test)]
+mod tests;
+mod token;
+mod uses;
+mod value;
+
+use constant::Cursor;
+use declare::Declarations;
+use files::{FileInfo, Files};
+use preprocess::Preprocessor;
+use table::Table;
+use token::Token;
+
+pub(crate) use uses::expand;
+
+/// What a compiler for these machines defines by itself.
+const PREDEFINED: &[(&str, &str)] = &[
+    ("__STDC__", "1"),
+    ("__STDC_VERSION__", "201710L"),
+    ("__STDC_HOSTED__", "1"),
+    ("__linux__", "1"),
+    ("__linux", "1"),
+    ("__unix__", "1"),
+    ("__gnu_linux__", "1"),
+    ("__ELF__", "1"),
+    ("__LP64__", "1"),
+    ("_LP64", "1"),
+    ("__GNUC__", "12"),
+    ("__GNUC_MINOR__", "2"),
+    ("__GNUC_PATCHLEVEL__", "0"),
+    ("__CHAR_BIT__", "8"),
+    ("__SCHAR_MAX__", "127"),
+    ("__SHRT_MAX__", "32767"),
+    ("__INT_MAX__", "2147483647"),
+    ("__LONG_MAX__", "9223372036854775807L"),
+    ("__LONG_LONG_MAX__", "9223372036854775807LL"),
+    ("__SIZEOF_SHORT__", "2"),
+    ("__SIZEOF_INT__", "4"),
+    ("__SIZEOF_LONG__", "8"),
+    ("__SIZEOF_LONG_LONG__", "8"),
+    ("__SIZEOF_POINTER__", "8"),
+    ("__SIZEOF_SIZE_T__", "8"),
+    ("__SIZEOF_INT128__", "16"),
+    ("__SIZE_TYPE__", "long unsigned int"),
+    ("__PTRDIFF_TYPE__", "long int"),
+    ("__WCHAR_TYPE__", "int"),
+    ("__WINT_TYPE__", "unsigned int"),
+    ("__INT8_TYPE__", "signed char"),
+    ("__INT16_TYPE__", "short int"),
+    ("__INT32_TYPE__", "int"),
+    ("__INT64_TYPE__", "long int"),
+    ("__UINT8_TYPE__", "unsigned char"),
+    ("__UINT16_TYPE__", "short unsigned int"),
+    ("__UINT32_TYPE__", "unsigned int"),
+    ("__UINT64_TYPE__", "long unsigned int"),
+    ("__INTPTR_TYPE__", "long int"),
+    ("__UINTPTR_TYPE__", "long unsigned int"),
+    ("__INTMAX_TYPE__", "long int"),
+    ("__UINTMAX_TYPE__", "long unsigned int"),
+    ("__ORDER_LITTLE_ENDIAN__", "1234"),
+    ("__ORDER_BIG_ENDIAN__", "4321"),
+    ("__ORDER_PDP_ENDIAN__", "3412"),
+    ("__BYTE_ORDER__", "__ORDER_LITTLE_ENDIAN__"),
+    ("__USER_LABEL_PREFIX__", ""),
+    ("__REGISTER_PREFIX__", ""),
+];
 
 /// What the preamble declares.
 #[derive(Clone, Debug, Default)]
 pub struct Preamble {
-    /// Values of `#define` names.
-    pub defines: HashMap<String, Expr>,
-    /// Enums by tag; anonymous ones have none.
-    pub enums: Vec<(String, Ty)>,
-    /// Enum constants: value and index into `enums`.
-    pub constants: HashMap<String, (i64, usize)>,
+    macros: macros::Macros,
+    /// Types, on top of the kernel's.
+    btf: Option<Arc<Btf>>,
+    /// Named types.
+    names: HashMap<(NameKind, String), TypeId>,
+    /// Enum constants.
+    constants: HashMap<String, (i64, TypeId)>,
+    arch: Option<Arch>,
 }
 
 /// Reads the preamble of a script; what cannot be read is reported.
-pub fn preamble(script: &Script, diags: &mut Diagnostics) -> Preamble {
-    let mut preamble = Preamble::default();
-    // Whether each condition around holds.
-    let mut conditions: Vec<bool> = Vec::new();
-    for decl in &script.c_decls {
-        let text = decl.text.trim();
-        match text.strip_prefix('#').map(str::trim_start) {
-            Some(line) => preamble.directive(line, decl, &mut conditions, diags),
-            None if text.is_empty() || text.starts_with("#!") => {}
-            None if conditions.contains(&false) => {}
-            None => preamble.declaration(text, decl, diags),
-        }
+pub fn preamble(script: &Script, options: &Options, target: &dyn Target, diags: &mut Diagnostics) -> Preamble {
+    if script.c_decls.is_empty() && options.includes.is_empty() {
+        return Preamble { arch: target.arch().ok(), ..Preamble::default() };
     }
-    preamble
+    let base = target.vmlinux().ok();
+    let mut files = Files::new(target, options, &script.path);
+    files.imported(&script.files);
+    let mut preprocessor = Preprocessor::new(files, PREDEFINED);
+    let arch = target.arch().ok();
+    preprocessor.macros.predefine(
+        match arch {
+            Some(Arch::Aarch64) => "__aarch64__",
+            _ => "__x86_64__",
+        },
+        "1",
+    );
+    if base.is_some() {
+        preprocessor.macros.predefine("BPFTRACE_HAVE_BTF", "1");
+    }
+    for name in &options.includes {
+        preprocessor.include_first(name);
+    }
+    for decl in &script.c_decls {
+        preprocessor.own(&decl.text, decl.span);
+    }
+    preprocessor.close(script.c_decls.last().map_or_else(Span::default, |d| d.span));
+    let tokens = std::mem::take(&mut preprocessor.out);
+    let mut found = preprocessor.finish();
+    let table = declarations(tokens, Table::new(base), &preprocessor, arch, &mut found);
+    found.list.into_iter().for_each(|d| diags.push(d));
+    let constants = table.constants.clone();
+    let (btf, names) = table.finish().map_or((None, HashMap::new()), |(btf, names)| (Some(btf), names));
+    Preamble { macros: preprocessor.macros, btf, names, constants, arch }
 }
 
-/// An identifier at the start of `text`, and the rest.
-fn word(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-    text.split_at(end)
+/// Reads the declarations that the preprocessor left.
+fn declarations(
+    tokens: Vec<Token>,
+    table: Table,
+    preprocessor: &Preprocessor<'_>,
+    arch: Option<Arch>,
+    diags: &mut Diagnostics,
+) -> Table {
+    let mut origin = Origin { preprocessor, diags };
+    let fallback = |name: &str| constants::find(name, arch);
+    let mut declarations = Declarations {
+        cursor: Cursor::new(tokens),
+        table,
+        origin: &mut origin,
+        fallback: &fallback,
+        packs: Vec::new(),
+        depth: 0,
+    };
+    declarations.all();
+    declarations.table
 }
 
-fn unsupported(decl: &CDecl, what: &str) -> Diagnostic {
-    Diagnostic::error("unsupported", decl.span, format!("{what} are not supported yet"))
+/// Where declarations come from, and where their mistakes go.
+struct Origin<'p, 'a, 'd> {
+    preprocessor: &'p Preprocessor<'a>,
+    diags: &'d mut Diagnostics,
+}
+
+impl Origin<'_, '_, '_> {
+    fn file(&self, token: &Token) -> Option<&FileInfo> {
+        self.preprocessor.files.get(token.place.file)
+    }
+}
+
+impl declare::Origin for Origin<'_, '_, '_> {
+    fn is_kernel(&self, token: &Token) -> bool {
+        self.file(token).is_some_and(FileInfo::is_kernel)
+    }
+
+    fn is_script(&self, token: &Token) -> bool {
+        !self.file(token).is_some_and(FileInfo::is_system)
+    }
+
+    fn report(&mut self, token: Option<&Token>, message: &str) {
+        if token.is_some_and(|t| self.file(t).is_some_and(FileInfo::is_system)) {
+            return;
+        }
+        let (span, place) = token.map_or_else(Default::default, |t| self.preprocessor.locate(t));
+        self.diags.push(Diagnostic::error("c-declaration", span, format!("{place}{message}")));
+    }
 }
 
 impl Preamble {
-    fn directive(&mut self, line: &str, decl: &CDecl, conditions: &mut Vec<bool>, diags: &mut Diagnostics) {
-        let (name, rest) = word(line);
-        let rest = rest.trim();
-        let defined = |name: &str| DEFINED.contains(&name) || self.defines.contains_key(name);
-        match name {
-            "ifdef" => conditions.push(defined(word(rest).0)),
-            "ifndef" => conditions.push(!defined(word(rest).0)),
-            "if" => conditions.push(rest != "0"),
-            "else" | "elif" => {
-                if let Some(last) = conditions.last_mut() {
-                    *last = !*last;
-                }
-            }
-            "endif" => {
-                conditions.pop();
-            }
-            "define" if !conditions.contains(&false) => self.define(rest, decl, diags),
-            _ => {}
-        }
+    /// The types that the preamble declares, on top of the kernel's; `None` where it declares none.
+    pub fn btf(&self) -> Option<&Arc<Btf>> {
+        self.btf.as_ref()
     }
 
-    fn define(&mut self, text: &str, decl: &CDecl, diags: &mut Diagnostics) {
-        let (name, rest) = word(text);
-        if rest.starts_with('(') {
-            diags.push(
-                unsupported(decl, "preprocessor macros with parameters")
-                    .hint("write it as `macro name(x) { … }`"),
-            );
-            return;
-        }
-        let value = rest.trim();
-        // A name without a value is only asked for in conditions.
-        let value = if value.is_empty() { "1" } else { value };
-        let mut inner = Diagnostics::default();
-        let mut wrapped = parse(&format!("BEGIN {{ $v = ({value}); }}"), &mut inner);
-        let stmt = wrapped.probes.first_mut().and_then(|p| p.body.stmts.pop());
-        match stmt.map(|s| s.kind) {
-            Some(StmtKind::Assign { value, .. }) if !inner.has_errors() => {
-                self.defines.insert(name.to_owned(), value);
-            }
-            _ => {
-                let message = format!("`{name}` is defined as `{value}`, which is not an expression");
-                diags.push(Diagnostic::error("bad-define", decl.span, message));
-            }
-        }
+    /// A type that the preamble declares, by name.
+    pub fn type_of(&self, kind: NameKind, name: &str) -> Option<TypeId> {
+        // The map's key is an owned pair.
+        self.names.get(&(kind, name.to_owned())).copied()
     }
 
-    fn declaration(&mut self, text: &str, decl: &CDecl, diags: &mut Diagnostics) {
-        let (keyword, rest) = word(text);
-        if keyword != "enum" {
-            diags.push(unsupported(decl, "C declarations other than enums"));
-            return;
-        }
-        let (tag, rest) = word(rest.trim_start());
-        let body = rest.trim().trim_end_matches(';').trim_end();
-        let Some(body) = body.strip_prefix('{').and_then(|b| b.strip_suffix('}')) else {
-            diags.push(Diagnostic::error(
-                "bad-enum",
-                decl.span,
-                "an enum is written `enum NAME { A, B = 2 };`",
-            ));
-            return;
-        };
-        match self.constants_of(&without_comments(body)) {
-            Ok(names) => {
-                let signed = names.iter().any(|(value, _)| *value < 0);
-                let wide = names
-                    .iter()
-                    .any(|(value, _)| i32::try_from(*value).is_err() && u32::try_from(*value).is_err());
-                let ty = Ty::Enum {
-                    name: tag.to_owned(),
-                    bits: if wide { 64 } else { 32 },
-                    signed,
-                    names: Arc::new(names.clone()),
-                };
-                self.enums.push((tag.to_owned(), ty));
-                let index = self.enums.len() - 1;
-                self.constants.extend(names.into_iter().map(|(value, name)| (name, (value, index))));
-            }
-            Err(message) => diags.push(Diagnostic::error("bad-enum", decl.span, message)),
-        }
+    /// An enum constant that the preamble declares: its value and its enum's type.
+    pub fn constant(&self, name: &str) -> Option<(i64, TypeId)> {
+        self.constants.get(name).copied()
     }
 
-    fn constants_of(&self, body: &str) -> Result<Vec<(i64, String)>, String> {
-        let mut names: Vec<(i64, String)> = Vec::new();
-        let mut next = 0i64;
-        for item in body.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let (name, rest) = word(item);
-            let value = match rest.trim().strip_prefix('=') {
-                None if rest.trim().is_empty() => next,
-                None => return Err(format!("`{item}` is not an enum constant")),
-                Some(text) => self
-                    .value_of(text.trim(), &names)
-                    .ok_or_else(|| format!("`{}` is not a constant number", text.trim()))?,
-            };
-            if names.len() >= MAX_CONSTANTS {
-                return Err(format!("an enum has at most {MAX_CONSTANTS} constants"));
-            }
-            next = value.wrapping_add(1);
-            names.push((value, name.to_owned()));
-        }
-        Ok(names)
-    }
-
-    /// A constant: a number, a name that is known, or an operation on numbers.
-    fn value_of(&self, text: &str, before: &[(i64, String)]) -> Option<i64> {
-        if let Some((value, _)) = before.iter().find(|(_, name)| name == text) {
-            return Some(*value);
-        }
-        if let Some((value, _)) = self.constants.get(text) {
-            return Some(*value);
-        }
-        let mut inner = Diagnostics::default();
-        let mut wrapped = parse(&format!("BEGIN {{ $v = ({text}); }}"), &mut inner);
-        let stmt = wrapped.probes.first_mut()?.body.stmts.pop()?;
-        let StmtKind::Assign { value, .. } = stmt.kind else { return None };
-        coerce_literal(&value)
-    }
-
-    /// The type of an enum by its tag.
-    pub fn enum_type(&self, tag: &str) -> Option<Ty> {
-        self.enums.iter().find(|(name, _)| name == tag && !tag.is_empty()).map(|(_, ty)| ty.clone())
-    }
-
-    /// An enum constant by name: value and type.
-    pub fn constant(&self, name: &str) -> Option<(i64, Ty)> {
-        let (value, index) = self.constants.get(name)?;
-        self.enums.get(*index).map(|(_, ty)| (*value, ty.clone()))
-    }
-
-    /// The value of a `#define` name.
-    pub fn define_of(&self, name: &str) -> Option<&Expr> {
-        let value = self.defines.get(name)?;
-        // A name that stands for itself stays a name.
-        (!matches!(&*value.kind, ExprKind::Ident(other) if other == name)).then_some(value)
-    }
-}
-
-fn without_comments(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("/*").into_iter().chain(rest.find("//")).min() {
-        out.push_str(&rest[..at]);
-        let end = if rest[at..].starts_with("/*") { "*/" } else { "\n" };
-        rest = rest[at + 2..].find(end).map_or("", |e| &rest[at + 2 + e + end.len()..]);
-        out.push(' ');
-    }
-    out + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_are_left_out() {
-        assert_eq!(without_comments("A, /* b, */ C // d\n, E /* f"), "A,   C  , E  ");
+    /// The value of a name in the table of constants that is shipped.
+    pub fn shipped(&self, name: &str) -> Option<i64> {
+        constants::find(name, self.arch)
     }
 }

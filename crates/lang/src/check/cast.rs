@@ -56,7 +56,7 @@ impl Checker<'_> {
     }
 
     /// `typeof(@m)` is the type of the map's key, if it has one.
-    fn type_of_map(&mut self, name: &str, span: Span) -> Option<Ty> {
+    pub(crate) fn type_of_map(&mut self, name: &str, span: Span) -> Option<Ty> {
         let map = self.whole_map(name, span);
         if self.map_is_keyed(map) == Some(true) {
             return self.map_key(map).map(|k| k.ty);

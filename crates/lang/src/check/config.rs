@@ -1,5 +1,7 @@
 //! Settings: the config block, the environment and the target's facts enter; checked settings leave.
 
+use std::collections::BTreeMap;
+
 use crate::ast::{Expr, ExprKind, Script, Span};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
@@ -17,11 +19,15 @@ pub(crate) struct Settings {
     /// How stacks print where the call does not say.
     pub(crate) stack_mode: StackMode,
     /// Most probes.
-    pub(crate) max_probes: usize,
+    pub(crate) limits: crate::resolve::Limits,
     /// Put `syscalls:` tracepoints on the raw tracepoints.
     pub(crate) raw_syscalls: bool,
-    /// `-p`, `-c` and the like.
+    /// `-p`, `-c` and the like; of the parameters only the positional ones.
     pub(crate) options: Options,
+    /// Options of the program, from the parameters.
+    pub(crate) named: Vec<super::named::Given>,
+    /// Settings that differ from their defaults, by name, as they are shown.
+    pub(crate) given: BTreeMap<String, String>,
 }
 
 /// A setting's value as written.
@@ -66,13 +72,10 @@ const LICENSES: &[&str] =
 /// Settings that are known and change nothing here.
 const WITHOUT_EFFECT: &[&str] = &[
     "cache_user_symbols",
-    "cpp_demangle",
     "lazy_symbolication",
     "log_size",
-    "max_bpf_progs",
     "max_cat_bytes",
     "on_stack_limit",
-    "show_debug_info",
     "use_blazesym",
     "unstable_map_decl",
     "unstable_import",
@@ -91,12 +94,15 @@ static SETTINGS: &[(&str, Apply)] = &[
     ("max_map_keys", |s, v| {
         int(v, 1, u64::from(u32::MAX), "a number from 1").map(|n| s.config.max_map_keys = n as u32)
     }),
-    ("max_probes", |s, v| int(v, 1, 1 << 20, "a number from 1").map(|n| s.max_probes = n as usize)),
+    ("max_probes", |s, v| int(v, 1, 1 << 20, "a number from 1").map(|n| s.limits.probes = n as usize)),
+    ("max_bpf_progs", |s, v| int(v, 1, 1 << 20, "a number from 1").map(|n| s.limits.programs = n as usize)),
     ("perf_rb_pages", |s, v| {
         int(v, RING_PAGES.0, RING_PAGES.1, "a number of pages from 1 to 65536")
             .map(|n| s.config.ring_bytes = (n as u32).next_power_of_two() * 4096)
     }),
     ("print_maps_on_exit", |s, v| boolean(v).map(|b| s.config.print_maps_on_exit = b)),
+    ("show_debug_info", |s, v| boolean(v).map(|b| s.config.symbols.debug_info = b)),
+    ("cpp_demangle", |s, v| boolean(v).map(|b| s.config.symbols.demangle = b)),
     ("str_trunc_trailer", |s, v| {
         s.config.truncation_trailer = v.show();
         Ok(())
@@ -147,28 +153,33 @@ pub(crate) fn stack_mode(name: &str) -> Option<StackMode> {
     })
 }
 
-/// All settings of a script. The config block wins over the environment.
+/// All settings of a script. The environment wins over the config block.
 pub(crate) fn settings(
     script: &Script,
     options: &Options,
     target: &dyn Target,
     diags: &mut Diagnostics,
 ) -> Settings {
+    let (params, named) = super::named::divide(&options.params);
     let mut settings = Settings {
         config: hir::Config::default(),
         stack_mode: StackMode::Bpftrace,
-        max_probes: 1024,
+        limits: crate::resolve::Limits::default(),
         raw_syscalls: false,
-        options: options.clone(),
+        options: Options { params, ..options.clone() },
+        named,
+        given: BTreeMap::new(),
     };
-    for (name, value) in &options.config {
-        apply(&mut settings, name, &Value::Text(value), Span::default(), diags);
-    }
     for item in &script.config {
         if let Some(value) = value(&item.value, diags) {
             apply(&mut settings, &item.name.text, &value, item.name.span, diags);
         }
     }
+    // The environment also holds variables of the same prefix that are no settings.
+    for (name, value) in options.config.iter().filter(|(name, _)| is_setting(name)) {
+        apply(&mut settings, name, &Value::Text(value), Span::default(), diags);
+    }
+    settings.config.print_maps_on_exit &= options.mode == crate::options::Mode::Trace;
     settings.config.pid = options.pid.map(|pid| hir::PidFilter { pid });
     settings.config.pid_ns = pid_namespace(target);
     settings
@@ -191,10 +202,16 @@ fn value<'v>(e: &'v Expr, diags: &mut Diagnostics) -> Option<Value<'v>> {
     }
 }
 
+fn is_setting(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    WITHOUT_EFFECT.contains(&name.as_str()) || SETTINGS.iter().any(|(known, _)| *known == name)
+}
+
 fn apply(settings: &mut Settings, name: &str, value: &Value<'_>, span: Span, diags: &mut Diagnostics) {
     let plain = name.to_ascii_lowercase();
     let plain = plain.strip_prefix("bpftrace_").unwrap_or(&plain);
     if WITHOUT_EFFECT.contains(&plain) {
+        settings.given.insert(plain.to_owned(), value.show());
         return;
     }
     let Some((_, apply)) = SETTINGS.iter().find(|(known, _)| *known == plain) else {
@@ -206,9 +223,14 @@ fn apply(settings: &mut Settings, name: &str, value: &Value<'_>, span: Span, dia
         });
         return;
     };
-    if let Err(expected) = apply(settings, value) {
-        let message = format!("`{plain}` cannot be `{}`, expected {expected}", value.show());
-        diags.push(Diagnostic::error("bad-config", span, message));
+    match apply(settings, value) {
+        Ok(()) => {
+            settings.given.insert(plain.to_owned(), value.show());
+        }
+        Err(expected) => {
+            let message = format!("`{plain}` cannot be `{}`, expected {expected}", value.show());
+            diags.push(Diagnostic::error("bad-config", span, message));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Expressions: syntax enters, typed expressions leave. `None` means that an error is reported, or that a type is not
 //! known yet and a later pass will know it.
 
+use super::stmt::Known;
 use super::{Checker, Typed};
 use crate::ast::{self, BinOp, ExprKind as A, Span};
 use crate::builtins::{self, Checked};
@@ -68,9 +69,13 @@ impl Checker<'_> {
             A::Record(fields) => self.record(fields, e.span),
             A::Block(block) => self.block_value(block, e.span),
             A::If { cond, then, other } => {
-                if let Some(truth) = self.comptime(cond) {
-                    let taken = if truth { then } else { other };
-                    return self.block_value(taken, taken.span);
+                match self.comptime(cond) {
+                    Known::Not => {}
+                    Known::NotYet => return None,
+                    Known::Truth(truth) => {
+                        let taken = if truth { then } else { other };
+                        return self.block_value(taken, taken.span);
+                    }
                 }
                 let cond = self.condition(cond);
                 let a = self.block_value(then, then.span);
@@ -100,10 +105,15 @@ impl Checker<'_> {
 
     /// The type of an expression that is not evaluated.
     pub(crate) fn type_of(&mut self, e: &ast::Expr) -> Option<Ty> {
+        self.unevaluated(|this| this.value(e)).map(|v| v.expr.ty)
+    }
+
+    /// Checks something that is not evaluated.
+    pub(crate) fn unevaluated<T>(&mut self, check: impl FnOnce(&mut Self) -> T) -> T {
         self.unevaluated += 1;
-        let value = self.value(e);
+        let result = check(self);
         self.unevaluated -= 1;
-        value.map(|v| v.expr.ty)
+        result
     }
 
     fn sizeof(&mut self, ty: &Ty, span: Span) -> Option<Typed> {
@@ -230,12 +240,11 @@ impl Checker<'_> {
         if let Some(value) = self.numbered(name, span) {
             return value;
         }
-        if let Some(value) = self.preamble.define_of(name) {
-            let value = value.clone();
-            return self.value(&value).map(|v| Typed { expr: Expr { span, ..v.expr }, ..v });
-        }
         if let Some((value, ty)) = self.types.constant(name) {
             return Some(Typed::constant(value, ty, span));
+        }
+        if let Some(value) = self.preamble.shipped(name) {
+            return Typed::int(i128::from(value), span);
         }
         let d = Diagnostic::error("unknown-name", span, format!("unknown name `{name}`"));
         let names = builtins::all().map(|row| row.name);
@@ -247,6 +256,9 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Option<Typed> {
+        if let Some(called) = self.call_function(name, args, span) {
+            return called;
+        }
         let Some(row) = builtins::find(&name.text) else {
             let d =
                 Diagnostic::error("unknown-function", name.span, format!("unknown function `{}`", name.text));
@@ -269,7 +281,12 @@ impl Checker<'_> {
         span: Span,
         args: &[ast::Expr],
     ) -> Option<Typed> {
-        match self.call_row(row, span, args)? {
+        let errors = self.diags.list.len();
+        let Some(checked) = self.call_row(row, span, args) else {
+            self.needs_probe(row.name, span, errors);
+            return None;
+        };
+        match checked {
             Checked::Value(value) => Some(value),
             Checked::Aggregation { .. } => {
                 self.loose_aggregation(row.name, span);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Arch, Question, Symbol, Target, TargetError, TypeRequest};
+use skep_bpf::target::{Answer, Arch, Note, Question, Symbol, Target, TargetError, TypeRequest};
 use skep_bpf::version::KernelVersion;
 
 pub(crate) struct Fake {
@@ -137,6 +137,23 @@ impl Fake {
     }
 }
 
+/// USDT probes of /bin/bash: one with two places whose arguments lie apart, one with a semaphore.
+fn notes() -> Vec<Note> {
+    let note = |name: &str, offset, semaphore, args: &str| Note {
+        provider: "shell".to_owned(),
+        name: name.to_owned(),
+        offset,
+        semaphore,
+        args: args.to_owned(),
+    };
+    vec![
+        note("eval", 0x2010, 0, "8@%rdi -4@-20(%rbp)"),
+        note("eval", 0x2050, 0, "8@%rbx -4@$-7"),
+        note("eval", 0x2090, 0, "8@%rdi -4@-20(%rbp)"),
+        note("key", 0x3004, 0x5000, "1@%al 8f@%xmm0"),
+    ]
+}
+
 fn names(list: &[&str]) -> Answer {
     Answer::Names(Arc::new(list.iter().map(|n| (*n).to_owned()).collect()))
 }
@@ -151,6 +168,7 @@ impl Target for Fake {
             Question::Has(feature) => Answer::Yes(!self.lacks.contains(&format!("{feature:?}"))),
             Question::Btf(name) if name.is_empty() => Answer::Btf(self.btf.clone()),
             Question::Btf(name) => return missing(name),
+            Question::BpfPrograms => names(&["7:count_it", "9:count_all"]),
             Question::Modules | Question::PidNamespace | Question::MappedBinaries(_) => names(&[]),
             Question::Tracepoints => Answer::Names(Arc::new(
                 TRACEPOINTS.iter().map(|(category, name, _)| format!("{category}:{name}")).collect(),
@@ -169,6 +187,12 @@ impl Target for Fake {
             Question::BinaryPath(name) if name == "bash" || name == "/bin/bash" => {
                 Answer::Text("/bin/bash".into())
             }
+            Question::Binaries { name, .. } => match name.as_str() {
+                "bash" | "/bin/bash" => names(&["/bin/bash"]),
+                "/lib/lib*.so" => names(&["/lib/liba.so", "/lib/libb.so"]),
+                _ => names(&[]),
+            },
+            Question::BinaryNotes(path) if path == "/bin/bash" => Answer::Notes(Arc::new(notes())),
             Question::BinarySymbols(_) => Answer::Symbols(Arc::new(
                 [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16)]
                     .map(|(name, offset, size)| Symbol {
@@ -185,7 +209,6 @@ impl Target for Fake {
             | Question::UserId(name)
             | Question::File(name)
             | Question::Directory(name)
-            | Question::Binaries { name, .. }
             | Question::BinaryNotes(name)
             | Question::BinaryTypes(TypeRequest { path: name, .. })
             | Question::SourceLine { path: name, .. }

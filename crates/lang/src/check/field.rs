@@ -155,11 +155,12 @@ impl Checker<'_> {
             });
         }
         let n = number("sarg")?;
-        let crate::resolve::ArgsFrom::EntryRegisters { user } = instance.args else {
+        if !instance.args.at_entry() {
             let message = format!("`sarg{n}` is not available in {} probes", instance.kind.name());
             self.error("no-args", span, message);
             return Some(None);
-        };
+        }
+        let user = instance.args.in_user_space();
         let space = if user { Space::User } else { Space::Kernel };
         let kind = ExprKind::Arg(Arg::StackArg { n, user });
         Some(Some(Typed { space: Some(space), ..Typed::new(kind, Ty::U64, span) }))
@@ -194,7 +195,7 @@ impl Checker<'_> {
             return None;
         };
         let flex = part_flex(&base.flex, index);
-        if let (true, ExprKind::Tuple(list)) = (base.literal, &base.expr.kind)
+        if let (true, ExprKind::Tuple(list) | ExprKind::Record(list)) = (base.literal, &base.expr.kind)
             && let Some(element) = list.get(index)
         {
             return Some(Typed { expr: element.clone(), flex, literal: true, space: None });
@@ -286,7 +287,7 @@ fn into(space: Space) -> Option<Space> {
 }
 
 /// The value of an argument.
-fn argument(field: &ArgField, span: Span) -> Typed {
+pub(crate) fn argument(field: &ArgField, span: Span) -> Typed {
     let space = match field.space {
         Space::User => Some(Space::User),
         _ => Some(Space::Kernel),

@@ -30,6 +30,7 @@ const LETTERS: &[(&str, ConvKind, Takes)] = &[
     ("rx", ConvKind::BufHex, Takes::Bytes),
     ("rh", ConvKind::BufHexBlank, Takes::Bytes),
     ("r", ConvKind::Buf, Takes::Bytes),
+    ("gr", ConvKind::GfpFlags, Takes::Number),
     ("d", ConvKind::Signed, Takes::Number),
     ("i", ConvKind::Signed, Takes::Number),
     ("u", ConvKind::Unsigned, Takes::Number),
@@ -139,7 +140,7 @@ impl Checker<'_> {
             Err(conversion) => {
                 let message = format!("there is no conversion `{conversion}`");
                 self.diags.push(Diagnostic::error("bad-format", at, message).hint(
-                    "conversions are: %d %i %u %x %X %o %c %p %s %r %rx %rh, and %% for a percent sign",
+                    "conversions are: %d %i %u %x %X %o %c %p %s %r %rx %rh %gr, and %% for a percent sign",
                 ));
                 return None;
             }

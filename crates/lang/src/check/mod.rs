@@ -26,10 +26,14 @@ mod expr;
 #[cfg(test)]
 pub(crate) mod fake;
 mod field;
+mod function;
 mod format;
 mod map;
+mod mode;
+mod named;
 #[cfg(test)]
 mod properties;
+mod settings;
 mod stmt;
 #[cfg(test)]
 mod tests;
@@ -40,6 +44,8 @@ pub(crate) mod walk;
 
 pub(crate) use coerce::retype;
 pub(crate) use config::{Settings, stack_mode};
+pub(crate) use settings::record as settings_record;
+pub(crate) use field::argument;
 pub(crate) use typed::{Typed, place_of};
 
 /// Most passes over the bodies. Each widens some type, and a type widens a few times at most.
@@ -53,14 +59,16 @@ pub fn check(
     diags: &mut Diagnostics,
 ) -> Option<hir::Program> {
     let settings = config::settings(script, options, target, diags);
-    let script = &*crate::expand::expand(script, diags)?;
-    refuse_unsupported(script, diags);
-    let preamble = crate::c::preamble(script, diags);
+    let script = crate::expand::expand(script, diags)?;
+    let preamble = crate::c::preamble(&script, &settings.options, target, diags);
+    let script = &*crate::c::expand(script, &preamble, diags);
     let types = Types::new(target, settings.config.max_strlen).with_preamble(&preamble);
-    let mut resolver = Resolver::new(target, options, &types);
+    types.want(walk::type_names(script));
+    let mut resolver = Resolver::new(target, &settings.options, &types);
     resolver.missing = settings.config.missing_probes;
-    resolver.max_probes = settings.max_probes;
+    resolver.limits = settings.limits;
     resolver.raw_syscalls = settings.raw_syscalls;
+    let script = &*mode::select(script, options, diags)?;
     let mut groups: Vec<_> = script
         .probes
         .iter()
@@ -75,6 +83,9 @@ pub fn check(
         .enumerate()
         .flat_map(|(i, (uses, list))| merge(list, uses).into_iter().map(move |instance| (i, instance)))
         .collect();
+    if bodies.is_empty() && !diags.has_errors() {
+        diags.push(Diagnostic::error("no-probe", ast::Span::default(), "No probes to attach"));
+    }
     let mut checker = Checker::new(&resolver, &settings, &preamble);
     checker.incomplete = diags.has_errors();
     checker.declare_maps(script);
@@ -89,33 +100,6 @@ pub fn check(
     program.files.clone_from(&script.files);
     program.notes.splice(0..0, notes);
     Some(program)
-}
-
-/// Parts of the language that are parsed but not compiled.
-fn refuse_unsupported(script: &ast::Script, diags: &mut Diagnostics) {
-    let mut refuse = |span, what: &str| {
-        diags.push(Diagnostic::error("unsupported", span, format!("{what} are not supported yet")));
-    };
-    script.imports.iter().for_each(|i| refuse(i.span, "imports"));
-    script.functions.iter().for_each(|f| refuse(f.name.span, "functions"));
-}
-
-/// The value of an expression of literals, for C's enums.
-pub(crate) fn coerce_literal(e: &ast::Expr) -> Option<i64> {
-    use ast::{ExprKind, UnaryOp};
-    match &*e.kind {
-        ExprKind::Int { value, .. } => Some(*value as i64),
-        ExprKind::Unary { op, expr } => {
-            let value = coerce_literal(expr)?;
-            match op {
-                UnaryOp::Neg => Some(value.wrapping_neg()),
-                UnaryOp::BitNot => Some(!value),
-                _ => None,
-            }
-        }
-        ExprKind::Binary { op, a, b } => binary::fold_values(*op, coerce_literal(a)?, coerce_literal(b)?),
-        _ => None,
-    }
 }
 
 /// State of the passes.
@@ -147,6 +131,12 @@ pub(crate) struct Checker<'a> {
     /// Expressions around.
     pub(crate) depth: u32,
     args: HashMap<ArgsFrom, Rc<Vec<ArgField>>>,
+    /// Functions of the script.
+    functions: Vec<function::Signature>,
+    /// The function whose body is being checked.
+    within: Option<function::Within>,
+    /// Options that the program asks for.
+    options: named::Options,
 }
 
 impl<'a> Checker<'a> {
@@ -168,6 +158,9 @@ impl<'a> Checker<'a> {
             unevaluated: 0,
             depth: 0,
             args: HashMap::new(),
+            functions: Vec::new(),
+            within: None,
+            options: named::Options::new(),
         }
     }
 
@@ -187,6 +180,8 @@ impl<'a> Checker<'a> {
         self.changed = false;
         self.diags = Diagnostics::default();
         let mut program = hir::Program::default();
+        self.declare_functions(&script.functions);
+        program.functions = self.function_bodies(&script.functions, bodies.len());
         for (number, (index, instance)) in bodies.iter().enumerate() {
             if let Some(probe) = script.probes.get(*index) {
                 let probe = self.probe(probe, number, instance);
@@ -194,6 +189,7 @@ impl<'a> Checker<'a> {
             }
         }
         if self.settled {
+            self.check_options();
             self.finish_maps(&mut program);
             program.layouts = std::mem::take(&mut self.layouts);
         }
@@ -202,6 +198,7 @@ impl<'a> Checker<'a> {
 
     fn probe(&mut self, probe: &ast::Probe, number: usize, instance: &'a Instance) -> hir::Probe {
         self.instance = Some(instance);
+        self.types.enter(instance.binary.as_deref());
         self.vars.enter_body(number);
         let predicate = probe.predicate.as_ref().and_then(|p| self.condition(p));
         let body = self.block(&probe.body);

@@ -6,9 +6,21 @@ use crate::builtins::{Checked, Kind};
 use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind, Stmt, StmtKind};
 use crate::ty::Ty;
+use crate::types::infer::{pointing_as, pointing_to};
 
 /// Most times that `unroll` repeats.
 const MAX_UNROLL: i128 = 100;
+
+/// What is known of a condition before the program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    /// It is not asked: the program decides when it runs.
+    Not,
+    /// Not yet: types are missing.
+    NotYet,
+    /// Whether it holds.
+    Truth(bool),
+}
 
 impl Checker<'_> {
     /// A block in a scope of its own; a value at its end is done for its effect.
@@ -42,9 +54,13 @@ impl Checker<'_> {
             A::Assign { target, op, value } => return self.assign(target, *op, value, s.span, out),
             A::Let { name, ty, value } => return self.let_(name, ty.as_ref(), value.as_ref(), s.span, out),
             A::If { cond, then, other } => {
-                if let Some(truth) = self.comptime(cond) {
-                    let taken = if truth { Some(then) } else { other.as_ref() };
-                    return out.extend(taken.map_or(Vec::new(), |b| self.block(b)));
+                match self.comptime(cond) {
+                    Known::Not => {}
+                    Known::NotYet => return,
+                    Known::Truth(truth) => {
+                        let taken = if truth { Some(then) } else { other.as_ref() };
+                        return out.extend(taken.map_or(Vec::new(), |b| self.block(b)));
+                    }
                 }
                 let cond = self.condition(cond);
                 let then = self.block(then);
@@ -58,7 +74,10 @@ impl Checker<'_> {
             }
             A::Unroll { count, body } => self.unroll(count, body),
             A::For { var, iter, body } => self.for_(var, iter, body),
-            A::Return(value) => self.return_(value.as_ref()),
+            A::Return(value) => match self.return_from_function(value.as_ref(), s.span, out) {
+                Some(()) => return,
+                None => self.return_(value.as_ref()),
+            },
             A::Break => self.jump(StmtKind::Break, "break", s.span),
             A::Continue => self.jump(StmtKind::Continue, "continue", s.span),
             A::Block(b) => return out.extend(self.block(b)),
@@ -72,10 +91,20 @@ impl Checker<'_> {
         self.truth(value, "a condition")
     }
 
-    /// What `comptime` makes of a condition: whether it is true. `None` if it is none, or not known.
-    pub(crate) fn comptime(&mut self, e: &ast::Expr) -> Option<bool> {
-        let ast::ExprKind::Comptime(inner) = &*e.kind else { return None };
-        self.value(inner)?.literal_truth()
+    /// What `comptime` makes of a condition. One that is not known when all types are is an error.
+    pub(crate) fn comptime(&mut self, e: &ast::Expr) -> Known {
+        let ast::ExprKind::Comptime(inner) = &*e.kind else { return Known::Not };
+        let errors = self.diags.list.len();
+        let value = self.value(inner);
+        match value.as_ref().and_then(Typed::literal_truth) {
+            Some(truth) => Known::Truth(truth),
+            None => {
+                if self.settled && (value.is_some() || self.diags.list.len() == errors) {
+                    self.error("not-constant", inner.span, "this is not known when the program is compiled");
+                }
+                Known::NotYet
+            }
+        }
     }
 
     fn loop_body(&mut self, body: &Block) -> Vec<Stmt> {
@@ -211,6 +240,11 @@ impl Checker<'_> {
             return self.mismatch(t.span, &ty, "a type that a variable can have");
         }
         let value = value.map(|e| self.value(e));
+        // A declaration does not say where its pointers lead: the first value does.
+        let declared = declared.map(|ty| match value.as_ref().and_then(|v| v.as_ref()) {
+            Some(value) => pointing_as(ty, value.ty()),
+            None => pointing_to(ty, self.default_space()),
+        });
         let Some(id) = self.declare_var(name, declared, "declared") else { return };
         if let Some(value) = value {
             out.extend(self.store_var(id, span, value));
@@ -350,8 +384,10 @@ impl Checker<'_> {
                 return;
             }
             ast::ExprKind::If { cond, then, other } => {
-                if let Some(truth) = self.comptime(cond) {
-                    return out.extend(self.block(if truth { then } else { other }));
+                match self.comptime(cond) {
+                    Known::Not => {}
+                    Known::NotYet => return,
+                    Known::Truth(truth) => return out.extend(self.block(if truth { then } else { other })),
                 }
                 let cond = self.condition(cond);
                 let (then, other) = (self.block(then), self.block(other));
@@ -371,10 +407,10 @@ impl Checker<'_> {
         let span = value.span();
         match value.expr.kind {
             ExprKind::Delete { map, key } => out.push(Stmt { kind: StmtKind::Delete { map, key }, span }),
-            ExprKind::IncMap { .. } | ExprKind::IncVar { .. } => {
+            ExprKind::IncMap { .. } | ExprKind::IncVar { .. } | ExprKind::CallFn { .. } => {
                 out.push(Stmt { kind: StmtKind::Expr(value.expr), span });
             }
-            ExprKind::Call { name: "signal" | "signal_thread" | "override", .. } => {
+            ExprKind::Call { name: "signal" | "signal_thread" | "override" | "write_user", .. } => {
                 out.push(Stmt { kind: StmtKind::Expr(value.expr), span });
             }
             _ => {

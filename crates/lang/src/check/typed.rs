@@ -103,7 +103,10 @@ pub(crate) fn place_of(e: &Expr) -> Space {
     match &e.kind {
         ExprKind::Field { space, .. } | ExprKind::Index { space, .. } => *space,
         ExprKind::Arg(Arg::Ctx { .. }) => Space::Ctx,
-        ExprKind::Arg(Arg::StackArg { user: true, .. }) => Space::User,
+        ExprKind::Arg(Arg::Spread(_)) => Space::Bpf,
+        ExprKind::Arg(
+            Arg::StackArg { user: true, .. } | Arg::OnStack { .. } | Arg::Behind { .. },
+        ) => Space::User,
         ExprKind::Arg(_) => Space::Kernel,
         _ => Space::Bpf,
     }
@@ -123,7 +126,7 @@ pub(crate) fn is_stable(e: &Expr) -> bool {
     match &e.kind {
         ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_) | ExprKind::Arg(_) => true,
         ExprKind::Call { name, args } => {
-            !matches!(*name, "rand" | "signal" | "signal_thread" | "override")
+            !matches!(*name, "rand" | "signal" | "signal_thread" | "override" | "write_user")
                 && !name.starts_with("nsecs")
                 && *name != "elapsed"
                 && args.iter().all(is_stable)

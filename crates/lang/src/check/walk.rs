@@ -1,6 +1,6 @@
 //! Walks over the syntax tree. A block or expression enters; every expression in it is shown, outer ones first.
 
-use crate::ast::{Block, Expr, ExprKind, ForIter, Probe, Stmt, StmtKind, TypeExpr, TypeExprKind};
+use crate::ast::{Block, Expr, ExprKind, ForIter, Probe, Script, Stmt, StmtKind, TypeExpr, TypeExprKind};
 use crate::resolve::Uses;
 
 /// Shows every expression of a block.
@@ -21,7 +21,7 @@ fn stmt(s: &Stmt, see: &mut dyn FnMut(&Expr)) {
             expr(value, see);
         }
         StmtKind::Let { ty, value, .. } => {
-            ty.iter().for_each(|t| type_expr(t, see));
+            ty.iter().for_each(|t| expr(&of_type(t), see));
             value.iter().for_each(|e| expr(e, see));
         }
         StmtKind::If { cond, then, other } => {
@@ -47,6 +47,11 @@ fn stmt(s: &Stmt, see: &mut dyn FnMut(&Expr)) {
         StmtKind::Block(b) => block(b, see),
         StmtKind::Break | StmtKind::Continue => {}
     }
+}
+
+/// A type as an expression, so that it is shown.
+fn of_type(t: &TypeExpr) -> Expr {
+    Expr { kind: Box::new(ExprKind::Type(t.clone())), span: t.span }
 }
 
 fn type_expr(t: &TypeExpr, see: &mut dyn FnMut(&Expr)) {
@@ -102,6 +107,31 @@ pub(crate) fn expr(e: &Expr, see: &mut dyn FnMut(&Expr)) {
     }
 }
 
+/// Names of types in a script's probes, as they are written.
+pub(crate) fn type_names(script: &Script) -> Vec<String> {
+    fn of(t: &TypeExpr, names: &mut Vec<String>) {
+        match &t.kind {
+            TypeExprKind::Name(name) => names.push(name.clone()),
+            TypeExprKind::Ptr(inner) | TypeExprKind::Array(inner, _) => of(inner, names),
+            TypeExprKind::Tuple(types) => types.iter().for_each(|t| of(t, names)),
+            TypeExprKind::Typeof(_) => {}
+        }
+    }
+    let mut names = Vec::new();
+    let mut see = |e: &Expr| match &*e.kind {
+        ExprKind::Cast { ty, .. }
+        | ExprKind::SizeofType(ty)
+        | ExprKind::Offsetof { ty, .. }
+        | ExprKind::Type(ty) => of(ty, &mut names),
+        _ => {}
+    };
+    for probe in &script.probes {
+        probe.predicate.iter().for_each(|e| expr(e, &mut see));
+        block(&probe.body, &mut see);
+    }
+    names
+}
+
 /// What a probe uses of its context.
 pub(crate) fn uses(probe: &Probe) -> Uses {
     let mut uses = Uses::default();
@@ -122,7 +152,8 @@ fn note(name: &str, uses: &mut Uses) {
     match name {
         "args" => uses.args = true,
         "retval" => uses.retval = true,
-        "probe" => uses.probe = true,
+        // The name of the probe, or its place in the binary.
+        "probe" | "uaddr" => uses.probe = true,
         "kstack" => uses.kstack = true,
         _ => uses.numbered |= name.strip_prefix("arg").is_some_and(|n| n.parse::<u32>().is_ok()),
     }

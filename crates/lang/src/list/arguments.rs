@@ -32,6 +32,7 @@ impl<'f> Arguments<'f> {
             ProbeKind::Kprobe | ProbeKind::Kretprobe => self.registers(module, function),
             ProbeKind::RawTracepoint => self.raw_tracepoint(module, function),
             ProbeKind::Iter => self.iterator(name),
+            ProbeKind::Usdt => self.finder.usdt_arguments(name),
             _ => None,
         };
         known.unwrap_or_default()

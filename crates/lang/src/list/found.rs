@@ -8,10 +8,6 @@ use skep_bpf::target::{Target, TargetError, TargetExt};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Functions that are not safe to trace although the kernel lets them: (name, or how it begins) (the kernel's own
-/// selftests leave these out: tools/testing/selftests/bpf/trace_helpers.c, Linux 6.18).
-const UNSAFE: &[&str] = &["arch_cpu_idle", "default_idle", "bpf_dispatcher_xdp_func"];
-const UNSAFE_PREFIXES: &[&str] = &["__ftrace_invalid_address__", "rcu_"];
 /// Arguments that a traced function may have: those in registers.
 const MOST_ARGUMENTS: usize = 6;
 
@@ -21,11 +17,13 @@ pub(super) struct Finder<'a> {
     pub(super) target: &'a dyn Target,
     /// The target's types.
     pub(super) types: Types<'a>,
+    /// The process of `-p`.
+    pub(super) pid: Option<u32>,
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(target: &'a dyn Target) -> Finder<'a> {
-        Finder { target, types: Types::new(target, 64) }
+    pub(super) fn new(target: &'a dyn Target, pid: Option<u32>) -> Finder<'a> {
+        Finder { target, types: Types::new(target, 64), pid }
     }
 
     /// Whether a text names a file, by its path.
@@ -44,14 +42,14 @@ impl<'a> Finder<'a> {
             ProbeKind::RawTracepoint => self.raw_tracepoints()?,
             ProbeKind::Iter => self.iterators()?,
             ProbeKind::Software | ProbeKind::Hardware => events(search.kind),
-            ProbeKind::Uprobe | ProbeKind::Uretprobe => self.symbols(search)?,
-            ProbeKind::Usdt | ProbeKind::Watchpoint | ProbeKind::Test | ProbeKind::Bench => Vec::new(),
+            ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt => self.in_binaries(search)?,
+            ProbeKind::Watchpoint | ProbeKind::Test | ProbeKind::Bench => Vec::new(),
             ProbeKind::Tracepoint | ProbeKind::Interval | ProbeKind::Profile => {
                 names::of(search.kind, self.target, &self.types)?
             }
         };
         // A binary's functions are matched already: it may be shown by another name than the one it is searched by.
-        let matched = matches!(search.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe);
+        let matched = matches!(search.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt);
         found.retain(|name| (matched || wild::matches(&search.names, name)) && !name.contains(".part."));
         found.sort_unstable();
         found.dedup();
@@ -94,7 +92,7 @@ impl<'a> Finder<'a> {
         }
         let all = self.target.kernel_functions()?;
         let split = all.iter().map(|full| full.split_once(':').unwrap_or(("vmlinux", full)));
-        let safe = split.filter(|(_, name)| is_safe(name));
+        let safe = split.filter(|(_, name)| names::is_traceable(name));
         Ok(match search.place {
             None => safe
                 .filter(|(_, name)| wild::matches(&search.names, name))
@@ -113,7 +111,7 @@ impl<'a> Finder<'a> {
         for (module, btf) in self.all_types()? {
             for (id, name) in btf.own_types(NameKind::Func) {
                 let full = format!("{module}:{name}");
-                if wild::matches(&search.names, &full) && is_safe(name) && fits(&btf, id) {
+                if wild::matches(&search.names, &full) && names::is_traceable(name) && fits(&btf, id) {
                     matching.push(full);
                 }
             }
@@ -141,30 +139,12 @@ impl<'a> Finder<'a> {
         }
         Ok(names)
     }
-
-    /// Functions of a binary, as `binary:function`, the binary as it is written if that is a path.
-    fn symbols(&self, search: &Search) -> Result<Vec<String>, TargetError> {
-        let Some(binary) = search.place.as_deref().filter(|b| !b.is_empty() && !wild::has_wildcard(b)) else {
-            let what = "binary's name (with a path, a command's name, or a library's)";
-            return Err(TargetError::NotFound(what.to_owned()));
-        };
-        let path = self.target.binary_path(binary)?;
-        let symbols = self.target.binary_symbols(&path)?;
-        let shown = if binary.contains('/') { binary } else { &path };
-        let wanted = search.names.strip_prefix(binary).and_then(|rest| rest.strip_prefix(':')).unwrap_or("*");
-        let matching = symbols.iter().filter(|s| wild::matches(wanted, &s.name));
-        Ok(matching.map(|s| format!("{shown}:{}", s.name)).collect())
-    }
 }
 
 /// Names and short names of software or hardware events.
 fn events(kind: ProbeKind) -> Vec<String> {
     let names = perf::events(kind).iter().flat_map(|e| [e.name, e.alias]);
     names.filter(|n| !n.is_empty()).map(|n| format!("{n}:")).collect()
-}
-
-fn is_safe(function: &str) -> bool {
-    !UNSAFE.contains(&function) && !UNSAFE_PREFIXES.iter().any(|p| function.starts_with(p))
 }
 
 /// Whether all arguments of a function lie in registers.

@@ -9,13 +9,16 @@ use crate::parse;
 use crate::resolve::{KINDS, ProbeKind};
 use crate::suggest;
 use skep_bpf::target::{Target, TargetError};
+use std::collections::HashMap;
 
 mod arguments;
 mod definitions;
 mod found;
+mod functions;
 mod pattern;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use arguments::Arguments;
 use found::Finder;
@@ -25,13 +28,20 @@ use pattern::Search;
 /// kernel, the name of a kind for all its probes, or `struct NAME` (`union`, `enum`) for types; several with commas
 /// between, an empty one for everything.
 ///
+/// `pid` is the process whose binaries are looked at, as well where no kind is named.
+///
 /// Each line is an attach point. With `verbose`, lines with the arguments follow, indented by four blanks, and types are
 /// shown with their definitions. Errors name the place in `pattern`: a kind that there is none of, or one that the
 /// target cannot list.
-pub fn probes(pattern: &str, verbose: bool, target: &dyn Target) -> Result<Vec<String>, Diagnostics> {
-    let mut list = List::new(target, verbose);
+pub fn probes(
+    pattern: &str,
+    verbose: bool,
+    pid: Option<u32>,
+    target: &dyn Target,
+) -> Result<Vec<String>, Diagnostics> {
+    let mut list = List::new(target, verbose, pid);
     let mut start = 0;
-    for part in pattern.split(',') {
+    for part in parts(pattern) {
         list.part(part, Span::new(start, start + part.len()));
         start += part.len() + 1;
     }
@@ -40,8 +50,13 @@ pub fn probes(pattern: &str, verbose: bool, target: &dyn Target) -> Result<Vec<S
 
 /// The probes of a script, its wildcards expanded, as [`probes`] lists them. `begin`, `end` and `self` probes are left
 /// out. Errors name the place in `text`.
-pub fn script(text: &str, verbose: bool, target: &dyn Target) -> Result<Vec<String>, Diagnostics> {
-    let mut list = List::new(target, verbose);
+pub fn script(
+    text: &str,
+    verbose: bool,
+    pid: Option<u32>,
+    target: &dyn Target,
+) -> Result<Vec<String>, Diagnostics> {
+    let mut list = List::new(target, verbose, pid);
     let parsed = parse::parse(text, &mut list.faults);
     if list.faults.has_errors() {
         return list.finish();
@@ -57,6 +72,15 @@ pub fn script(text: &str, verbose: bool, target: &dyn Target) -> Result<Vec<Stri
     list.finish()
 }
 
+/// The parts of a pattern, at its commas outside of quotes.
+fn parts(pattern: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    pattern.split(move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    })
+}
+
 /// A listing under way.
 struct List<'a> {
     finder: Finder<'a>,
@@ -66,8 +90,8 @@ struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    fn new(target: &'a dyn Target, verbose: bool) -> List<'a> {
-        List { finder: Finder::new(target), verbose, lines: Vec::new(), faults: Diagnostics::default() }
+    fn new(target: &'a dyn Target, verbose: bool, pid: Option<u32>) -> List<'a> {
+        List { finder: Finder::new(target, pid), verbose, lines: Vec::new(), faults: Diagnostics::default() }
     }
 
     fn finish(self) -> Result<Vec<String>, Diagnostics> {
@@ -84,7 +108,7 @@ impl<'a> List<'a> {
             }
             return;
         }
-        match pattern::searches(&text, &|path| self.finder.is_file(path)) {
+        match pattern::searches(&text, &|path| self.finder.is_file(path), self.finder.pid.is_some()) {
             Ok(searches) => {
                 let alone = searches.len() == 1;
                 searches.iter().for_each(|search| self.search(search, span, alone));
@@ -95,11 +119,6 @@ impl<'a> List<'a> {
 
     /// Lists what one search finds. Where it is one of many, kinds that the target cannot list are left out.
     fn search(&mut self, search: &Search, span: Span, alone: bool) {
-        if search.kind == ProbeKind::Usdt && alone {
-            let message = "usdt probes cannot be listed yet";
-            self.faults.push(Diagnostic::error("unsupported-probe", span, message));
-            return;
-        }
         match self.finder.find(search) {
             Ok(names) => self.show(search.kind, &names),
             Err(_) if !alone => {}
@@ -113,12 +132,18 @@ impl<'a> List<'a> {
 
     fn show(&mut self, kind: ProbeKind, names: &[String]) {
         let mut arguments = self.verbose.then(|| Arguments::new(&self.finder, kind));
+        let mut of_functions = match kind {
+            ProbeKind::Uprobe if self.verbose => self.finder.function_arguments(names),
+            _ => HashMap::new(),
+        };
         for name in names {
             self.lines.push(match name.as_str() {
                 "" => kind.name().to_owned(),
                 name => format!("{}:{}", kind.name(), escape(name)),
             });
-            let of_probe = arguments.as_mut().map(|a| a.of(name)).unwrap_or_default();
+            let of_function = of_functions.remove(name);
+            let of_probe =
+                of_function.or_else(|| arguments.as_mut().map(|a| a.of(name))).unwrap_or_default();
             self.lines.extend(of_probe.iter().map(|argument| format!("    {}", escape(argument))));
         }
     }

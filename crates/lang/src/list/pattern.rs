@@ -23,12 +23,16 @@ const KERNEL: &[ProbeKind] = &[
     ProbeKind::Software,
     ProbeKind::Tracepoint,
 ];
-/// Kinds of user space that it stands for where a binary is named.
+/// Kinds of user space that it stands for where a binary or a process is named.
 const USER: &[ProbeKind] = &[ProbeKind::Uprobe, ProbeKind::Usdt];
 
 /// The searches that one pattern stands for, in the order of their kinds' names. `is_file` says whether a text names an
-/// existing file. `Err`: the kind that there is none of.
-pub(super) fn searches(pattern: &str, is_file: &dyn Fn(&str) -> bool) -> Result<Vec<Search>, String> {
+/// existing file, `in_process` whether a process is given. `Err`: the kind that there is none of.
+pub(super) fn searches(
+    pattern: &str,
+    is_file: &dyn Fn(&str) -> bool,
+    in_process: bool,
+) -> Result<Vec<Search>, String> {
     let (kind, rest) = match pattern.split_once(':') {
         Some((kind, rest)) => (kind, rest),
         None => match named_alone(pattern) {
@@ -42,7 +46,7 @@ pub(super) fn searches(pattern: &str, is_file: &dyn Fn(&str) -> bool) -> Result<
     }
     let kind = if kind.is_empty() { "*" } else { kind };
     let in_file = rest.split_once(':').is_some_and(|(file, _)| !wild::has_wildcard(file) && is_file(file));
-    let user = if in_file { USER } else { &[] };
+    let user = if in_file || in_process { USER } else { &[] };
     let mut kinds: Vec<ProbeKind> =
         KERNEL.iter().chain(user).copied().filter(|k| wild::matches(kind, k.name())).collect();
     kinds.sort_by_key(|k| k.name());
@@ -66,7 +70,7 @@ fn search(kind: ProbeKind, rest: &str) -> Search {
         (ProbeKind::Tracepoint | ProbeKind::RawTracepoint | ProbeKind::Fentry | ProbeKind::Fexit, None) => {
             format!("*:{rest}")
         }
-        (ProbeKind::Uprobe | ProbeKind::Uretprobe, None) if rest != "*" => {
+        (ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt, None) if rest != "*" => {
             return Search { kind, place: Some(rest.to_owned()), names: format!("{rest}:*") };
         }
         _ => rest.to_owned(),
@@ -92,7 +96,7 @@ mod tests {
     use super::*;
 
     fn found(pattern: &str) -> Vec<(&'static str, String)> {
-        let searches = searches(pattern, &|path| path == "/bin/sh").unwrap();
+        let searches = searches(pattern, &|path| path == "/bin/sh", false).unwrap();
         searches.into_iter().map(|s| (s.kind.name(), s.names)).collect()
     }
 
@@ -128,8 +132,10 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_named() {
-        assert_eq!(searches("tracepont:x", &|_| false), Err("tracepont".to_owned()));
-        assert_eq!(searches("q*:x", &|_| false), Err("q*".to_owned()));
+        assert_eq!(searches("tracepont:x", &|_| false, false), Err("tracepont".to_owned()));
+        assert_eq!(searches("q*:x", &|_| false, false), Err("q*".to_owned()));
+        let of_process = searches("*", &|_| false, true).unwrap();
+        assert!(of_process.iter().any(|s| s.kind == ProbeKind::Usdt));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{probes, script};
 use crate::diag::Style;
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Question, Symbol, Target, TargetError};
+use skep_bpf::target::{Answer, Note, Question, Symbol, Target, TargetError};
 
 struct Fake {
     btf: Arc<Btf>,
@@ -106,6 +106,29 @@ impl Target for Fake {
             Question::BinaryPath(name) if name == "bash" || name == "/bin/bash" => {
                 Answer::Text("/usr/bin/bash".into())
             }
+            Question::Binaries { name, .. } => match name.as_str() {
+                "bash" => names(&["/usr/bin/bash"]),
+                "/bin/bash" | "/bin/b*" => names(&["/bin/bash"]),
+                _ => names(&[]),
+            },
+            Question::MappedBinaries(pid) => names(match pid {
+                Some(_) => &["/proc/7/root/bin/bash"],
+                None => &["/bin/bash", "/bin/zsh"],
+            }),
+            Question::BinaryNotes(_) => {
+                let note = |provider: &str, name: &str, offset| Note {
+                    provider: provider.to_owned(),
+                    name: name.to_owned(),
+                    offset,
+                    semaphore: 0,
+                    args: "8@%rdi -4@$7 1@%xmm0".to_owned(),
+                };
+                Answer::Notes(Arc::new(vec![
+                    note("sh", "eval", 1),
+                    note("sh", "eval", 2),
+                    note("rl", "key", 3),
+                ]))
+            }
             Question::BinarySymbols(_) => {
                 let symbol = |name: &str| Symbol { name: name.to_owned(), address: 0, offset: 0, size: 0 };
                 Answer::Symbols(Arc::new(vec![symbol("main"), symbol("a\x1b[31mb"), symbol("main")]))
@@ -117,13 +140,13 @@ impl Target for Fake {
 
 #[track_caller]
 fn check(pattern: &str, verbose: bool, expected: &[&str]) {
-    assert_eq!(probes(pattern, verbose, &Fake::new()).unwrap(), expected, "{pattern}");
+    assert_eq!(probes(pattern, verbose, None, &Fake::new()).unwrap(), expected, "{pattern}");
 }
 
 #[test]
 fn tracepoints_need_no_symbols_and_no_types() {
     let fake = Fake::new();
-    let lines = probes("tracepoint:syscalls:*open*", false, &fake).unwrap();
+    let lines = probes("tracepoint:syscalls:*open*", false, None, &fake).unwrap();
     assert_eq!(lines, ["tracepoint:syscalls:sys_enter_openat", "tracepoint:syscalls:sys_exit_openat"]);
     assert!(fake.asked("Tracepoints"));
     assert!(!fake.asked("KernelFunctions") && !fake.asked("Btf"), "{:?}", fake.asked);
@@ -172,19 +195,34 @@ fn binaries_as_written_and_without_control_characters() {
     check("u:/bin/bash:m*", false, &["uprobe:/bin/bash:main"]);
     check("uretprobe:bash:m*", false, &["uretprobe:/usr/bin/bash:main"]);
     check("uprobe:/bin/bash", false, &["uprobe:/bin/bash:a\\x1b[31mb", "uprobe:/bin/bash:main"]);
-    let searched = probes("*:/bin/bash:main", false, &Fake::new()).unwrap();
+    let searched = probes("*:/bin/bash:main", false, None, &Fake::new()).unwrap();
     assert_eq!(searched, ["uprobe:/bin/bash:main"]);
-    let missing = probes("uprobe:/bin/none:main", false, &Fake::new()).unwrap_err();
+    assert_eq!(probes("*:/bin/bash:rl:key", false, None, &Fake::new()).unwrap(), ["usdt:/bin/bash:rl:key"]);
+    let missing = probes("uprobe:/bin/none:main", false, None, &Fake::new()).unwrap_err();
     assert!(missing.list[0].message.contains("there is no"), "{missing:?}");
-    assert!(probes("uprobe:*:main", false, &Fake::new()).is_err());
-    assert!(probes("usdt:/bin/bash:*", false, &Fake::new()).is_err());
+    check("uprobe:*:main", false, &["uprobe:/bin/bash:main", "uprobe:/bin/zsh:main"]);
+}
+
+#[test]
+fn usdt_probes() {
+    let arguments = ["    uint64 arg0", "    int32 arg1", "    ? arg2"];
+    let key = ["usdt:/bin/bash:rl:key"].into_iter().chain(arguments).collect::<Vec<_>>();
+    check("usdt:/bin/bash:rl:*", true, &key);
+    check("usdt:/bin/b*:*:key", false, &["usdt:/bin/bash:rl:key"]);
+    check("usdt:/bin/bash:key", false, &["usdt:/bin/bash:rl:key"]);
+    check("usdt:/bin/bash", false, &["usdt:/bin/bash:rl:key", "usdt:/bin/bash:sh:eval"]);
+    let of_process = probes("usdt:*", false, Some(7), &Fake::new()).unwrap();
+    assert_eq!(of_process, ["usdt:/proc/7/root/bin/bash:rl:key", "usdt:/proc/7/root/bin/bash:sh:eval"]);
+    let all = probes("*key*", false, Some(7), &Fake::new()).unwrap();
+    assert_eq!(all, ["usdt:/proc/7/root/bin/bash:rl:key"]);
+    assert!(probes("usdt:/bin/none:*", false, None, &Fake::new()).is_err());
 }
 
 #[test]
 fn timers_and_counters() {
     check("interval:*", false, &["interval:hz:", "interval:ms:", "interval:s:", "interval:us:"]);
     check("s:cpu*", false, &["software:cpu-clock:", "software:cpu-migrations:", "software:cpu:"]);
-    assert_eq!(probes("hardware", false, &Fake::new()).unwrap().len(), 12);
+    assert_eq!(probes("hardware", false, None, &Fake::new()).unwrap().len(), 12);
     check("BEGIN", false, &["begin"]);
     check("end:", true, &["end"]);
     check("self:*", false, &["self:signal:SIGUSR1"]);
@@ -197,7 +235,7 @@ fn searches_among_all_kinds() {
         false,
         &["kprobe:vfs_sleep", "tracepoint:syscalls:sys_enter_openat", "tracepoint:syscalls:sys_exit_openat"],
     );
-    let all = probes("", false, &Fake::new()).unwrap();
+    let all = probes("", false, None, &Fake::new()).unwrap();
     let kinds: Vec<&str> = all.iter().map(|line| line.split(':').next().unwrap()).collect();
     assert!(kinds.is_sorted(), "{kinds:?}");
     for kind in ["fentry", "hardware", "iter", "kprobe", "rawtracepoint", "software", "tracepoint"] {
@@ -218,18 +256,18 @@ fn types_by_name_or_with_their_definitions() {
 fn a_script_lists_its_attach_points() {
     let text =
         "BEGIN { } kprobe:vfs_r* { } interval:s:1 { } software:faults:10 { } tracepoint:syscalls:*enter* { }";
-    let lines = script(text, false, &Fake::new()).unwrap();
+    let lines = script(text, false, None, &Fake::new()).unwrap();
     let expected =
         ["kprobe:vfs_read", "interval:s:", "software:faults:", "tracepoint:syscalls:sys_enter_openat"];
     assert_eq!(lines, expected);
-    let wrong = script("kprobe:x { ", false, &Fake::new()).unwrap_err();
+    let wrong = script("kprobe:x { ", false, None, &Fake::new()).unwrap_err();
     assert!(wrong.has_errors());
 }
 
 #[test]
 fn unknown_kinds_have_near_names() {
     let pattern = "t:sched:*,tracepont:x";
-    let diags = probes(pattern, false, &Fake::new()).unwrap_err();
+    let diags = probes(pattern, false, None, &Fake::new()).unwrap_err();
     let shown = diags.render("pattern", pattern, Style::Snippets { color: false });
     for part in ["`tracepont` is not a kind of probe", "^^^^^^^^^", "did you mean `tracepoint`", "1:11"] {
         assert!(shown.contains(part), "{part} in:\n{shown}");
@@ -247,11 +285,11 @@ impl Target for Mute {
 
 #[test]
 fn a_target_that_cannot_be_asked() {
-    let diags = probes("tracepoint:*", false, &Mute).unwrap_err();
+    let diags = probes("tracepoint:*", false, None, &Mute).unwrap_err();
     assert!(diags.list[0].message.contains("cannot list tracepoint probes"), "{diags:?}");
     assert_eq!(diags.list[0].hints, ["this needs root"]);
-    assert!(probes("struct x", false, &Mute).is_err());
+    assert!(probes("struct x", false, None, &Mute).is_err());
     // Among all kinds, those that can be listed are.
-    let lines = probes("*:*cpu*", false, &Mute).unwrap();
+    let lines = probes("*:*cpu*", false, None, &Mute).unwrap();
     assert!(lines.contains(&"software:cpu-clock:".to_owned()), "{lines:?}");
 }

@@ -215,6 +215,17 @@ impl Parser<'_> {
                 self.expect(")")?;
                 kind
             }
+            "typeinfo" if self.peek_next() == Tok::Op("(") => {
+                let name = self.ident("a name")?;
+                self.expect("(")?;
+                let at = self.span;
+                let arg = match self.try_type(")") {
+                    Some(ty) => node(ExprKind::Type(ty), self.since(at)),
+                    None => self.expr()?,
+                };
+                self.expect(")")?;
+                ExprKind::Call { name, args: vec![arg] }
+            }
             "offsetof" => {
                 self.bump();
                 self.offsetof()?

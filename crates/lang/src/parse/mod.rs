@@ -19,6 +19,16 @@ pub fn parse(text: &str, diags: &mut Diagnostics) -> Script {
     parser.script()
 }
 
+/// Parses a text that must be one expression; `None` if it is none, which is reported in `diags`.
+pub fn expression(text: &str, diags: &mut Diagnostics) -> Option<crate::ast::Expr> {
+    let mut parser = Parser::new(text, diags);
+    let expr = parser.expr().ok()?;
+    if parser.tok != Tok::End {
+        parser.unexpected("the end of the expression");
+    }
+    (parser.tok == Tok::End && !parser.diags.has_errors()).then_some(expr)
+}
+
 /// Marker: an error has been reported; the caller recovers or passes it on.
 #[derive(Debug)]
 struct Reported;

@@ -34,6 +34,7 @@ const FLOAT_REGISTERS: usize = 8;
 /// What the eight bytes of a part of a value hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Class {
+    Nothing,
     Integer,
     Float,
 }
@@ -81,8 +82,8 @@ impl Free {
 
     /// The value is in registers as a whole or not at all.
     fn registers(&mut self, classes: &[Class]) -> Place {
-        let integers = classes.iter().filter(|c| **c == Class::Integer).count();
-        let floats = classes.len() - integers;
+        let count = |class| classes.iter().filter(|c| **c == class).count();
+        let (integers, floats) = (count(Class::Integer), count(Class::Float));
         if self.float + floats > FLOAT_REGISTERS || self.integer + integers > self.integers {
             if self.arch == Arch::Aarch64 && integers > 0 {
                 self.integer = self.integers;
@@ -115,7 +116,7 @@ fn passed(btf: &Btf, ty: TypeId) -> Passed {
     if size > PAIR || matches!(btf.get_resolved(ty), Some(Type::Float { size: 10..=16, .. })) {
         return Passed::Memory(size);
     }
-    let mut classes = vec![Class::Float; size.div_ceil(WORD).max(1) as usize];
+    let mut classes = vec![Class::Nothing; size.div_ceil(WORD) as usize];
     let mut budget = MAX_FIELDS;
     match classify(btf, ty, 0, &mut classes, &mut budget, MAX_DEPTH) {
         Some(()) => Passed::Registers(classes),
@@ -135,7 +136,13 @@ fn classify(
     *budget = budget.checked_sub(1)?;
     let depth = depth.checked_sub(1)?;
     match btf.get_resolved(ty)? {
-        Type::Float { size, .. } => at.is_multiple_of(size.max(1)).then_some(()),
+        Type::Float { size, .. } => {
+            for word in at / WORD..at.checked_add(size)?.div_ceil(WORD) {
+                let class = classes.get_mut(word as usize)?;
+                *class = if *class == Class::Nothing { Class::Float } else { *class };
+            }
+            at.is_multiple_of(size.max(1)).then_some(())
+        }
         Type::Composite { members, .. } => {
             for m in members {
                 let bits = m.bit_size != 0;

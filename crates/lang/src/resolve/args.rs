@@ -65,6 +65,7 @@ impl Resolver<'_> {
                 self.trace_args(module, name, space, span)
             }
             ArgsFrom::Function { module, name } => Ok(self.function(module, name, span)?.0),
+            ArgsFrom::BinaryFunction { binary, function } => self.binary_args(binary, function, span),
             ArgsFrom::None
             | ArgsFrom::EntryRegisters { .. }
             | ArgsFrom::ReturnRegister
@@ -113,7 +114,8 @@ impl Resolver<'_> {
     pub(crate) fn numbered_arg(&self, instance: &Instance, n: u32, span: Span) -> Result<ArgField, Fault> {
         let fail = |message: String| Box::new(Diagnostic::error("no-args", span, message));
         match &instance.args {
-            ArgsFrom::EntryRegisters { user } => {
+            ArgsFrom::EntryRegisters { .. } | ArgsFrom::BinaryFunction { .. } => {
+                let user = &instance.args.in_user_space();
                 let regs = regs::conventions(self.arch()).args;
                 let offset = regs.get(n as usize).ok_or_else(|| {
                     let arch = regs::arch_name(self.arch());
@@ -236,9 +238,10 @@ impl Resolver<'_> {
     }
 
     fn pointee(&self, text: &str, space: Space) -> Ty {
+        let text = text.trim_end_matches("const").trim_end();
         match text.strip_suffix('*') {
             Some(inner) => Ty::Ptr { to: Box::new(self.pointee(inner.trim_end(), space)), space },
-            None => self.types.by_name(text.trim_end_matches("const").trim_end(), space).unwrap_or(Ty::None),
+            None => self.types.by_name(text, space).unwrap_or(Ty::None),
         }
     }
 

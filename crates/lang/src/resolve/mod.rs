@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use crate::ast;
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::hir::Guard;
 use crate::options::Options;
 use crate::types::Types;
@@ -13,13 +13,19 @@ use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{Attach, AttachPoint, BtfTarget, MissingProbes};
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
 
+mod abi;
 mod args;
-mod binaries;
+pub(crate) mod binaries;
 mod choose;
+mod debug;
+pub(crate) mod demangled;
 mod functions;
 mod kinds;
+mod limits;
+mod lines;
+mod missing;
 pub(crate) mod names;
-mod operand;
+pub(crate) mod operand;
 pub(crate) mod perf;
 pub(crate) mod regs;
 mod spec;
@@ -32,6 +38,7 @@ pub(crate) mod wild;
 
 pub use args::{ArgField, Source};
 pub use kinds::{KINDS, KindInfo, ProbeKind};
+pub(crate) use limits::Limits;
 pub(crate) use spec::Spec;
 
 /// What a probe's predicate and body use, which decides what its attach points may share.
@@ -102,6 +109,13 @@ pub(crate) enum ArgsFrom {
         /// In user space.
         user: bool,
     },
+    /// A function of a binary, at its entry; its arguments have names where debug information describes them.
+    BinaryFunction {
+        /// Path.
+        binary: String,
+        /// Symbol.
+        function: String,
+    },
     /// The result register.
     ReturnRegister,
     /// Operands of a USDT probe.
@@ -109,6 +123,18 @@ pub(crate) enum ArgsFrom {
         /// As the note has them.
         text: String,
     },
+}
+
+impl ArgsFrom {
+    /// Whether they are registers at the entry of a function.
+    pub(crate) fn at_entry(&self) -> bool {
+        matches!(self, ArgsFrom::EntryRegisters { .. } | ArgsFrom::BinaryFunction { .. })
+    }
+
+    /// Whether they are of user space.
+    pub(crate) fn in_user_space(&self) -> bool {
+        matches!(self, ArgsFrom::EntryRegisters { user: true } | ArgsFrom::BinaryFunction { .. })
+    }
 }
 
 /// One attach point, resolved; or several that share a program.
@@ -166,6 +192,9 @@ impl Instance {
     fn shares(&self, other: &Instance, uses: Uses) -> bool {
         let same_args = match (&self.args, &other.args) {
             (ArgsFrom::EntryRegisters { user: a }, ArgsFrom::EntryRegisters { user: b }) => a == b,
+            (ArgsFrom::BinaryFunction { .. }, ArgsFrom::BinaryFunction { .. }) => {
+                !uses.args || self.args == other.args
+            }
             (ArgsFrom::ReturnRegister, ArgsFrom::ReturnRegister) => true,
             (ArgsFrom::Operands { text: a }, ArgsFrom::Operands { text: b }) if a == b => true,
             _ => !uses.args && !uses.numbered && !uses.retval,
@@ -191,11 +220,13 @@ pub(crate) struct Resolver<'a> {
     pub(crate) options: &'a Options,
     pub(crate) types: &'a Types<'a>,
     pub(crate) missing: MissingProbes,
-    pub(crate) max_probes: usize,
+    pub(crate) limits: Limits,
     /// Put `syscalls:` tracepoints on the raw tracepoints.
     pub(crate) raw_syscalls: bool,
     /// Whether each place of a wildcard needs a program of its own: the script asks for the probe's name.
     pub(crate) one_by_one: std::cell::Cell<bool>,
+    /// Of the probe at hand.
+    warnings: std::cell::RefCell<Vec<Diagnostic>>,
     arch: OnceCell<Arch>,
     features: std::cell::RefCell<HashMap<Feature, bool>>,
 }
@@ -207,7 +238,8 @@ impl<'a> Resolver<'a> {
             options,
             types,
             missing: MissingProbes::Error,
-            max_probes: 1024,
+            limits: Limits::default(),
+            warnings: std::cell::RefCell::default(),
             raw_syscalls: false,
             one_by_one: std::cell::Cell::new(false),
             arch: OnceCell::new(),
@@ -250,42 +282,27 @@ impl<'a> Resolver<'a> {
 
     /// All instances of a probe. Attach points that share a program are one instance.
     pub(crate) fn probe(&self, probe: &ast::Probe, uses: Uses, diags: &mut Diagnostics) -> Vec<Instance> {
-        self.one_by_one.set(uses.probe);
+        self.one_by_one.set(uses.probe || uses.args);
         let mut out: Vec<Instance> = Vec::new();
+        let told = |diags: &Diagnostics| diags.list.iter().filter(|d| d.severity == Severity::Error).count();
+        let before = told(diags);
         for point in probe.attach.iter().filter(|p| !p.text.is_empty()) {
             match self.point(&point.text, point.span) {
-                Ok(list) if list.is_empty() => self.nothing_found(point, diags),
                 Ok(list) => out.extend(list),
                 Err(fault) => self.report(*fault, diags),
             }
         }
-        if out.len() > self.max_probes {
-            let message = format!("{} probes are more than the limit of {}", out.len(), self.max_probes);
-            let d = Diagnostic::error("too-many-probes", probe.span, message)
-                .hint("raise `max_probes` in a config block or with the environment variable of that name");
-            diags.push(d);
-            return Vec::new();
+        diags.list.extend(self.warnings.take());
+        if out.is_empty() && probe.attach.iter().any(|p| !p.text.is_empty()) {
+            self.nothing_left(probe, told(diags) > before, diags);
         }
-        out
-    }
-
-    /// Missing attach points are errors, warnings or nothing, as the configuration says.
-    fn report(&self, fault: Diagnostic, diags: &mut Diagnostics) {
-        let missing = fault.code == "unknown-probe";
-        match self.missing {
-            MissingProbes::Ignore if missing => {}
-            MissingProbes::Warn if missing => {
-                diags.push(Diagnostic { severity: crate::diag::Severity::Warning, ..fault });
+        match self.limits.exceeded(&out, uses, missing::span_of(probe)) {
+            Some(d) => {
+                diags.push(d);
+                Vec::new()
             }
-            _ => diags.push(fault),
+            None => out,
         }
-    }
-
-    fn nothing_found(&self, point: &ast::Name, diags: &mut Diagnostics) {
-        let message = format!("nothing matches `{}`", point.text);
-        let d = Diagnostic::error("unknown-probe", point.span, message)
-            .hint(format!("`-l '{}'` lists what there is", point.text));
-        self.report(d, diags);
     }
 
     /// One attach point as written.
@@ -314,10 +331,8 @@ impl<'a> Resolver<'a> {
             ProbeKind::Iter => self.iter(&spec, span),
             ProbeKind::Usdt => self.usdt(&spec, span),
             ProbeKind::Watchpoint => self.watchpoint(&spec, span),
-            ProbeKind::Test | ProbeKind::Bench => {
-                let message = format!("{} probes are not supported yet", spec.kind.name());
-                Err(Box::new(Diagnostic::error("unsupported-probe", span, message)))
-            }
+            ProbeKind::Test => trial(&spec, ProgType::RawTracepoint, Attach::Test, span),
+            ProbeKind::Bench => trial(&spec, ProgType::Xdp, Attach::Bench, span),
         }
     }
 }
@@ -346,6 +361,19 @@ fn special(spec: &Spec, span: ast::Span) -> Result<Vec<Instance>, Fault> {
     }
     let at = if spec.kind == ProbeKind::Begin { Attach::Begin } else { Attach::End };
     Ok(vec![Instance::new(spec.kind, spec.kind.name().to_owned(), ProgType::RawTracepoint, at, span)])
+}
+
+/// `test:NAME`, `bench:NAME`
+fn trial(spec: &Spec, prog_type: ProgType, at: Attach, span: ast::Span) -> Result<Vec<Instance>, Fault> {
+    match spec.parts.as_slice() {
+        [name] if !name.is_empty() => {
+            let whole = format!("{}:{name}", spec.kind.name());
+            let mut instance = Instance::new(spec.kind, whole, prog_type, at, span);
+            instance.attach.iter_mut().for_each(|point| point.name.clone_from(name));
+            Ok(vec![instance])
+        }
+        _ => Err(bad_form(spec, span)),
+    }
 }
 
 /// Signals that `self:signal:` takes.

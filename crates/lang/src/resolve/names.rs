@@ -79,3 +79,15 @@ fn iterators(types: &Types<'_>) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+/// Functions that are not safe to trace although the kernel lets them: (name, or how it begins) (the kernel's own
+/// selftests leave these out: tools/testing/selftests/bpf/trace_helpers.c, Linux 6.18).
+const UNSAFE: &[&str] = &["arch_cpu_idle", "default_idle", "bpf_dispatcher_xdp_func"];
+const UNSAFE_PREFIXES: &[&str] = &["__ftrace_invalid_address__", "rcu_"];
+
+/// Whether a kernel function may be traced: it is safe to do so, and it is no part of one that the compiler split off.
+pub(crate) fn is_traceable(name: &str) -> bool {
+    !UNSAFE.contains(&name)
+        && !UNSAFE_PREFIXES.iter().any(|p| name.starts_with(p))
+        && !name.contains(".part.")
+}

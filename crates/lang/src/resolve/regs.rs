@@ -41,6 +41,7 @@ static X86_64: Conventions = Conventions {
         ("di", 112),
         ("orig_ax", 120),
         ("ip", 128),
+        ("pc", 128),
         ("cs", 136),
         ("flags", 144),
         ("sp", 152),

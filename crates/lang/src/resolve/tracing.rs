@@ -1,34 +1,13 @@
 //! Tracepoints, raw tracepoints and iterators: parts of attach points enter, instances leave.
 
+use super::missing::unmatched;
 use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, names, wild};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
-use crate::suggest;
 use skep_bpf::btf::NameKind;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{Attach, BtfTarget};
 use skep_bpf::target::{Feature, TargetError, TargetExt};
-
-/// The message for an attach point that is not there.
-pub(super) fn unknown(
-    kind: ProbeKind,
-    name: &str,
-    span: Span,
-    known: Result<Vec<String>, TargetError>,
-) -> Fault {
-    let d = Diagnostic::error("unknown-probe", span, format!("there is no {} `{name}`", kind.name()));
-    let d = match known {
-        Ok(known) if !known.is_empty() => {
-            match suggest::near(name, known.iter().map(String::as_str), 3).as_slice() {
-                [] => d.hint(format!("`-l '{}:*'` lists what there is", kind.name())),
-                near => d.hint(format!("did you mean `{}`?", near.join("`, `"))),
-            }
-        }
-        Ok(_) => d,
-        Err(error) => d.hint(format!("and the target cannot list them: {error}")),
-    };
-    Box::new(d)
-}
 
 /// The message for a target that cannot be asked.
 pub(super) fn cannot(what: &str, error: &TargetError, span: Span) -> Fault {
@@ -36,6 +15,9 @@ pub(super) fn cannot(what: &str, error: &TargetError, span: Span) -> Fault {
     let denied = matches!(error, TargetError::Os { errno: 1 | 13, .. });
     Box::new(if denied { d.hint("tracing needs root, or CAP_BPF and CAP_PERFMON") } else { d })
 }
+
+/// Where iterators are pinned whose file has no path.
+const PINS: &str = "/sys/fs/bpf";
 
 impl Resolver<'_> {
     pub(super) fn tracepoint(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
@@ -51,7 +33,7 @@ impl Resolver<'_> {
                 Ok(_) => Ok(vec![tracepoint(category, name, span)]),
                 Err(TargetError::NotFound(_)) => {
                     let known = names::of(ProbeKind::Tracepoint, self.target, self.types);
-                    Err(unknown(spec.kind, &format!("{category}:{name}"), span, known))
+                    Err(unmatched(spec.kind, &format!("{category}:{name}"), span, known))
                 }
                 Err(error) => Err(cannot("read the tracepoint's format", &error, span)),
             };
@@ -84,9 +66,8 @@ impl Resolver<'_> {
             .filter(|(m, n)| (module.is_empty() || wild::matches(module, m)) && wild::matches(name, n))
             .map(|(m, n)| self.raw(n, if m == "vmlinux" { "" } else { m }, span))
             .collect();
-        if hits.is_empty() && !wild::has_wildcard(name) {
-            let bare = all.iter().filter_map(|n| n.split_once(':')).map(|(_, n)| n.to_owned()).collect();
-            return Err(unknown(spec.kind, name, span, Ok(bare)));
+        if hits.is_empty() && spec.parts.len() == 2 && !wild::has_wildcard(name) && !wild::has_wildcard(module) {
+            return Err(unmatched(spec.kind, &format!("{module}:{name}"), span, Ok(all)));
         }
         Ok(hits)
     }
@@ -112,21 +93,27 @@ impl Resolver<'_> {
     }
 
     pub(super) fn iter(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
-        let name = match spec.parts.as_slice() {
-            [name] if !name.is_empty() && !wild::has_wildcard(name) => name,
-            [_, _] => {
-                let d =
-                    Diagnostic::error("unsupported-probe", span, "pinned iterators are not supported yet");
-                return Err(Box::new(d));
-            }
+        let (name, pin) = match spec.parts.as_slice() {
+            [name] if !name.is_empty() => (name, None),
+            [name, pin] if !name.is_empty() && !pin.is_empty() => (name, Some(pin)),
             _ => return Err(bad_form(spec, span)),
         };
+        if wild::has_wildcard(name) {
+            let d = Diagnostic::error("bad-probe", span, "an iterator's name has no wildcards")
+                .hint("`-l 'iter:*'` lists iterators");
+            return Err(Box::new(d));
+        }
         let known = names::of(ProbeKind::Iter, self.target, self.types);
         if !known.as_ref().is_ok_and(|k| k.contains(name)) {
-            return Err(unknown(spec.kind, name, span, known));
+            return Err(unmatched(spec.kind, name, span, known));
         }
         let shown = format!("iter:{name}");
-        let mut instance = Instance::new(spec.kind, shown, ProgType::Tracing, Attach::Iter, span);
+        let at = match pin {
+            None => Attach::Iter,
+            Some(pin) if pin.starts_with('/') => Attach::PinnedIter { path: pin.clone() },
+            Some(pin) => Attach::PinnedIter { path: format!("{PINS}/{pin}") },
+        };
+        let mut instance = Instance::new(spec.kind, shown, ProgType::Tracing, at, span);
         instance.attach_type = AttachType::TraceIter;
         instance.attach_btf = Some(BtfTarget::Iter(name.clone()));
         Ok(vec![instance])

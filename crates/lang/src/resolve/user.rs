@@ -21,6 +21,13 @@ struct Place<'s> {
 impl Resolver<'_> {
     pub(super) fn uprobe(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
         self.need(Feature::Uprobe, "uprobes", span)?;
+        match spec.parts.as_slice() {
+            [binary, at, line @ ..] if at == "@" => return self.on_line(spec.kind, binary, line, span),
+            [binary, language, function] => {
+                return self.by_language(spec, (binary, language, function), span);
+            }
+            _ => {}
+        }
         let place = self.place(spec, span)?;
         let paths = self.binaries(spec.kind, &place.binary, span)?;
         if !wild::has_wildcard(&place.binary) {
@@ -70,7 +77,7 @@ impl Resolver<'_> {
         let name = format!("{}:{path}:{}{plus}", spec.kind.name(), symbol.name);
         let offset = symbol.offset.saturating_add(place.offset);
         let at = self.perf_uprobe(path, offset, spec.kind == ProbeKind::Uretprobe);
-        Ok(vec![instance(spec.kind, name, at, path, span)])
+        Ok(vec![self.on_function(instance(spec.kind, name, at, path, span), symbol)])
     }
 
     /// Refuses an offset that lies outside of the function, and a function whose end nobody knows.
@@ -97,15 +104,6 @@ impl Resolver<'_> {
                 (self.own_binary(spec.kind, span)?.into(), function.as_str())
             }
             [binary, function] => (binary.into(), function.as_str()),
-            [_, at, ..] if at == "@" => {
-                let message = "probes on source lines are not supported yet";
-                return Err(Box::new(Diagnostic::error("unsupported-probe", span, message)));
-            }
-            [_, language, _] => {
-                return Err(fail(format!(
-                    "`{language}` names are not supported yet: use the symbol's own name"
-                )));
-            }
             _ => return Err(bad_form(spec, span)),
         };
         if binary.is_empty() || function.is_empty() {
@@ -152,15 +150,26 @@ impl Resolver<'_> {
         Ok(vec![instance(spec.kind, name, at, path, span)])
     }
 
-    fn perf_uprobe(&self, path: &str, offset: u64, ret: bool) -> Attach {
+    pub(super) fn perf_uprobe(&self, path: &str, offset: u64, ret: bool) -> Attach {
         Attach::Uprobe { path: path.to_owned(), offset, ref_ctr: 0, ret, pid: self.options.pid }
     }
 
     /// The functions of a binary that match: one instance for all, or one each where the script asks for the probe's
     /// name.
     fn many(&self, spec: &Spec, pattern: &str, path: &str, symbols: &[Symbol], span: Span) -> Vec<Instance> {
-        let hits: Vec<&Symbol> =
-            symbols.iter().filter(|s| wild::matches(pattern, &s.name) && s.size > 0).collect();
+        let hits: Vec<&Symbol> = symbols.iter().filter(|s| wild::matches(pattern, &s.name)).collect();
+        self.each(spec, pattern, path, &hits, span)
+    }
+
+    /// Probes on all these functions; `pattern` stands for them in their common name.
+    pub(super) fn each(
+        &self,
+        spec: &Spec,
+        pattern: &str,
+        path: &str,
+        hits: &[&Symbol],
+        span: Span,
+    ) -> Vec<Instance> {
         let ret = spec.kind == ProbeKind::Uretprobe;
         if !self.one_by_one.get() && self.has(Feature::UprobeMulti) && !hits.is_empty() {
             let at = Attach::UprobeMulti {
@@ -179,7 +188,8 @@ impl Resolver<'_> {
         hits.iter()
             .map(|s| {
                 let at = self.perf_uprobe(path, s.offset, ret);
-                instance(spec.kind, format!("{}:{path}:{}", spec.kind.name(), s.name), at, path, span)
+                let name = format!("{}:{path}:{}", spec.kind.name(), s.name);
+                self.on_function(instance(spec.kind, name, at, path, span), s)
             })
             .collect()
     }
@@ -196,7 +206,7 @@ fn no_match(kind: ProbeKind, path: &str, function: &str, symbols: &[Symbol], spa
     })
 }
 
-fn instance(kind: ProbeKind, name: String, at: Attach, path: &str, span: Span) -> Instance {
+pub(super) fn instance(kind: ProbeKind, name: String, at: Attach, path: &str, span: Span) -> Instance {
     let mut instance = Instance::new(kind, name, ProgType::Kprobe, at, span);
     instance.args = match kind {
         ProbeKind::Uretprobe => ArgsFrom::ReturnRegister,

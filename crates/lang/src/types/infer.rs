@@ -123,6 +123,28 @@ pub fn promote(current: &Inferred, new: &Inferred) -> Option<Inferred> {
     Some(ty.into())
 }
 
+/// The type with pointers that lead where those of `from` do, as far as the two have the same form.
+pub fn pointing_as(ty: Ty, from: &Ty) -> Ty {
+    match (ty, from) {
+        (Ty::Ptr { to, .. }, Ty::Ptr { to: other, space }) => {
+            Ty::Ptr { to: Box::new(pointing_as(*to, other)), space: *space }
+        }
+        (Ty::Array { elem, count }, Ty::Array { elem: other, .. }) => {
+            Ty::Array { elem: Box::new(pointing_as(*elem, other)), count }
+        }
+        (ty, _) => ty,
+    }
+}
+
+/// The type with pointers that lead to `space`.
+pub fn pointing_to(ty: Ty, space: Space) -> Ty {
+    match ty {
+        Ty::Ptr { to, .. } => Ty::Ptr { to: Box::new(pointing_to(*to, space)), space },
+        Ty::Array { elem, count } => Ty::Array { elem: Box::new(pointing_to(*elem, space)), count },
+        ty => ty,
+    }
+}
+
 /// The space through which both pointers can be read: a plain load needs both to be known to the verifier.
 fn weaker(a: Space, b: Space) -> Space {
     if a == Space::Btf { b } else { a }

@@ -24,6 +24,11 @@ pub use parse::TypeProblem;
 /// Deepest nesting of pointers and arrays that is followed.
 const MAX_NESTING: usize = 8;
 
+/// What the preamble's types are called among the modules, of which they are the first.
+const PREAMBLE: &str = "<preamble>";
+/// Their number.
+const PREAMBLE_MODULE: u32 = 1;
+
 /// The types of a target.
 pub struct Types<'a> {
     target: &'a dyn Target,
@@ -64,6 +69,9 @@ impl<'a> Types<'a> {
 
     /// The same with the types that a script's preamble declares, which come first.
     pub fn with_preamble(self, preamble: &'a Preamble) -> Types<'a> {
+        if let Some(btf) = preamble.btf() {
+            self.modules.borrow_mut().push((PREAMBLE.to_owned(), btf.clone()));
+        }
         Types { preamble: Some(preamble), ..self }
     }
 
@@ -126,7 +134,9 @@ impl<'a> Types<'a> {
                 Ty::None => Ty::None,
                 elem => Ty::Array { elem: Box::new(elem), count },
             },
-            Some(Type::Composite { name, union, size, .. }) => composite(module, resolved, name, union, size),
+            Some(Type::Composite { name, union, size, .. }) => {
+                composite(owner(btf, module, resolved), resolved, name, union, size)
+            }
             Some(Type::Enum { name, size, signed, variants }) => Ty::Enum {
                 name: name.to_owned(),
                 bits: u8::try_from(size * 8).unwrap_or(32),
@@ -144,7 +154,7 @@ impl<'a> Types<'a> {
                 let kind = if union { NameKind::Union } else { NameKind::Struct };
                 let found = btf.find(kind, name).and_then(|id| Some((id, btf.size_of(id)?)));
                 let (id, size) = found.unwrap_or((btf.resolve(id), 0));
-                composite(module, id, name, union, size)
+                composite(owner(btf, module, id), id, name, union, size)
             }
             _ => self.convert(btf, module, id, space, depth),
         }
@@ -201,15 +211,16 @@ impl<'a> Types<'a> {
 
     /// Names of all structs and unions, with their tags' words, for suggestions.
     pub fn composite_names(&self) -> Vec<String> {
-        let Ok(btf) = self.vmlinux() else { return Vec::new() };
+        let declared = self.preamble.and_then(Preamble::btf);
+        let Some(btf) = declared.or_else(|| self.vmlinux().ok()) else { return Vec::new() };
         let of = |kind, word: &'static str| btf.types(kind).map(move |(_, name)| format!("{word} {name}"));
         of(NameKind::Struct, "struct").chain(of(NameKind::Union, "union")).collect()
     }
 
     /// The enum constant `name`: its value and its enum's type.
     pub fn constant(&self, name: &str) -> Option<(i64, Ty)> {
-        if let Some(declared) = self.preamble.and_then(|p| p.constant(name)) {
-            return Some(declared);
+        if let Some((value, id)) = self.preamble.and_then(|p| p.constant(name)) {
+            return Some((value, self.ty(PREAMBLE_MODULE, id, Space::Kernel)));
         }
         if let Some(known) = self.constants.borrow().get(name) {
             return known.clone();
@@ -219,6 +230,11 @@ impl<'a> Types<'a> {
         self.constants.borrow_mut().insert(name.to_owned(), found.clone());
         found
     }
+}
+
+/// Whose a type is: a module's, or the kernel's that it builds on.
+fn owner(btf: &Btf, module: u32, id: TypeId) -> u32 {
+    if id.0 < btf.first_id().0 { 0 } else { module }
 }
 
 /// An integer type of `size` bytes; those wider than 64 bits are none.

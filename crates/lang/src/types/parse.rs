@@ -37,10 +37,6 @@ impl Types<'_> {
         if let Some(ty) = plain {
             return Ok(ty);
         }
-        let tag = text.strip_prefix("enum ").unwrap_or(&text);
-        if let Some(ty) = self.preamble.and_then(|p| p.enum_type(tag)) {
-            return Ok(ty);
-        }
         let kinds: &[NameKind] = match words.as_slice() {
             ["struct", _] => &[NameKind::Struct],
             ["union", _] => &[NameKind::Union],
@@ -49,6 +45,9 @@ impl Types<'_> {
             _ => &[],
         };
         let wanted = words.last().copied().unwrap_or("");
+        if let Some(ty) = self.declared_in_preamble(kinds, wanted, space) {
+            return Ok(ty);
+        }
         if let Some(ty) = self.in_scope(kinds, wanted, space) {
             return Ok(ty);
         }
@@ -66,6 +65,13 @@ impl Types<'_> {
             }
         }
         name::typedef(&text).ok_or_else(|| self.problem(&text))
+    }
+
+    /// The type as the script itself declares it.
+    fn declared_in_preamble(&self, kinds: &[NameKind], wanted: &str, space: Space) -> Option<Ty> {
+        let preamble = self.preamble?;
+        let found = kinds.iter().find_map(|kind| preamble.type_of(*kind, wanted))?;
+        Some(self.ty(super::PREAMBLE_MODULE, found, space)).filter(|ty| *ty != Ty::None)
     }
 
     /// The type as the binary of the probe at hand has it.

@@ -4,8 +4,9 @@
 pub mod hist;
 pub mod merge;
 pub mod order;
+pub mod series;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use skep_bpf::backend::{Entries, Entry};
 use skep_bpf::object::{MapSchema, Storage};
@@ -14,6 +15,7 @@ use skep_bpf::schema::{Agg, ValueType};
 use crate::decode::{self, u32_at, u64_at};
 use crate::value::Value;
 use hist::{Counts, Histogram};
+use series::{Points, Series};
 
 /// A map's contents, ready to print.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,6 +37,8 @@ pub enum Class {
     Stats,
     /// Histograms.
     Hist,
+    /// Time series.
+    Series,
 }
 
 /// Contents of a map.
@@ -55,6 +59,8 @@ pub enum Cell<'a> {
     Value(Value<'a>),
     /// A histogram.
     Hist(Histogram),
+    /// A time series.
+    Series(Series),
 }
 
 /// What of a map is shown.
@@ -73,6 +79,7 @@ pub fn view<'a>(name: &'a str, schema: &'a MapSchema, entries: &'a Entries, what
     let class = match &schema.value {
         ValueType::Agg(Agg::Hist { .. } | Agg::LHist { .. }) => Class::Hist,
         ValueType::Agg(Agg::Avg { .. } | Agg::Stats { .. }) => Class::Stats,
+        ValueType::Agg(Agg::TSeries { .. }) => Class::Series,
         _ => Class::Map,
     };
     let body = match (&schema.value, schema.storage) {
@@ -80,6 +87,8 @@ pub fn view<'a>(name: &'a str, schema: &'a MapSchema, entries: &'a Entries, what
             keyed_hists(agg, schema, entries, what)
         }
         (ValueType::Agg(agg), _) if class == Class::Hist => scalar_hist(agg, entries, what),
+        (ValueType::Agg(agg), Storage::Hash) if class == Class::Series => keyed_series(agg, schema, entries),
+        (ValueType::Agg(agg), _) if class == Class::Series => scalar_series(agg, entries),
         (_, Storage::Hash) => keyed(schema, entries, what),
         _ => scalar(schema, entries, what),
     };
@@ -98,8 +107,11 @@ fn scalar_layout(schema: &MapSchema) -> (usize, usize) {
 
 /// Whether a map without key has been written on any CPU; for histograms, whether any bucket is not zero.
 pub fn is_written(schema: &MapSchema, entries: &Entries) -> bool {
-    let hist = matches!(schema.value, ValueType::Agg(Agg::Hist { .. } | Agg::LHist { .. }));
-    let (_, flag) = if hist { (0, 0) } else { scalar_layout(schema) };
+    let flag = match schema.value {
+        ValueType::Agg(Agg::Hist { .. } | Agg::LHist { .. }) => 0,
+        ValueType::Agg(Agg::TSeries { .. }) => 16, // the interval's number, which is not zero
+        _ => scalar_layout(schema).1,
+    };
     entries.iter().any(|e| e.per_cpu().any(|b| u64_at(b, flag).is_some_and(|word| word != 0)))
 }
 
@@ -164,6 +176,32 @@ fn keyed_hists<'a>(agg: &Agg, schema: &'a MapSchema, entries: &'a Entries, what:
     rows.sort_by(|(p, a, _), (q, b, _)| p.cmp(q).then_with(|| order::keys(a, b)));
     let cell = |counts| Cell::Hist(hist::histogram(agg, counts, what.div).unwrap_or_default());
     body(schema, last(rows, what.top).map(|(_, key, counts)| (key, cell(counts))).collect())
+}
+
+/// How a time series merges what its CPUs hold.
+fn merged_bucket(agg: &Agg, entry: Entry<'_>) -> Option<(u64, u64)> {
+    let Agg::TSeries { fold, signed, .. } = agg else { return None };
+    series::bucket(*fold, *signed, entry.per_cpu())
+}
+
+fn scalar_series<'a>(agg: &Agg, entries: &Entries) -> Body<'a> {
+    let points: Points = entries.iter().filter_map(|entry| merged_bucket(agg, entry)).collect();
+    let Some(last) = points.keys().next_back() else { return Body::Empty };
+    series::series(agg, &points, *last).map_or(Body::Empty, |s| Body::Scalar(Cell::Series(s)))
+}
+
+/// All series end with the newest interval of the map. They are in the order of their keys' bytes, as in the reference.
+fn keyed_series<'a>(agg: &Agg, schema: &'a MapSchema, entries: &'a Entries) -> Body<'a> {
+    let at = bucket_offset(schema);
+    let mut by_key: BTreeMap<&[u8], Points> = BTreeMap::new();
+    for entry in entries.iter() {
+        // A bucket that was set to zero counts as interval 0.
+        let (epoch, value) = merged_bucket(agg, entry).unwrap_or((0, 0));
+        by_key.entry(entry.key.get(..at).unwrap_or(&[])).or_default().insert(epoch, value);
+    }
+    let last = by_key.values().filter_map(|points| points.keys().next_back()).max().copied().unwrap_or(0);
+    let cell = |points| Cell::Series(series::series(agg, points, last).unwrap_or_default());
+    body(schema, by_key.iter().map(|(key, points)| (key_of(schema, key), cell(points))).collect())
 }
 
 /// Where the bucket number lies in the key of a histogram.

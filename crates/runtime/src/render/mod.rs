@@ -8,6 +8,7 @@ pub mod escape;
 pub mod printf;
 
 mod errno;
+mod gfp;
 mod inet;
 mod names;
 mod signal;

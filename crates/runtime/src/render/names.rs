@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use skep_bpf::backend::{Backend, Symbol};
+use skep_bpf::backend::{Backend, Symbol, WallTime};
 use skep_bpf::kinds::MapType;
 use skep_bpf::object::Object;
-use skep_bpf::schema::StackFormat;
+use skep_bpf::schema::{Clock, StackFormat};
 
 use super::escape::{self, Keep};
 use super::{errno, inet, signal, stack, write_into};
@@ -30,6 +30,11 @@ impl<'a> Names<'a> {
     /// Whether control characters of strings are shown instead of sent.
     pub fn escapes(&self) -> bool {
         self.escapes
+    }
+
+    /// The calendar time of `nanos` nanoseconds on `clock`.
+    pub(crate) fn moment(&mut self, clock: Clock, nanos: u64) -> WallTime {
+        self.backend.wall_time(clock, nanos)
     }
 
     pub(super) fn backend(&mut self) -> &mut dyn Backend {

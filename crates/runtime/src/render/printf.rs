@@ -63,6 +63,7 @@ fn integer(out: &mut Vec<u8>, conv: &Conv, bits: u64, style: Style, names: &Name
     let width = length_bits(&conv.length);
     let unsigned = bits & (u64::MAX >> (64 - width));
     let text = match conv.kind {
+        ConvKind::GfpFlags => super::gfp::flags(bits),
         ConvKind::Char => return character(out, unsigned as u8, style, names),
         ConvKind::Signed if style == Style::PLAIN => {
             return write_into(out, format_args!("{}", sign_extend(bits, width)));

@@ -63,21 +63,44 @@ fn symbols(out: &mut Vec<u8>, addresses: &[u64], pid: Option<u32>, mode: StackMo
     let unknown = Symbol::default();
     for (i, address) in addresses.iter().enumerate() {
         let symbol = symbols.get(i).unwrap_or(&unknown);
-        if mode == StackMode::Perf {
-            write_into(out, format_args!("\t{address:x} "));
-        } else {
-            out.extend_from_slice(INDENT);
+        for inlined in &symbol.inlined {
+            start(out, mode, *address);
+            if mode != StackMode::Perf {
+                out.extend_from_slice(b"[inlined] ");
+            }
+            out.extend_from_slice(&names.shown(inlined.name.as_bytes()));
+            if mode == StackMode::Perf {
+                out.extend_from_slice(b" (inlined)");
+            } else {
+                source(out, inlined.source.as_ref(), names);
+            }
+            out.push(b'\n');
         }
+        start(out, mode, *address);
         frame(out, symbol, *address, names);
         if mode == StackMode::Perf {
             module(out, symbol, pid.is_some(), names);
-        } else if let Some((file, line)) = &symbol.source {
-            out.push(b'@');
-            out.extend_from_slice(&names.shown(file.as_bytes()));
-            write_into(out, format_args!(":{line}"));
+        } else {
+            source(out, symbol.source.as_ref(), names);
         }
         out.push(b'\n');
     }
+}
+
+/// What stands before a frame.
+fn start(out: &mut Vec<u8>, mode: StackMode, address: u64) {
+    if mode == StackMode::Perf {
+        write_into(out, format_args!("\t{address:x} "));
+    } else {
+        out.extend_from_slice(INDENT);
+    }
+}
+
+fn source(out: &mut Vec<u8>, place: Option<&(String, u32)>, names: &Names<'_>) {
+    let Some((file, line)) = place else { return };
+    out.push(b'@');
+    out.extend_from_slice(&names.shown(file.as_bytes()));
+    write_into(out, format_args!(":{line}"));
 }
 
 fn frame(out: &mut Vec<u8>, symbol: &Symbol, address: u64, names: &Names<'_>) {

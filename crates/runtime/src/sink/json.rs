@@ -8,12 +8,15 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use skep_bpf::event::Stream;
+use skep_bpf::schema::Clock;
 
 use super::text::key_text;
-use super::{Message, MessageKind, Severity, Sink, severity_word, shown, trimmed};
+use super::{BenchResult, Message, MessageKind, Severity, Sink, TestResult, severity_word, shown, trimmed};
 use crate::maps::hist::{Histogram, Label};
+use crate::maps::series::Series;
 use crate::maps::{Body, Cell, Class, MapView};
 use crate::render::{Names, write_into};
+use crate::strftime::{Dialect, strftime};
 use crate::value::Value;
 
 /// JSON output: one writer for all that the program says, another for messages of the session itself.
@@ -84,6 +87,7 @@ impl<O: Write, E: Write> Sink for JsonSink<O, E> {
             Class::Map => "map",
             Class::Stats => "stats",
             Class::Hist => "hist",
+            Class::Series => "tseries",
         };
         self.object(kind, &data)
     }
@@ -132,6 +136,25 @@ impl<O: Write, E: Write> Sink for JsonSink<O, E> {
         self.counted("lost_events", "events", count)
     }
 
+    fn test_result(&mut self, result: &TestResult<'_>) -> io::Result<()> {
+        let Some(name) = result.names.get(result.index) else { return Ok(()) };
+        let mut data = b"{".to_vec();
+        string(&mut data, name.as_bytes());
+        let (time, passed) = (result.time.as_nanos(), result.passed.last().is_some_and(|p| *p));
+        write!(data, ": {{\"duration\": {time}, \"passed\": {passed}, \"output\": ")?;
+        string(&mut data, result.output);
+        data.extend_from_slice(b"}}");
+        self.object("test_result", &data)
+    }
+
+    fn bench_result(&mut self, result: &BenchResult<'_>) -> io::Result<()> {
+        let Some(name) = result.names.get(result.index) else { return Ok(()) };
+        let mut data = b"{".to_vec();
+        string(&mut data, name.as_bytes());
+        write!(data, ": {{\"average\": {}, \"iters\": {}}}}}", result.average.as_nanos(), result.runs)?;
+        self.object("benchmark_result", &data)
+    }
+
     fn end(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -173,7 +196,26 @@ fn emit_cell(out: &mut Vec<u8>, cell: &Cell<'_>, names: &mut Names<'_>) {
     match cell {
         Cell::Value(value) => emit(out, value, names),
         Cell::Hist(hist) => histogram(out, hist),
+        Cell::Series(points) => series(out, points, names),
     }
+}
+
+/// Intervals that hold a value, with the time at which each began.
+fn series(out: &mut Vec<u8>, series: &Series, names: &mut Names<'_>) {
+    out.push(b'[');
+    let known = series.points.iter().filter_map(|(epoch, value)| Some((epoch, value.as_ref()?)));
+    for (i, (epoch, value)) in known.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        let start = names.moment(Clock::Tai, epoch.saturating_mul(series.interval));
+        out.extend_from_slice(b"{\"interval_start\": ");
+        string(out, strftime("%Y-%m-%d %H:%M:%S.%k", &start, Dialect::Fractions).as_bytes());
+        out.extend_from_slice(b", \"value\": ");
+        emit(out, value, names);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// Keys stand without blanks, as long as that keeps them apart.

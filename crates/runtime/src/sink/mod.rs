@@ -3,11 +3,14 @@
 //! A session hands over what happened; a sink decides how it looks and to which of its writers it goes. An error of a
 //! writer is returned as it is; [`std::io::ErrorKind::BrokenPipe`] tells the session that nobody reads any more.
 
+mod graph;
 mod json;
 mod text;
+mod trial;
 
 pub use json::JsonSink;
 pub use text::TextSink;
+pub use trial::{BenchResult, TestResult};
 
 use std::io;
 
@@ -99,6 +102,12 @@ pub trait Sink {
     /// So many events were lost since the last such call.
     fn lost_events(&mut self, count: u64) -> io::Result<()>;
 
+    /// A test has run.
+    fn test_result(&mut self, result: &TestResult<'_>) -> io::Result<()>;
+
+    /// A measurement is done.
+    fn bench_result(&mut self, result: &BenchResult<'_>) -> io::Result<()>;
+
     /// The program has ended; maps may follow.
     fn end(&mut self) -> io::Result<()>;
 
@@ -142,6 +151,12 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
     fn lost_events(&mut self, count: u64) -> io::Result<()> {
         (**self).lost_events(count)
+    }
+    fn test_result(&mut self, result: &TestResult<'_>) -> io::Result<()> {
+        (**self).test_result(result)
+    }
+    fn bench_result(&mut self, result: &BenchResult<'_>) -> io::Result<()> {
+        (**self).bench_result(result)
     }
     fn end(&mut self) -> io::Result<()> {
         (**self).end()

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use skep_bpf::event::Stream;
 
-use super::{Message, Severity, Sink, severity_word, shown, trimmed};
+use super::{BenchResult, Message, Severity, Sink, TestResult, graph, severity_word, shown, trial, trimmed};
 use crate::maps::hist::{Histogram, Label};
 use crate::maps::{Body, Cell, MapView};
 use crate::render::escape::{self, Keep};
@@ -111,6 +111,14 @@ impl<O: Write, E: Write> Sink for TextSink<O, E> {
         writeln!(self.err, "Lost {count} events")
     }
 
+    fn test_result(&mut self, result: &TestResult<'_>) -> io::Result<()> {
+        self.out.write_all(trial::test_text(result).as_bytes())
+    }
+
+    fn bench_result(&mut self, result: &BenchResult<'_>) -> io::Result<()> {
+        self.out.write_all(trial::bench_text(result).as_bytes())
+    }
+
     fn end(&mut self) -> io::Result<()> {
         self.out.write_all(b"\n\n")
     }
@@ -137,6 +145,10 @@ fn row(name: &str, key: Option<&[Value<'_>]>, cell: &Cell<'_>, names: &mut Names
         Cell::Hist(hist) => {
             out.extend_from_slice(b":\n");
             histogram(&mut out, hist);
+        }
+        Cell::Series(series) => {
+            out.extend_from_slice(b":\n");
+            graph::draw(&mut out, series, names);
         }
     }
     out.push(b'\n');

@@ -185,5 +185,6 @@ fn symbol(address: u64, name: &str, module: &str) -> Symbol {
         offset: address % 16,
         module: module.to_owned(),
         source: None,
+        inlined: Vec::new(),
     }
 }

@@ -86,6 +86,7 @@ fn questions() -> Vec<Question> {
         BinaryPath(name()),
         BinarySymbols(name()),
         PidNamespace,
+        BpfPrograms,
         CgroupId(name()),
         UserId(name()),
         File(name()),

@@ -294,12 +294,14 @@ impl Parser {
             Ok(BtfTarget::RawTracepoint(self.text()?))
         } else if self.eat_word("iter") {
             Ok(BtfTarget::Iter(self.text()?))
+        } else if self.eat_word("prog") {
+            Ok(BtfTarget::Program { id: self.number()?, function: self.text()? })
         } else if self.eat_word("func") {
             let name = self.text()?;
             let module = if self.eat_word("module") { Some(self.text()?) } else { None };
             Ok(BtfTarget::Function { name, module })
         } else {
-            self.expected("`raw_tp`, `iter` or `func`")
+            self.expected("`raw_tp`, `iter`, `prog` or `func`")
         }
     }
 }

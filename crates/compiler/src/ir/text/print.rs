@@ -282,6 +282,7 @@ fn write_program(f: &mut Formatter<'_>, program: &ProgramDecl) -> Result {
         Some(BtfTarget::Function { name, module: Some(module) }) => {
             write!(f, " btf func {} module {}", Quoted(name), Quoted(module))?;
         }
+        Some(BtfTarget::Program { id, function }) => write!(f, " btf prog {id} {}", Quoted(function))?,
         None => {}
     }
     writeln!(f, "{}", if *sleepable { " sleepable" } else { "" })

@@ -3,6 +3,7 @@
 
 mod function;
 mod net;
+mod search;
 mod stack;
 mod task;
 mod text;
@@ -43,12 +44,15 @@ static VALUES: &[(&str, ToValue)] = &[
     ("kstack", stack::kstack),
     ("stack_len", stack::stack_len),
     ("ksym", task::ksym),
+    ("uaddr", task::uaddr),
     ("bswap", net::bswap),
-    ("strstr", text::strstr),
+    ("strstr", search::strstr),
     ("strlen", text::strlen),
     ("socket_cookie", net::socket_cookie),
     ("signal", unsafe_calls::signal),
     ("signal_thread", unsafe_calls::signal_thread),
+    ("write_user", unsafe_calls::write_user),
+    ("debugf", unsafe_calls::debugf),
     ("override", unsafe_calls::override_return),
     ("percpu_kaddr", task::percpu_kaddr),
 ];

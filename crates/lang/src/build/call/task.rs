@@ -6,7 +6,9 @@ use super::arg;
 use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use skep_bpf::helpers::id as helper;
-use skep_bpf::target::Arch;
+use skep_bpf::object::Attach;
+use skep_bpf::target::{Arch, TargetExt};
+use skep_bpf::version::KernelVersion;
 use skep_compiler::ir::{BinOp, Block, Cc, IntTy, Op, PtrKind, Type, Value};
 
 impl Fx<'_, '_> {
@@ -134,9 +136,27 @@ pub(super) fn context(fx: &mut Fx<'_, '_>, _: &[Expr], _: &Expr) -> Result<Value
     fx.ctx()
 }
 
+/// First kernel that tells a program on a function's return where the function begins (bpf_get_func_ip).
+const FUNC_IP_SINCE: KernelVersion = KernelVersion::new(5, 15);
+
+/// Whether the program runs where a function returns: the registers then say where it returns to.
+fn at_return(fx: &Fx<'_, '_>) -> bool {
+    let first = fx.body.probe.and_then(|probe| probe.attach.first());
+    matches!(
+        first.map(|point| &point.at),
+        Some(
+            Attach::Uprobe { ret: true, .. }
+                | Attach::UprobeMulti { ret: true, .. }
+                | Attach::Kprobe { ret: true, .. }
+                | Attach::KprobeMulti { ret: true, .. }
+        )
+    )
+}
+
 fn function_address(fx: &mut Fx<'_, '_>) -> Result<Value> {
     let ctx = fx.ctx()?;
-    if fx.ctx_is_regs() {
+    let asked = at_return(fx) && fx.cx.target.kernel_version()? >= FUNC_IP_SINCE;
+    if fx.ctx_is_regs() && !asked {
         let ip = match fx.cx.arch {
             Arch::X86_64 => 128,
             Arch::Aarch64 => 256,
@@ -154,6 +174,17 @@ pub(super) fn user_func(fx: &mut Fx<'_, '_>, _: &[Expr], _: &Expr, to: Value, of
     let address = function_address(fx)?;
     put_user_symbol(fx, address, to, off);
     Ok(())
+}
+
+/// Where a symbol of the probe's binary lies in the process, given its address in the binary and that of the probe.
+pub(super) fn uaddr(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
+    let (ExprKind::Int(symbol), ExprKind::Int(probed)) = (&arg(args, 0)?.kind, &arg(args, 1)?.kind) else {
+        return internal("uaddr of unknown addresses");
+    };
+    let here = function_address(fx)?;
+    let here = fx.number(here);
+    let address = fx.f.add_imm(here, symbol.wrapping_sub(*probed));
+    Ok(fx.f.cast(address, Type::Ptr(PtrKind::User)))
 }
 
 pub(super) fn ksym(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
