@@ -243,9 +243,8 @@ pub trait Backend {
     /// A user's name, `None` when the user database has none.
     fn user_name(&mut self, uid: u32) -> Option<String>;
 
-    /// A cgroup's path in its hierarchy, prefixed with the hierarchy's name ("unified:/user.slice"), as `cgroup_path`
-    /// prints it. `None`: no such cgroup now.
-    fn cgroup_path(&mut self, id: u64) -> Option<String>;
+    /// The hierarchies that have a cgroup of that id, each with the cgroup's path in it ("unified", "/user.slice").
+    fn cgroup_paths(&mut self, id: u64) -> Vec<(String, String)>;
 
     /// The calendar time of `ns` nanoseconds on `clock`.
     fn wall_time(&mut self, clock: Clock, ns: u64) -> WallTime;

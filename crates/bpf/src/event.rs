@@ -106,10 +106,15 @@ pub enum Action {
     },
     /// `exit(code)`: u64 code as the one argument. Ends the session after this record.
     Exit,
-    /// A run-time error of the program, such as a division by zero or a failed map update with `-k`.
+    /// A run-time error of the program, such as a division by zero.
     RuntimeError {
         /// What failed.
         message: String,
+    },
+    /// A kernel helper failed: one argument, what it returned (i64, a negative errno; 0 for a lookup that found nothing).
+    HelperError {
+        /// The helper's name, without `bpf_`.
+        helper: String,
     },
 }
 

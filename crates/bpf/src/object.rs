@@ -51,6 +51,8 @@ pub struct SessionSpec {
     pub missing_probes: MissingProbes,
     /// How addresses are named.
     pub symbols: SymbolSpec,
+    /// Most bytes that `cat()` shows of a file (config `max_cat_bytes`); 0: the reader's own limit.
+    pub cat_bytes: u64,
 }
 
 /// How addresses of the kernel and of processes are named.

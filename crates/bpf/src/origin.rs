@@ -4,6 +4,8 @@
 
 pub mod check;
 pub mod gather;
+#[cfg(test)]
+mod tests;
 
 use crate::object::BtfTarget;
 use crate::target::Arch;

@@ -77,7 +77,10 @@ pub enum ValueType {
     /// A user id printed as name: u32.
     Username,
     /// A cgroup id printed as path: u64.
-    CgroupPath,
+    CgroupPath {
+        /// Only hierarchies whose names match, `*` and `?` stand for any text and any character; empty: all.
+        filter: String,
+    },
     /// An errno printed as text: i32 (four bytes).
     StrError,
     /// A signal number printed as its name: u32.
@@ -220,7 +223,7 @@ impl ValueType {
             ValueType::Pointer
             | ValueType::KSym
             | ValueType::Timestamp { .. }
-            | ValueType::CgroupPath
+            | ValueType::CgroupPath { .. }
             | ValueType::KStack(_) => 8,
             ValueType::Str { size } => *size,
             ValueType::Buf { size } => size.saturating_add(4),

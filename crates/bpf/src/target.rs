@@ -113,6 +113,15 @@ pub struct TypeRequest {
     pub shallow: bool,
 }
 
+impl TypeRequest {
+    /// How a declaration tag on a function's parameter begins that says in which register the function finds it; the
+    /// register's DWARF number follows. A function whose callers are all known may take its arguments elsewhere than the
+    /// calling convention says.
+    pub const REGISTER: &str = "register:";
+    /// The same of a parameter that always has one value; the value follows, in decimal.
+    pub const CONSTANT: &str = "constant:";
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub enum Answer {

@@ -41,7 +41,7 @@ pub(crate) struct Trace {
     pub(crate) version: bool,
 
     /// The program's text; without it, the first argument is its file (`-`: standard input)
-    #[arg(short = 'e', value_name = "TEXT")]
+    #[arg(short = 'e', value_name = "TEXT", overrides_with = "text")]
     pub(crate) text: Option<String>,
 
     /// List probes that match PATTERN (all without one); with -v their arguments too

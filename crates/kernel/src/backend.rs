@@ -19,6 +19,8 @@ use crate::{machine, proc};
 /// Two wake-ups closer than this mean that events come fast: the reader then lets some gather, because each wake-up
 /// costs the traced process an interrupt.
 const BUSY: Duration = Duration::from_millis(20);
+/// So many close wake-ups in a row come before it begins to do so: a few events may ask for something at once.
+const BUSY_WAKES: u32 = 4;
 /// How long it lets them gather, at most, and in which steps it looks at the fill level.
 const NAP: Duration = Duration::from_millis(5);
 const NAP_STEP: Duration = Duration::from_millis(1);
@@ -26,6 +28,8 @@ const NAP_STEP: Duration = Duration::from_millis(1);
 const NAP_FILL: u64 = 8;
 /// How long the distance between two clocks is taken as it was.
 const CLOCK_AGE: Duration = Duration::from_secs(10);
+/// Nanoseconds.
+const SECOND: i128 = 1_000_000_000;
 /// Cgroup paths that are remembered.
 const CGROUP_LIMIT: usize = 1 << 16;
 
@@ -50,6 +54,11 @@ impl Loaded {
             Some((when, distance)) if when.elapsed() < CLOCK_AGE => *distance,
             _ => {
                 let distance = proc::clock_now(Clock::Realtime) - proc::clock_now(clock);
+                // The atomic time differs by whole seconds; what is more lies between the two readings.
+                let distance = match clock {
+                    Clock::Tai => (distance + SECOND / 2).div_euclid(SECOND) * SECOND,
+                    _ => distance,
+                };
                 self.clocks.insert(key, (Instant::now(), distance));
                 distance
             }
@@ -95,8 +104,9 @@ impl Events {
     /// Lets records gather for a moment when wake-ups come thick.
     fn gather(&mut self) {
         let now = Instant::now();
-        let busy = self.last_wake.is_some_and(|last| now.duration_since(last) < BUSY);
-        if let (true, Some(ring)) = (busy, &self.ring) {
+        let close = self.last_wake.is_some_and(|last| now.duration_since(last) < BUSY);
+        self.close_wakes = if close { self.close_wakes.saturating_add(1) } else { 0 };
+        if let (true, Some(ring)) = (self.close_wakes >= BUSY_WAKES, &self.ring) {
             while now.elapsed() < NAP && ring.pending() < ring.size() / NAP_FILL {
                 std::thread::sleep(NAP_STEP);
             }
@@ -160,7 +170,9 @@ impl Backend for Loaded {
         timeout: Option<Duration>,
         sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<PollOutcome, BackendError> {
-        Ok(self.events.poll(timeout, sink)?)
+        let outcome = self.events.poll(timeout, sink)?;
+        self.symbols.update();
+        Ok(outcome)
     }
 
     fn recursion_misses(&mut self) -> Result<u64, BackendError> {
@@ -195,16 +207,16 @@ impl Backend for Loaded {
         self.users.get_or_insert_with(proc::users).get(&uid).cloned()
     }
 
-    fn cgroup_path(&mut self, id: u64) -> Option<String> {
+    fn cgroup_paths(&mut self, id: u64) -> Vec<(String, String)> {
         if let Some(known) = self.cgroups.get(&id) {
             return known.clone();
         }
-        let path = proc::cgroup_path(id);
+        let paths = proc::cgroup_paths(id);
         if self.cgroups.len() >= CGROUP_LIMIT {
             self.cgroups.clear();
         }
-        self.cgroups.insert(id, path.clone());
-        path
+        self.cgroups.insert(id, paths.clone());
+        paths
     }
 
     fn wall_time(&mut self, clock: Clock, ns: u64) -> WallTime {

@@ -35,6 +35,14 @@ pub(crate) fn text(path: &str) -> Result<String, Error> {
     }
 }
 
+/// The text of whatever is at `path`, a device or a pipe too; what is not UTF-8 in it is replaced.
+pub(crate) fn any_text(path: &str) -> Result<String, Error> {
+    let file = File::open(path).map_err(|e| failed("open", path, &e))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(|e| failed("read", path, &e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Names in the directory at `path`, sorted; those of directories end in `/`.
 pub(crate) fn names(path: &str) -> Result<Vec<String>, Error> {
     let entries = fs::read_dir(path).map_err(|e| failed("read directory", path, &e))?;

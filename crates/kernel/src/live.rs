@@ -121,7 +121,7 @@ impl LiveTarget {
     /// What ftrace can trace; where that is not shown, the text symbols that are not marked as out of bounds.
     fn list_functions(&self) -> Result<Vec<String>, Error> {
         let filter = match &self.options.traceable_functions {
-            Some(file) => Ok(files::text(file)?),
+            Some(file) => Ok(files::any_text(file)?),
             None => self.tracefs().and_then(|t| t.read("available_filter_functions")),
         };
         let mut names: Vec<String> = match filter {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::event::epoll;
 use skep_bpf::backend::PollOutcome;
 use skep_bpf::object::{Attach, AttachPoint, MissingProbes, Object};
+use skep_bpf::schema::ValueType;
 
 use crate::error::Error;
 use crate::link::{Attached, Closing, Iteration, Link, attach, detach_all};
@@ -45,6 +46,8 @@ pub struct Failure {
     pub of: String,
     /// What happened.
     pub error: Error,
+    /// Whether it was to be attached.
+    pub attaching: bool,
 }
 
 /// What attaching did.
@@ -82,8 +85,10 @@ pub struct Loaded {
     pub(crate) target: Arc<LiveTarget>,
     pub(crate) symbols: UserSymbols,
     pub(crate) kernel_lines: KernelLines,
+    /// Whether values of the object are addresses of user space that are printed by name.
+    names_users: bool,
     pub(crate) users: Option<HashMap<u32, String>>,
-    pub(crate) cgroups: HashMap<u64, Option<String>>,
+    pub(crate) cgroups: HashMap<u64, Vec<(String, String)>>,
     pub(crate) clocks: HashMap<u8, (Instant, i128)>,
 }
 
@@ -93,7 +98,25 @@ pub(crate) struct Events {
     pub(crate) ring: Option<RingBuf>,
     pub(crate) epoll: OwnedFd,
     pub(crate) last_wake: Option<Instant>,
+    /// Wake-ups in a row that followed closely on each other.
+    pub(crate) close_wakes: u32,
     pub(crate) outcome: PollOutcome,
+}
+
+/// Whether a value of the object is an address of user space that is printed by name.
+fn names_users(object: &Object) -> bool {
+    fn within(ty: &ValueType) -> bool {
+        match ty {
+            ValueType::UStack(_) | ValueType::USym => true,
+            ValueType::Tuple(fields) | ValueType::Record { fields, .. } => fields.iter().any(|f| within(&f.ty)),
+            ValueType::Array { elem, .. } => within(elem),
+            _ => false,
+        }
+    }
+    let of_maps = object.maps.iter().filter_map(|m| m.schema.as_ref());
+    let mut of_maps = of_maps.flat_map(|s| s.key.iter().chain([&s.value]));
+    let mut of_events = object.events.iter().flat_map(|e| &e.args).map(|a| &a.ty);
+    of_maps.any(within) || of_events.any(within)
 }
 
 /// The binary that a place is in.
@@ -108,7 +131,7 @@ fn binary_of(at: &Attach) -> Option<&str> {
 pub(crate) const RING: u64 = 0;
 
 fn failure(of: &str, error: Error) -> Vec<Failure> {
-    vec![Failure { of: of.to_owned(), error }]
+    vec![Failure { of: of.to_owned(), error, attaching: false }]
 }
 
 impl Loaded {
@@ -144,6 +167,7 @@ impl Loaded {
             target,
             symbols: UserSymbols::new(object.session.symbols),
             kernel_lines: KernelLines::new(object.session.symbols),
+            names_users: names_users(object),
             users: None,
             cgroups: HashMap::new(),
             clocks: HashMap::new(),
@@ -155,34 +179,34 @@ impl Loaded {
     pub fn attach_all(&mut self) -> Result<AttachReport, Vec<Failure>> {
         let points = self.programs.iter().flat_map(|p| &p.points);
         points.filter_map(|p| binary_of(&p.at)).for_each(|binary| self.symbols.watch(binary));
+        if self.names_users {
+            self.symbols.follow();
+        }
         let mut report = AttachReport { probes: 0, missing: self.left_out.clone() };
         let mut failures = Vec::new();
         let (mut links, mut iterations) = (Vec::new(), Vec::new());
-        for Placed { prog, points } in &self.programs {
-            for point in points {
-                if matches!(
-                    point.at,
-                    Attach::Begin | Attach::End | Attach::Test | Attach::Bench | Attach::SelfSignal(_)
-                ) {
-                    report.probes += places(point);
+        for (prog, point) in self.in_order() {
+            if matches!(
+                point.at,
+                Attach::Begin | Attach::End | Attach::Test | Attach::Bench | Attach::SelfSignal(_)
+            ) {
+                report.probes += places(point);
+                continue;
+            }
+            match attach(prog, point, &self.target) {
+                Ok(Attached::Link(link)) => links.push(link),
+                Ok(Attached::Iteration(iteration)) => iterations.push(iteration),
+                Err(error) => {
+                    let failure = Failure { of: point.name.clone(), error, attaching: true };
+                    match self.missing {
+                        MissingProbes::Warn => report.missing.push(failure),
+                        MissingProbes::Ignore => {}
+                        MissingProbes::Error => failures.push(failure),
+                    }
                     continue;
                 }
-                match attach(prog, point, &self.target) {
-                    Ok(Attached::Link(link)) => links.push(link),
-                    Ok(Attached::Iteration(iteration)) => iterations.push(iteration),
-                    Err(error) => {
-                        let missing = error.is_missing();
-                        let failure = Failure { of: point.name.clone(), error };
-                        match self.missing {
-                            MissingProbes::Warn if missing => report.missing.push(failure),
-                            MissingProbes::Ignore if missing => {}
-                            _ => failures.push(failure),
-                        }
-                        continue;
-                    }
-                }
-                report.probes += places(point);
             }
+            report.probes += places(point);
         }
         if !failures.is_empty() {
             drop(detach_all(links));
@@ -193,6 +217,16 @@ impl Loaded {
             self.read_in_background(iteration);
         }
         Ok(report)
+    }
+
+    /// Programs with their places in the order of attaching. Where several are at one place, the kernel runs those that
+    /// were attached last first, but for tracepoints and perf events (kernel/trace/bpf_trace.c, kernel/events/uprobes.c):
+    /// so that they run in the order of the script, what runs backwards is attached backwards, behind the others.
+    fn in_order(&self) -> impl Iterator<Item = (&Prog, &AttachPoint)> {
+        let all = || self.programs.iter().flat_map(|p| p.points.iter().map(move |point| (&p.prog, point)));
+        let forward = all().filter(|(_, point)| !runs_backwards(&point.at));
+        let backward: Vec<_> = all().filter(|(_, point)| runs_backwards(&point.at)).collect();
+        forward.chain(backward.into_iter().rev())
     }
 
     /// Runs the programs of `begin` in this thread.
@@ -335,7 +369,7 @@ fn load_programs(
                 done.programs.push(Placed { prog, points: program.attach.clone() });
             }
             Err(error) => {
-                let failure = Failure { of: program.name.clone(), error };
+                let failure = Failure { of: program.name.clone(), error, attaching: false };
                 match object.session.missing_probes {
                     MissingProbes::Warn if failure.error.is_missing() => done.left_out.push(failure),
                     MissingProbes::Ignore if failure.error.is_missing() => {}
@@ -349,6 +383,15 @@ fn load_programs(
         }
     }
     if failures.is_empty() { Ok(done) } else { Err(failures) }
+}
+
+/// Whether the program that was attached to a place last runs first.
+fn runs_backwards(at: &Attach) -> bool {
+    match at {
+        Attach::Kprobe { ret, .. } | Attach::KprobeMulti { ret, .. } => !ret,
+        Attach::Uprobe { .. } | Attach::UprobeMulti { .. } | Attach::Fentry | Attach::Iter => true,
+        _ => false,
+    }
 }
 
 /// How many probes an attach point counts as.
@@ -373,6 +416,6 @@ impl Events {
             let data = epoll::EventData::new_u64(RING);
             epoll::add(&epoll, map, data, epoll::EventFlags::IN).map_err(failed)?;
         }
-        Ok(Events { ring, epoll, last_wake: None, outcome: PollOutcome::default() })
+        Ok(Events { ring, epoll, last_wake: None, close_wakes: 0, outcome: PollOutcome::default() })
     }
 }

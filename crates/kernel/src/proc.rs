@@ -33,31 +33,36 @@ pub struct Child {
     status: Option<i32>,
 }
 
-/// Words of a command line, split at blanks; quotes and backslashes keep blanks as in a shell, nothing else is special.
+/// Words of a command line, split at blanks. Quotes and backslashes keep blanks in a word, as in a shell, and are dropped
+/// from it; a word without blanks in it is taken as it stands, quotes included, as the reference does it.
 pub fn split_command(command: &str) -> Vec<String> {
-    let (mut words, mut word, mut started) = (Vec::new(), String::new(), false);
+    let mut words = Vec::new();
+    let (mut raw, mut plain) = (String::new(), String::new());
     let (mut quote, mut chars) = (None, command.chars());
+    let mut end = |raw: &mut String, plain: &mut String| {
+        let (raw, plain) = (std::mem::take(raw), std::mem::take(plain));
+        if !raw.is_empty() {
+            words.push(if raw.contains(char::is_whitespace) { plain } else { raw });
+        }
+    };
     while let Some(c) = chars.next() {
+        if c.is_whitespace() && quote.is_none() {
+            end(&mut raw, &mut plain);
+            continue;
+        }
+        raw.push(c);
         match (c, quote) {
             (c, Some(q)) if c == q => quote = None,
-            ('\\', None | Some('"')) => word.extend(chars.next()),
-            (c, Some(_)) => word.push(c),
-            ('"' | '\'', None) => {
-                quote = Some(c);
-                started = true;
+            ('\\', None | Some('"')) => {
+                let next = chars.next();
+                raw.extend(next);
+                plain.extend(next);
             }
-            (c, None) if c.is_whitespace() => {
-                if started || !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-                started = false;
-            }
-            (c, None) => word.push(c),
+            ('"' | '\'', None) => quote = Some(c),
+            (c, _) => plain.push(c),
         }
     }
-    if started || !word.is_empty() {
-        words.push(word);
-    }
+    end(&mut raw, &mut plain);
     words
 }
 
@@ -221,7 +226,8 @@ pub(crate) fn cgroup_mounts() -> Vec<(String, String)> {
 }
 
 fn parse_cgroup_mounts(mounts: &str) -> Vec<(String, String)> {
-    mounts
+    let mut seen = std::collections::HashSet::new();
+    let mut found: Vec<(String, String)> = mounts
         .lines()
         .filter_map(|line| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -233,28 +239,33 @@ fn parse_cgroup_mounts(mounts: &str) -> Vec<(String, String)> {
             };
             Some((name.to_owned(), (*place).to_owned()))
         })
-        .collect()
+        // Hierarchies may be mounted at several places.
+        .filter(|(name, _)| seen.insert(name.clone()))
+        .collect();
+    found.sort_by(|(a, _), (b, _)| (a != "unified", a).cmp(&(b != "unified", b)));
+    found
 }
 
 /// Folders that are looked at when a cgroup is searched by its id.
 const CGROUP_LIMIT: usize = 100_000;
 
-/// The path of cgroup `id` within its hierarchy, as "unified:/user.slice"; `None` when there is none.
-pub fn cgroup_path(id: u64) -> Option<String> {
+/// The hierarchies that have a cgroup of that id, by name, and the cgroup's path in each.
+pub fn cgroup_paths(id: u64) -> Vec<(String, String)> {
     let mut left = CGROUP_LIMIT;
-    cgroup_mounts().into_iter().find_map(|(name, root)| {
+    let found = cgroup_mounts().into_iter().filter_map(|(name, root)| {
         let mut folders = vec![std::path::PathBuf::from(&root)];
         while let Some(folder) = folders.pop() {
             left = left.checked_sub(1)?;
             if fs::metadata(&folder).is_ok_and(|m| m.ino() == id) {
                 let inside = folder.to_string_lossy().strip_prefix(&root)?.to_owned();
-                return Some(format!("{name}:{}", if inside.is_empty() { "/" } else { &inside }));
+                return Some((name, if inside.is_empty() { "/".to_owned() } else { inside }));
             }
             let children = fs::read_dir(&folder).into_iter().flatten().flatten();
             folders.extend(children.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
         }
         None
-    })
+    });
+    found.collect()
 }
 
 /// Nanoseconds that a clock shows now.
@@ -386,8 +397,9 @@ mod tests {
     fn commands_are_split_like_a_shell_does() {
         assert_eq!(
             split_command("ls -l '/a b'  \"c \\\" d\" e\\ f ''"),
-            ["ls", "-l", "/a b", "c \" d", "e f", ""]
+            ["ls", "-l", "/a b", "c \" d", "e f", "''"]
         );
+        assert_eq!(split_command("echo 'A' it's"), ["echo", "'A'", "it's"]);
         assert!(split_command("  ").is_empty());
     }
 

@@ -110,7 +110,7 @@ fn symbols<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, notes: &[Raw]) -> Has
     if wanted.is_empty() {
         return wanted;
     }
-    for symbol in file.symbols().chain(file.dynamic_symbols()).filter(|s| s.is_definition()) {
+    for symbol in file.symbols().chain(file.dynamic_symbols()).filter(|s| !s.is_undefined()) {
         if let Some(address) = symbol.name().ok().and_then(|name| wanted.get_mut(name)) {
             *address = symbol.address();
         }

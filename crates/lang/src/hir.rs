@@ -7,6 +7,7 @@ use skep_bpf::event::Action;
 use skep_bpf::kinds::{AttachType, MapType, ProgType};
 use skep_bpf::object::{AttachPoint, BtfTarget, CoreReloc};
 use skep_bpf::schema::{Agg, ValueType};
+use std::rc::Rc;
 
 /// A checked script.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -55,6 +56,10 @@ pub struct Config {
     pub clock_map: Option<String>,
     /// Program symbols for stacks: entries of the stack trace maps.
     pub max_stacks: u32,
+    /// `max_cat_bytes`
+    pub cat_bytes: u64,
+    /// Reads and lookups that fail are reported (`-k`).
+    pub helper_errors: bool,
 }
 
 impl Default for Config {
@@ -72,6 +77,8 @@ impl Default for Config {
             pid_ns: None,
             max_stacks: 16384,
             clock_map: None,
+            cat_bytes: 10_240,
+            helper_errors: false,
         }
     }
 }
@@ -129,6 +136,13 @@ pub enum Guard {
     SysExit {
         /// Number.
         nr: u32,
+    },
+    /// The same for many system calls, those whose numbers lie in one of these ranges (first and last; ascending).
+    Syscalls {
+        /// At `sys_exit`, else at `sys_enter`.
+        exit: bool,
+        /// Numbers.
+        ranges: Vec<(u32, u32)>,
     },
 }
 
@@ -514,6 +528,13 @@ pub enum Arg {
         n: u32,
         /// User memory.
         user: bool,
+    },
+    /// The name of the probe in a program of [`Guard::Syscalls`]: a string by the number of the system call.
+    SyscallName {
+        /// As in the guard.
+        exit: bool,
+        /// Number and name.
+        names: Rc<Vec<(u32, String)>>,
     },
     /// An argument of a USDT probe.
     Operand(Operand),

@@ -21,7 +21,13 @@ const MAX_BYTES: u32 = 64 << 20;
 const MAX_DEPTH: u32 = 64;
 
 /// Parses `text`, a script that messages call `name`, and everything that it imports.
-pub fn load(name: &str, text: &str, options: &Options, target: &dyn Target, diags: &mut Diagnostics) -> Script {
+pub fn load(
+    name: &str,
+    text: &str,
+    options: &Options,
+    target: &dyn Target,
+    diags: &mut Diagnostics,
+) -> Script {
     let mut script = parse::parse(text, diags);
     if script.imports.is_empty() {
         return script;
@@ -97,7 +103,9 @@ impl Loader<'_> {
     fn refuse_c(&mut self, path: &str, span: Span) {
         let message = format!("`{path}` is a program in C, which cannot be imported");
         let d = Diagnostic::error("import-c", span, message);
-        self.diags.push(d.hint("types and constants in C go into a header: `#include \"FILE.h\"`; code becomes `macro` or `fn`"));
+        self.diags.push(d.hint(
+            "types and constants in C go into a header: `#include \"FILE.h\"`; code becomes `macro` or `fn`",
+        ));
     }
 
     /// All scripts of a directory, by name.

@@ -10,8 +10,11 @@ use crate::source::{LIBRARY, SourceFile};
 use crate::spans;
 
 /// Name and text of each file. Messages that a program sends from a library macro carry the name.
-const TEXTS: &[(&str, &str)] =
-    &[("stdlib/base.bt", include_str!("../std/base.bt")), ("stdlib/meta.bt", include_str!("../std/meta.bt"))];
+const TEXTS: &[(&str, &str)] = &[
+    ("stdlib/base.bt", include_str!("../std/base.bt")),
+    ("stdlib/meta.bt", include_str!("../std/meta.bt")),
+    ("stdlib/strings.bt", include_str!("../std/strings.bt")),
+];
 
 /// The files with their places.
 pub fn files() -> &'static [SourceFile] {
@@ -30,7 +33,9 @@ pub fn files() -> &'static [SourceFile] {
 /// The library's macros, with their places.
 pub(crate) fn macros() -> &'static [Macro] {
     static PARSED: OnceLock<Vec<Macro>> = OnceLock::new();
-    PARSED.get_or_init(|| files().iter().flat_map(|file| parsed(file, &mut Diagnostics::default()).macros).collect())
+    PARSED.get_or_init(|| {
+        files().iter().flat_map(|file| parsed(file, &mut Diagnostics::default()).macros).collect()
+    })
 }
 
 fn parsed(file: &SourceFile, diags: &mut Diagnostics) -> Script {

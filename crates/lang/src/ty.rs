@@ -94,7 +94,10 @@ pub enum Ty {
     /// `username`
     Username,
     /// `cgroup_path`
-    CgroupPath,
+    CgroupPath {
+        /// Pattern for the names of hierarchies; empty: all.
+        filter: String,
+    },
     /// `strerror`
     StrError,
     /// `signal` name
@@ -149,7 +152,7 @@ impl Ty {
                 | Ty::KSym
                 | Ty::Timestamp { .. }
                 | Ty::Username
-                | Ty::CgroupPath
+                | Ty::CgroupPath { .. }
                 | Ty::StrError
                 | Ty::Signal
                 | Ty::KStack(_)
@@ -183,7 +186,7 @@ impl Ty {
             Ty::Mac => ValueType::Mac,
             Ty::Timestamp { format, clock } => ValueType::Timestamp { format: format.clone(), clock: *clock },
             Ty::Username => ValueType::Username,
-            Ty::CgroupPath => ValueType::CgroupPath,
+            Ty::CgroupPath { filter } => ValueType::CgroupPath { filter: filter.clone() },
             Ty::StrError => ValueType::StrError,
             Ty::Signal => ValueType::Signal,
             Ty::Agg(agg) => ValueType::Agg(agg.clone()),

@@ -30,11 +30,17 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
     /// Only list the names of the cases.
     pub(crate) list: bool,
+    /// Objects that were written elsewhere, for cases with `via: object`.
+    pub(crate) objects: Option<PathBuf>,
+    /// Only write the objects of such cases into this folder.
+    pub(crate) emit_to: Option<PathBuf>,
 }
 
 pub(crate) const USAGE: &str = "\
 usage: livetest --skep PATH --fixtures DIR [--filter SUBSTR]… [--smoke] [--time-scale N] [--verbose] [--list]
        livetest --bpftrace 'COMMAND WORDS' --fixtures DIR …   the same fixtures against bpftrace
+       livetest --skep PATH --fixtures DIR --emit-to DIR      write the objects of the cases with `via: object`
+       livetest --skep PATH --fixtures DIR --objects DIR …    run those objects in place of their scripts
        livetest workload NAME ARGS…                           one load, see crates/livetest/src/workload";
 
 /// Parses the arguments after the program's name.
@@ -48,6 +54,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
         time_scale: 1,
         verbose: false,
         list: false,
+        objects: None,
+        emit_to: None,
     };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -61,6 +69,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
                 options.program = value()?.split_whitespace().map(str::to_owned).collect();
                 options.style = Style::Bpftrace;
             }
+            "--objects" => options.objects = Some(PathBuf::from(value()?)),
+            "--emit-to" => options.emit_to = Some(PathBuf::from(value()?)),
             "--fixtures" => options.fixtures = PathBuf::from(value()?),
             "--filter" => options.filters.push(value()?),
             "--smoke" => options.smoke = true,

@@ -24,6 +24,8 @@ pub(crate) enum Via {
     File,
     /// `-`, the text on standard input.
     Stdin,
+    /// An ELF object that was written before.
+    Object,
 }
 
 /// What ends the program under test.
@@ -55,6 +57,8 @@ pub(crate) struct Case {
     pub(crate) params: Vec<String>,
     pub(crate) script: Option<String>,
     pub(crate) via: Via,
+    /// Words for writing the object.
+    pub(crate) emit: Vec<String>,
     /// Started through a link of this name.
     pub(crate) called: Option<String>,
     /// Started as this user, without privileges.
@@ -97,6 +101,7 @@ impl Case {
             params: Vec::new(),
             script: None,
             via: Via::Inline,
+            emit: Vec::new(),
             called: None,
             user: None,
             env: Vec::new(),
@@ -253,8 +258,11 @@ fn set(case: &mut Case, key: &str, value: &str, block: &[&str]) -> Result<(), St
         "args" => case.args.extend(words(value)?),
         "params" => case.params.extend(words(value)?),
         "via" => {
-            case.via = choice(value, &[("-e", Via::Inline), ("file", Via::File), ("stdin", Via::Stdin)])?;
+            let kinds =
+                [("-e", Via::Inline), ("file", Via::File), ("stdin", Via::Stdin), ("object", Via::Object)];
+            case.via = choice(value, &kinds)?;
         }
+        "emit" => case.emit.extend(words(value)?),
         "user" => case.user = Some(number(value)?),
         "called" => case.called = Some(value.to_owned()),
         "env" => {

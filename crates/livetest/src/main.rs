@@ -12,6 +12,7 @@ mod expect;
 mod feature;
 mod fixture;
 mod load;
+mod object;
 mod report;
 mod run;
 mod sum;

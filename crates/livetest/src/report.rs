@@ -40,6 +40,10 @@ pub(crate) fn run_all(options: &Options) -> Result<Tally, String> {
     }
     let kernel = Kernel::probe()?;
     println!("{}", kernel.summary());
+    if let Some(dir) = &options.emit_to {
+        let passed = crate::object::emit_all(&cases, options, &kernel, dir)?;
+        return Ok(Tally { passed, ..Tally::default() });
+    }
     let mut tally = Tally::default();
     for case in cases {
         run_case(case, options, &kernel, &mut tally);

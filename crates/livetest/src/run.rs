@@ -164,6 +164,10 @@ fn command_line(
         Via::Inline => words.extend(["-e".to_owned(), script]),
         Via::File => words.push(file.display().to_string()),
         Via::Stdin => words.push("-".to_owned()),
+        Via::Object => {
+            let object = crate::object::of(case, options, passes, &script, dir)?;
+            words.push(object.display().to_string());
+        }
     }
     words.extend(fill(&case.params));
     Ok(words)

@@ -11,7 +11,7 @@ use skep_bpf::schema::{Agg, ValueType};
 use crate::decode;
 use crate::maps::{self, Selection};
 use crate::render::escape::{self, Keep};
-use crate::render::{Names, printf};
+use crate::render::{Names, errno, printf};
 use crate::session::Session;
 use crate::sink::{Message, MessageKind, Place, Severity, Sink};
 use crate::strftime::{Dialect, strftime};
@@ -29,12 +29,17 @@ pub(crate) fn act<S: Sink>(
         session.outcome.damaged += 1;
         return Ok(());
     };
+    if let Action::Printf { format, stream: Stream::Out } = &layout.action {
+        let mut text = std::mem::take(&mut session.text);
+        text.clear();
+        let mut names = Names::new(backend, object, session.sink.escapes(Stream::Out));
+        printf::render_with(&mut text, format, &mut decode::arguments(layout, record), &mut names);
+        let printed = session.sink.printf(&text);
+        session.text = text;
+        return printed;
+    }
     let args = decode::event(layout, record);
     match &layout.action {
-        Action::Printf { format, stream: Stream::Out } => {
-            let text = rendered(session, backend, format, Stream::Out, &args);
-            session.sink.printf(&text)
-        }
         Action::Printf { format, stream } => {
             let severity = if *stream == Stream::Error { Severity::Error } else { Severity::Warning };
             let text = rendered(session, backend, format, *stream, &args);
@@ -69,7 +74,33 @@ pub(crate) fn act<S: Sink>(
         Action::RuntimeError { message: text } => {
             message(session, layout, MessageKind::Runtime, Severity::Warning, text.as_bytes())
         }
+        Action::HelperError { helper } => {
+            let result = number(&args, 0) as i64;
+            let text = match session.sink.explains() {
+                true => helper_failed(helper, result),
+                false => errno::text(i32::try_from(result.saturating_neg()).unwrap_or(0)),
+            };
+            message(session, layout, MessageKind::Helper(helper, result), Severity::Warning, text.as_bytes())
+        }
     }
+}
+
+/// E2BIG and ENOENT (include/uapi/asm-generic/errno-base.h, Linux 6.18), as helpers return them.
+const FULL: i64 = -7;
+const MISSING: i64 = -2;
+
+/// What the failure of a helper means, in the words of the reference.
+fn helper_failed(helper: &str, result: i64) -> String {
+    match (helper, result) {
+        ("map_update_elem", FULL) => {
+            "Map full; can't update element. Try increasing max_map_keys config or manually setting the max entries \
+             in a map declaration e.g. `let @a = hash(5000)`"
+        }
+        ("map_delete_elem", MISSING) => "Can't delete map element because it does not exist.",
+        ("map_lookup_elem", _) => "Can't lookup map element because it does not exist.",
+        _ => return errno::text(i32::try_from(result.saturating_neg()).unwrap_or(0)),
+    }
+    .to_owned()
 }
 
 /// Argument `index` as a number; zero when there is none.
@@ -100,7 +131,7 @@ fn rendered_raw(backend: &mut dyn Backend, object: &Object, format: &Format, arg
 fn message<S: Sink>(
     session: &mut Session<'_, S>,
     layout: &EventLayout,
-    kind: MessageKind,
+    kind: MessageKind<'_>,
     severity: Severity,
     text: &[u8],
 ) -> io::Result<()> {
@@ -112,7 +143,11 @@ fn message<S: Sink>(
     }
     let file = layout.file.as_deref().unwrap_or(&session.options.source_name);
     let place = Place { file, line: layout.line, columns: layout.columns };
-    session.sink.message(&Message { kind, severity, place, text })
+    // What the program says itself needs no line of it.
+    let shown = kind != MessageKind::Program && layout.file.is_none();
+    let index = layout.line.saturating_sub(1) as usize;
+    let context = session.options.source_text.lines().nth(index).filter(|_| shown);
+    session.sink.message(&Message { kind, severity, place, text, context })
 }
 
 /// The strings up to the first empty one.
@@ -145,6 +180,11 @@ fn system<S: Sink>(
         let text = "system() runs commands, which needs --unsafe; nothing was run";
         return session.sink.notice(Severity::Error, text);
     }
+    if session.ending {
+        session.outcome.dropped += 1;
+        return Ok(());
+    }
+    session.ran_command = true;
     let command = rendered_raw(backend, session.object, format, args);
     session.sink.flush()?; // what the command prints itself comes after what was printed before
     match backend.run_command(&command, session.options.command_bytes) {
@@ -160,9 +200,17 @@ fn cat<S: Sink>(
     args: &[Value<'_>],
 ) -> io::Result<()> {
     let path = rendered_raw(backend, session.object, format, args);
-    match backend.read_file(&path, session.options.cat_bytes) {
+    let limit = match usize::try_from(session.object.session.cat_bytes) {
+        Ok(0) | Err(_) => session.options.cat_bytes,
+        Ok(limit) => limit,
+    };
+    match backend.read_file(&path, limit) {
         Ok(contents) => session.sink.cat(&contents),
-        Err(e) => session.sink.notice(Severity::Error, &format!("cat({path:?}): {e}")),
+        Err(BackendError::Os { errno, .. }) => {
+            let why = errno::text(errno);
+            session.sink.notice(Severity::Error, &format!("failed to open file '{path}' ({why})"))
+        }
+        Err(e) => session.sink.notice(Severity::Error, &format!("failed to open file '{path}' ({e})")),
     }
 }
 

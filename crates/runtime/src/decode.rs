@@ -23,7 +23,12 @@ pub fn event_number(record: &[u8]) -> Option<usize> {
 
 /// The arguments of a record of the given layout, in their order. There are always as many as the layout has.
 pub fn event<'a>(layout: &'a EventLayout, record: &'a [u8]) -> Vec<Value<'a>> {
-    layout.args.iter().map(|arg| argument(layout, arg, record)).collect()
+    arguments(layout, record).collect()
+}
+
+/// The same, one after another.
+pub fn arguments<'a>(layout: &'a EventLayout, record: &'a [u8]) -> impl Iterator<Item = Value<'a>> {
+    layout.args.iter().map(move |arg| argument(layout, arg, record))
 }
 
 fn argument<'a>(layout: &'a EventLayout, arg: &'a EventArg, record: &'a [u8]) -> Value<'a> {
@@ -160,7 +165,7 @@ fn flat<'a>(ty: &'a ValueType, bytes: &'a [u8]) -> Option<Value<'a>> {
             Value::Timestamp { format, clock: *clock, nanos: u64_at(bytes, 0)? }
         }
         ValueType::Username => Value::Username(u32_at(bytes, 0)?),
-        ValueType::CgroupPath => Value::CgroupPath(u64_at(bytes, 0)?),
+        ValueType::CgroupPath { filter } => Value::CgroupPath { id: u64_at(bytes, 0)?, filter },
         ValueType::StrError => Value::StrError(u32_at(bytes, 0)? as i32),
         ValueType::Signal => Value::Signal(u32_at(bytes, 0)?),
         ValueType::None

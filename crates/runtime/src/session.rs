@@ -42,7 +42,9 @@ pub struct Options {
     pub warnings: bool,
     /// Name of the source in messages.
     pub source_name: String,
-    /// Most bytes that `cat()` shows of a file.
+    /// The source, for the lines that run-time errors show; empty: they show none.
+    pub source_text: String,
+    /// Most bytes that `cat()` shows of a file, where the object does not say.
     pub cat_bytes: usize,
     /// Most bytes that `system()` shows of a command's output.
     pub command_bytes: usize,
@@ -58,6 +60,7 @@ impl Default for Options {
             allow_system: false,
             warnings: true,
             source_name: "stdin".to_owned(),
+            source_text: String::new(),
             cat_bytes: 10_240,
             command_bytes: 1 << 20,
             poll: Duration::from_millis(100),
@@ -108,6 +111,14 @@ pub struct Session<'a, S> {
     /// written.
     pub(crate) zeroed: Vec<bool>,
     reported: u64,
+    /// Records that were read and not all handled yet.
+    batch: Batch,
+    /// The end has come: commands that are still on their way are not started any more.
+    pub(crate) ending: bool,
+    /// A command has run, which takes its time.
+    pub(crate) ran_command: bool,
+    /// Where text is rendered, kept for its room.
+    pub(crate) text: Vec<u8>,
 }
 
 /// Records copied out of the ring, one after another.
@@ -115,6 +126,8 @@ pub struct Session<'a, S> {
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Records that have been handled.
+    done: usize,
 }
 
 impl Batch {
@@ -127,11 +140,19 @@ impl Batch {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.done = 0;
     }
 
-    fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.bytes.get(start..*end).unwrap_or(&[]))
+    /// The next record that has not been handled; it counts as handled then.
+    fn next(&mut self) -> Option<&[u8]> {
+        let end = *self.ends.get(self.done)?;
+        let start = self.done.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.done += 1;
+        Some(self.bytes.get(start..end).unwrap_or(&[]))
+    }
+
+    fn is_done(&self) -> bool {
+        self.done >= self.ends.len()
     }
 }
 
@@ -139,7 +160,19 @@ impl<'a, S: Sink> Session<'a, S> {
     /// A session of `object` that prints to `sink`.
     pub fn new(object: &'a Object, sink: S, options: Options) -> Session<'a, S> {
         let zeroed = vec![false; object.maps.len()];
-        Session { object, sink, options, outcome: Outcome::default(), exiting: false, zeroed, reported: 0 }
+        Session {
+            object,
+            sink,
+            options,
+            outcome: Outcome::default(),
+            exiting: false,
+            zeroed,
+            reported: 0,
+            batch: Batch::default(),
+            ending: false,
+            ran_command: false,
+            text: Vec::new(),
+        }
     }
 
     /// The sink, for messages of the caller's own.
@@ -165,7 +198,6 @@ impl<'a, S: Sink> Session<'a, S> {
 
     /// Handles events until `exit()`, until `stop` holds, or until nobody reads the output.
     pub fn pump(&mut self, backend: &mut dyn Backend, stop: &dyn Fn() -> bool) -> Result<End, Error> {
-        let mut batch = Batch::default();
         let mut busy = 0u32;
         loop {
             if self.outcome.closed {
@@ -177,7 +209,7 @@ impl<'a, S: Sink> Session<'a, S> {
             if stop() {
                 return Ok(End::Stopped);
             }
-            let records = self.step(backend, &mut batch, self.options.poll)?;
+            let records = self.step(backend, self.options.poll, stop)?;
             busy = if records == 0 { 0 } else { busy.wrapping_add(1) };
             if busy.is_multiple_of(LOSS_EVERY) {
                 self.report_loss(backend)?;
@@ -186,10 +218,12 @@ impl<'a, S: Sink> Session<'a, S> {
     }
 
     /// Handles the events that were sent before all probes were detached and have not been read. After `exit()` they
-    /// are dropped.
+    /// are dropped; commands are not started any more.
     pub fn settle(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
+        self.ending = true;
         self.drain(backend)?;
         self.exiting = false;
+        self.ending = false;
         Ok(())
     }
 
@@ -224,17 +258,22 @@ impl<'a, S: Sink> Session<'a, S> {
         Ok(self.outcome.clone())
     }
 
-    /// Reads records, waiting for the first as long as `timeout`, and handles them. How many there were.
+    /// Reads records, waiting for the first as long as `timeout`, and handles them; those that were left of the last
+    /// round come first. Once a command has run and `stop` holds, the rest is left. How many there were.
     fn step(
         &mut self,
         backend: &mut dyn Backend,
-        batch: &mut Batch,
         timeout: Duration,
+        stop: &dyn Fn() -> bool,
     ) -> Result<u64, Error> {
-        batch.clear();
-        let polled = backend.poll_events(Some(timeout), &mut |record| batch.push(record));
-        polled.map_err(Error::Events)?;
-        for record in batch.records() {
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.is_done() {
+            batch.clear();
+            let polled = backend.poll_events(Some(timeout), &mut |record| batch.push(record));
+            polled.map_err(Error::Events)?;
+        }
+        let before = batch.done;
+        while let Some(record) = batch.next() {
             self.outcome.records += 1;
             if self.exiting || self.outcome.closed {
                 self.outcome.dropped += 1;
@@ -242,17 +281,21 @@ impl<'a, S: Sink> Session<'a, S> {
             }
             let done = act::act(self, backend, record);
             self.written(done)?;
+            if std::mem::take(&mut self.ran_command) && stop() {
+                break;
+            }
         }
-        if self.options.flush && !batch.ends.is_empty() {
+        let records = batch.done - before;
+        self.batch = batch;
+        if self.options.flush && records != 0 {
             let flushed = self.sink.flush();
             self.written(flushed)?;
         }
-        Ok(batch.ends.len() as u64)
+        Ok(records as u64)
     }
 
     fn drain(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        while self.step(backend, &mut batch, Duration::ZERO)? != 0 {}
+        while self.step(backend, Duration::ZERO, &|| false)? != 0 {}
         Ok(())
     }
 

@@ -89,7 +89,12 @@ pub enum Value<'a> {
     /// A user id to print as name.
     Username(u32),
     /// A cgroup id to print as path.
-    CgroupPath(u64),
+    CgroupPath {
+        /// Id.
+        id: u64,
+        /// Pattern for the names of hierarchies; empty: all.
+        filter: &'a str,
+    },
     /// An errno to print as text.
     StrError(i32),
     /// A signal number to print as name.

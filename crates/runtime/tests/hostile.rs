@@ -68,7 +68,7 @@ fn value_type() -> impl Strategy<Value = ValueType> {
             ValueType::Inet,
             ValueType::Mac,
             ValueType::Username,
-            ValueType::CgroupPath,
+            ValueType::CgroupPath { filter: String::new() },
             ValueType::StrError,
             ValueType::Signal
         ]),

@@ -244,7 +244,7 @@ fn every_action_does_its_own() {
     let r = run(&mut fake, all, vec![], Options::default());
     assert!(r.out.starts_with("01:02:03\nls,-l\na\tb\\x1b\n(1, 2)\n\n\n"), "{}", r.out);
     let want = "Attached 2 probes\nstdin:3:5-20: WARNING: bad 9\nstdin:4: ERROR: worse\n\
-                stdin:7: WARNING: divided by zero\nERROR: cat(\"/proc/6/x\"): open /proc/6/x: No such file";
+                stdin:7: WARNING: divided by zero\nERROR: failed to open file '/proc/6/x' (No such file";
     assert!(r.err.starts_with(want), "{}", r.err);
 }
 

@@ -38,6 +38,9 @@ impl Error {
         match (self, style) {
             (Error::Script { diagnostics, source }, _) => diagnostics.render(&source.name, &source.text, style),
             (other, Style::Snippets { .. }) => format!("error: {other}\n"),
+            (Error::Kernel(failures), Style::Lines) if failures.iter().all(|f| f.attaching) => {
+                failures.iter().map(unattached).collect()
+            }
             (other, Style::Lines) => format!("ERROR: {other}\n"),
         }
     }
@@ -50,6 +53,15 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// A probe that could not be attached, in the form of bpftrace.
+fn unattached(failure: &skep_kernel::Failure) -> String {
+    let mut text = format!("ERROR: {}\n", failure.error);
+    failure.error.explain().iter().for_each(|line| text.push_str(&format!("HINT: {line}\n")));
+    text.push_str(&format!("ERROR: Unable to attach probe: {}. ", failure.of));
+    text.push_str("If this is expected, set the 'missing_probes' config variable to 'warn'.\n");
+    text
 }
 
 impl std::fmt::Display for Error {

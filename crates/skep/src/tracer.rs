@@ -96,6 +96,7 @@ impl<'p> Tracer<'p> {
             allow_system: limits.allow_system,
             warnings: limits.warnings,
             source_name: program.source.name.clone(),
+            source_text: program.source.text.clone(),
             flush: !limits.full_buffer,
             ..Options::default()
         };

@@ -1,6 +1,6 @@
 //! What a guest boots into.
 //!
-//! In: a kernel, the static programs, the harness's arguments. Out: a file with the archive.
+//! In: a kernel, the static programs, the harness's arguments, objects that this kernel wrote. Out: a file with the archive.
 //! Always: the guest needs no shell, no library and no disk: init, skep, the harness, the fixtures and a few modules are all.
 
 use std::path::Path;
@@ -19,6 +19,7 @@ pub(super) fn write(
     kernel: &Kernel,
     programs: &Programs,
     words: &[String],
+    objects: Option<&Path>,
 ) -> Result<(), String> {
     let mut archive = Archive::new();
     archive.device("dev/console", 5, 1);
@@ -35,6 +36,9 @@ pub(super) fn write(
         archive.file(&format!("modules/{number:02}-{}.ko", module.name), 0o644, &module.image);
     }
     add_tree(&mut archive, &crate::root().join("tests/kernel"), "fixtures")?;
+    if let Some(objects) = objects {
+        add_tree(&mut archive, objects, "objects")?;
+    }
     std::fs::write(file, archive.finish()).map_err(|error| format!("{}: {error}", file.display()))
 }
 

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::binaries;
+use crate::process;
 use crate::tally::Tally;
 use kernel::{Kernel, Obtained};
 use options::Options;
@@ -134,7 +135,12 @@ fn on_suite(
     let logs = binaries::log_dir()?.join("vm").join(suite);
     std::fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
     let image = logs.join("initramfs.cpio");
-    initramfs::write(&image, &kernel, programs, &harness_words(options))?;
+    let objects = objects(programs)?;
+    let mut words = harness_words(options);
+    if objects.is_some() {
+        words.splice(0..0, ["--objects", "/objects"].map(str::to_owned));
+    }
+    initramfs::write(&image, &kernel, programs, &words, objects.as_deref())?;
     let limit = options.time_limit.unwrap_or(Duration::from_secs(if options.smoke { 420 } else { 1800 }));
     let boot = qemu::Boot {
         vmlinuz: &kernel.vmlinuz,
@@ -159,6 +165,23 @@ fn on_suite(
         report.console_tail.iter().for_each(|line| println!("      console| {line}"));
     }
     Ok(report.tally)
+}
+
+/// Objects that the running kernel writes for the guests, to be run there; none where only root could.
+fn objects(programs: &Programs) -> Result<Option<PathBuf>, String> {
+    let dir = binaries::log_dir()?.join("vm").join("objects");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let mut command = std::process::Command::new(&programs.livetest);
+    command.arg("--skep").arg(&programs.skep).arg("--fixtures").arg(crate::root().join("tests/kernel"));
+    command.arg("--emit-to").arg(&dir);
+    match process::run(command)?.success {
+        true => Ok(Some(dir)),
+        false => {
+            println!("      no objects of this kernel: guests write their own");
+            Ok(None)
+        }
+    }
 }
 
 /// The harness's arguments inside the guest.

@@ -242,6 +242,16 @@ impl Btf {
         None
     }
 
+    /// Declaration tags on `id`, with the parameter or member that they are on (-1: `id` itself), that follow it
+    /// directly.
+    pub fn tags_of(&self, id: TypeId) -> Vec<(&str, i32)> {
+        let following = (1..).map_while(|n| match self.get(TypeId(id.0.checked_add(n)?))? {
+            Type::DeclTag { name, to, component } if to == id => Some((name, component)),
+            _ => None,
+        });
+        following.collect()
+    }
+
     /// Variables of the section `id`: (id of the VAR, offset in bytes, bytes); empty for other types.
     pub fn section_vars(&self, id: TypeId) -> Vec<(TypeId, u32, u32)> {
         match self.record(id) {

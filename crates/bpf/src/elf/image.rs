@@ -100,6 +100,13 @@ impl Image {
         self.raw(name, section_type::PROGBITS, 0, 4, data)
     }
 
+    /// Adds a section that is nobody's business but skep's. Its type is that of string tables, which loaders pass over
+    /// without a word, where they would mention one that they do not know.
+    pub(super) fn private(&mut self, name: &str, mut data: Vec<u8>) -> SectionId {
+        data.push(0);
+        self.raw(name, section_type::STRTAB, 0, 4, data)
+    }
+
     /// Adds a symbol.
     pub(super) fn symbol(&mut self, def: &SymbolDef<'_>) -> SymbolId {
         let bind = if def.local { symbol_kind::LOCAL } else { symbol_kind::GLOBAL };

@@ -31,7 +31,7 @@ pub struct Module {
     pub maps: Vec<NamedMap>,
     /// Programs, in the order of their sections and places there.
     pub programs: Vec<Code>,
-    /// Section `.skep`; empty without.
+    /// Section `.skep`, with the zero byte at its end; empty without.
     pub skep: Vec<u8>,
 }
 

@@ -12,12 +12,12 @@ use crate::object::{Counter, Object, Program, Reloc, RelocKind};
 /// Reads an object from the bytes of a file.
 pub fn read(bytes: &[u8]) -> Result<Object, ElfError> {
     let module = Module::parse(bytes)?;
-    if module.skep.is_empty() {
+    let Some((_, skep)) = module.skep.split_last() else {
         return Err(ElfError::unsupported(
             "the file was not written by skep: it has no section .skep, which says what to attach and print",
         ));
-    }
-    let extra = Extra::from_bytes(&module.skep).map_err(ElfError::Skep)?;
+    };
+    let extra = Extra::from_bytes(skep).map_err(ElfError::Skep)?;
     check(&extra)?;
     object(&module, extra)
 }

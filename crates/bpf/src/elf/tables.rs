@@ -78,7 +78,7 @@ wire_structs! {
     MapSchema { storage, key, value, order }
     SessionSpec {
         events, counter_map, counters, print_maps_on_exit, control_map, start_map, truncation_trailer, missing_probes,
-        symbols
+        symbols, cat_bytes
     }
     SymbolSpec { debug_info, demangle }
     AttachPoint { at, cookie, name, probes }
@@ -162,6 +162,7 @@ wire_enums! {
         9 Cat { format };
         10 Exit;
         11 RuntimeError { message };
+        12 HelperError { helper };
     }
     Stream {
         0 Out;
@@ -205,7 +206,7 @@ wire_enums! {
         15 Mac;
         16 Timestamp { format, clock };
         17 Username;
-        18 CgroupPath;
+        18 CgroupPath { filter };
         19 StrError;
         20 Signal;
         21 Agg(agg);

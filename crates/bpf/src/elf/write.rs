@@ -29,7 +29,8 @@ pub fn write(object: &Object) -> Result<Vec<u8>, ElfError> {
     };
     let own = own.map_err(|e| ElfError::damaged(e.to_string()))?;
     let names = unique(object.maps.iter().map(|m| map_symbol(&m.name)));
-    let code = Code::new(object, unique(object.programs.iter().map(|p| identifier(&p.symbol))))?;
+    let mut code = Code::new(object, unique(object.programs.iter().map(|p| identifier(&p.symbol))))?;
+    code.place();
     let mut file = Writer {
         object,
         own: &own,
@@ -116,6 +117,25 @@ impl Code {
         Ok(code)
     }
 
+    /// Writes the places of functions within `.text` into what refers to them.
+    fn place(&mut self) {
+        let mut starts = Vec::with_capacity(self.text.len());
+        let mut end = 0;
+        for piece in &self.text {
+            starts.push(end);
+            end += piece.insns.len() as i32;
+        }
+        for piece in self.text.iter_mut().chain(self.mains.iter_mut().map(|m| &mut m.2)) {
+            for (index, open) in &piece.opens {
+                let Open::Func(func) = open else { continue };
+                let start = starts.get(*func).copied().unwrap_or(0);
+                if let Some(insn) = piece.insns.get_mut(*index as usize) {
+                    insn.imm = if insn.is_ld_imm64() { start * 8 } else { start - 1 };
+                }
+            }
+        }
+    }
+
     /// Takes a program apart; its main function.
     fn program(&mut self, program: &Program, known: &mut HashMap<u32, usize>) -> Result<Piece, ElfError> {
         let mut starts: Vec<u32> = program.funcs.iter().map(|f| f.insn).collect();
@@ -160,9 +180,7 @@ fn piece(program: &Program, starts: &[u32], at: usize, places: &[usize]) -> Resu
         let func = starts.iter().position(|s| i64::from(*s) == target).filter(|f| *f > 0);
         piece.opens.push((index, Open::Func(places[func.ok_or_else(|| bad(start + index))?])));
         if insn.is_ld_imm64() {
-            (insn.src, insn.imm) = (0, 0);
-        } else {
-            insn.imm = -1;
+            insn.src = 0;
         }
     }
     let within = start..end;
@@ -186,6 +204,15 @@ fn piece(program: &Program, starts: &[u32], at: usize, places: &[usize]) -> Resu
 pub(super) fn refers_to_function(insn: Insn) -> bool {
     insn.code == class::JMP | jmp::CALL && insn.src == pseudo::CALL
         || insn.is_ld_imm64() && insn.src == pseudo::FUNC
+}
+
+/// A function of `.text`.
+struct Text {
+    section: SectionId,
+    /// Symbol of the section.
+    whole: SymbolId,
+    /// Bytes from the start of the section.
+    start: u32,
 }
 
 /// A file in the making.
@@ -289,12 +316,21 @@ impl Writer<'_> {
     }
 
     /// Section `.text`: its functions' symbols.
-    fn text(&mut self, pieces: &[Piece]) -> Vec<(SectionId, SymbolId, u32)> {
+    fn text(&mut self, pieces: &[Piece]) -> Vec<Text> {
         if pieces.is_empty() {
             return Vec::new();
         }
         let bytes = pieces.iter().flat_map(|p| &p.insns).flat_map(|i| bytes_of(*i)).collect();
         let section = self.image.code(".text", bytes);
+        // Functions of this file alone are referred to through their section (libbpf knows no other way).
+        let whole = self.image.symbol(&SymbolDef {
+            name: "",
+            section: Some(section),
+            value: 0,
+            size: 0,
+            kind: symbol_kind::SECTION,
+            local: true,
+        });
         let mut start = 0;
         let mut out = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
@@ -302,19 +338,16 @@ impl Writer<'_> {
                 "" => format!("func_{index}"),
                 name => name.to_owned(),
             };
-            out.push((section, self.function(&name, section, start, piece, true), start));
+            self.function(&name, section, start, piece, true);
+            out.push(Text { section, whole, start });
             start += piece.insns.len() as u32 * 8;
         }
         out
     }
 
-    fn describe_text(
-        &mut self,
-        pieces: &[Piece],
-        text: &[(SectionId, SymbolId, u32)],
-    ) -> Result<(), ElfError> {
-        for (piece, (section, _, start)) in pieces.iter().zip(text) {
-            self.describe(".text", *section, *start, piece, text)?;
+    fn describe_text(&mut self, pieces: &[Piece], text: &[Text]) -> Result<(), ElfError> {
+        for (piece, place) in pieces.iter().zip(text) {
+            self.describe(".text", place.section, place.start, piece, text)?;
         }
         Ok(())
     }
@@ -344,7 +377,7 @@ impl Writer<'_> {
         section: SectionId,
         start: u32,
         piece: &Piece,
-        text: &[(SectionId, SymbolId, u32)],
+        text: &[Text],
     ) -> Result<(), ElfError> {
         if piece.type_id != 0 {
             push(&mut self.ext.funcs, name, [start, piece.type_id]);
@@ -358,7 +391,7 @@ impl Writer<'_> {
             let ld64 = piece.insns.get(*index as usize).is_some_and(|i| i.is_ld_imm64());
             let kind = if ld64 { rel_type::LD64 } else { rel_type::CALL };
             let symbol = match open {
-                Open::Func(func) => text.get(*func).map(|t| t.1),
+                Open::Func(func) => text.get(*func).map(|t| t.whole),
                 Open::Object(RelocKind::Map(map) | RelocKind::MapValue(map)) => self.maps.get(*map).copied(),
                 Open::Object(RelocKind::KernelSymbol(symbol) | RelocKind::Kfunc(symbol)) => {
                     Some(self.external(symbol))
@@ -410,7 +443,7 @@ impl Writer<'_> {
         self.image.note(".BTF", self.btf.finish());
         self.image.note(".BTF.ext", ext);
         let extra = extra(self.object, self.own, maps, code);
-        self.image.note(".skep", extra.to_bytes());
+        self.image.private(".skep", extra.to_bytes());
         self.image.finish()
     }
 }

@@ -10,6 +10,7 @@ use skep_bpf::target::TypeRequest;
 use super::Entry;
 use super::aggregate;
 use super::graph::{Graph, Node, NodeId, VOID};
+use super::location;
 use super::search::{self, Found};
 use super::units::{Handle, Place, Units, flag, number};
 
@@ -102,15 +103,25 @@ impl<'a> Converter<'_, 'a> {
             }
             places.len() < MAX_PARAMS
         });
-        for place in places {
+        let start = unit.address(&entry, DW_AT_low_pc);
+        let mut tags = Vec::new();
+        for (param, place) in (0i32..).zip(places) {
             params.push(match place {
                 Some(place) => self.parameter(place),
                 None => (String::new(), VOID),
             });
+            let told = place.and_then(|place| {
+                let (unit, entry) = self.units.entry(place)?;
+                location::at(&unit, &entry, start?)
+            });
+            tags.extend(told.map(|text| (param, text)));
         }
         let ret = self.inherited(&unit, &entry, DW_AT_type).map_or(VOID, |to| self.node(to, MAX_CHAIN));
         let proto = self.graph.add(Node::Proto { ret, params });
-        self.graph.push(Node::Func { name: name.to_owned(), proto });
+        let func = self.graph.push(Node::Func { name: name.to_owned(), proto });
+        for (param, text) in tags {
+            self.graph.push(Node::Tag { text, func, param });
+        }
     }
 
     fn parameter(&mut self, place: Place) -> (String, NodeId) {

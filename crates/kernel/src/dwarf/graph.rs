@@ -45,6 +45,8 @@ pub(super) enum Node {
     Enum { name: String, size: u32, signed: bool, variants: Vec<(String, i64)> },
     Proto { ret: NodeId, params: Vec<(String, NodeId)> },
     Func { name: String, proto: NodeId },
+    /// Says something of parameter `param` of a function.
+    Tag { text: String, func: NodeId, param: i32 },
 }
 
 /// Nodes of one answer.
@@ -130,6 +132,7 @@ fn emit(out: &mut BtfBuilder, node: &Node) {
             out.func_proto(ty(*ret), &params)
         }
         Node::Func { name, proto } => out.func(name, ty(*proto), Linkage::Global),
+        Node::Tag { text, func, param } => out.decl_tag(text, ty(*func), *param),
     };
 }
 

@@ -19,6 +19,7 @@ mod find;
 mod graph;
 mod lines;
 mod load;
+mod location;
 mod search;
 #[cfg(test)]
 mod tests;

@@ -3,4 +3,5 @@
 
 pub mod kallsyms;
 pub(crate) mod lines;
+mod mappings;
 pub mod user;

@@ -11,11 +11,14 @@ use blazesym::symbolize::{CodeInfo, Input, Symbolized, Symbolizer};
 use skep_bpf::backend::{BuildIdFrame, Inlined, Symbol};
 use skep_bpf::object::SymbolSpec;
 
+use super::mappings::{Mappings, News};
 use crate::elf;
 
 /// Most processes and symbols that are remembered; beyond that the cache starts anew.
 const PROCESS_LIMIT: usize = 4096;
 const SYMBOL_LIMIT: usize = 1 << 16;
+/// Most regions of a process that are noted one by one.
+const REGION_LIMIT: usize = 4096;
 /// Most probed binaries, and processes of one, that are remembered from the start.
 const PROGRAM_LIMIT: usize = 256;
 const WATCH_LIMIT: usize = 256;
@@ -35,7 +38,7 @@ struct Region {
 }
 
 /// What is known of one process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Space {
     regions: Vec<Region>,
     /// A file to read for each path, found while the process lived.
@@ -48,6 +51,10 @@ pub struct UserSymbols {
     debug_info: bool,
     /// Binaries that are probed: where a process has ended unseen, its addresses may be theirs.
     programs: Vec<PathBuf>,
+    /// What processes map from now on.
+    mappings: Option<Mappings>,
+    /// Children whose map is still their parent's.
+    parents: HashMap<u32, u32>,
     spaces: HashMap<u32, Space>,
     known: HashMap<(u32, u64), Symbol>,
     build_ids: HashMap<PathBuf, Vec<u8>>,
@@ -71,6 +78,8 @@ impl UserSymbols {
             symbolizer,
             debug_info: spec.debug_info,
             programs: Vec::new(),
+            mappings: None,
+            parents: HashMap::new(),
             spaces: HashMap::new(),
             known: HashMap::new(),
             build_ids: HashMap::new(),
@@ -81,6 +90,48 @@ impl UserSymbols {
     pub fn remember(&mut self, pid: u32) {
         if !self.spaces.contains_key(&pid) {
             self.refresh(pid);
+        }
+    }
+
+    /// Notes what processes map from now on, so that their addresses can be named when they have ended unseen.
+    pub fn follow(&mut self) {
+        if self.mappings.is_none() {
+            self.mappings = Mappings::listen();
+        }
+    }
+
+    /// Takes over what processes have mapped since the last call.
+    pub fn update(&mut self) {
+        let Some(mappings) = self.mappings.take() else { return };
+        mappings.drain(&mut |news| self.note(news));
+        self.mappings = Some(mappings);
+    }
+
+    fn note(&mut self, news: News) {
+        if self.spaces.len() >= PROCESS_LIMIT || self.parents.len() >= PROCESS_LIMIT {
+            self.spaces.clear();
+            self.parents.clear();
+            self.known.clear();
+        }
+        match news {
+            News::Exec { pid } => {
+                self.spaces.remove(&pid);
+                self.parents.remove(&pid);
+                self.known.retain(|(p, _), _| *p != pid);
+            }
+            News::Fork { pid, parent } => {
+                self.parents.insert(pid, parent);
+                if let Some(space) = self.spaces.get(&parent).cloned() {
+                    self.spaces.insert(pid, space);
+                }
+            }
+            News::Mapped { pid, start, end, offset, path } => {
+                let space = self.spaces.entry(pid).or_default();
+                space.regions.retain(|r| r.end <= start || end <= r.start);
+                if space.regions.len() < REGION_LIMIT {
+                    space.regions.push(Region { start, end, offset, path: path.into() });
+                }
+            }
         }
     }
 
@@ -118,16 +169,22 @@ impl UserSymbols {
 
     /// The region of `address` and the file to read for it. A process is looked at again when the address is new.
     fn locate(&mut self, pid: u32, address: u64) -> Option<(Region, Option<PathBuf>)> {
-        let find = |spaces: &HashMap<u32, Space>| {
-            let space = spaces.get(&pid)?;
-            let region = space.regions.iter().find(|r| (r.start..r.end).contains(&address))?;
-            Some((region.clone(), space.files.get(&region.path).cloned().flatten()))
-        };
-        if let Some(found) = find(&self.spaces) {
+        self.update();
+        if let Some(found) = self.known_region(pid, address) {
             return Some(found);
         }
         self.refresh(pid);
-        find(&self.spaces)
+        self.known_region(pid, address).or_else(|| {
+            let parent = *self.parents.get(&pid)?;
+            self.known_region(parent, address)
+        })
+    }
+
+    fn known_region(&mut self, pid: u32, address: u64) -> Option<(Region, Option<PathBuf>)> {
+        let space = self.spaces.get_mut(&pid)?;
+        let region = space.regions.iter().find(|r| (r.start..r.end).contains(&address))?.clone();
+        let file = space.files.entry(region.path.clone()).or_insert_with(|| readable(pid, &region.path));
+        Some((region, file.clone()))
     }
 
     /// The symbol of `address` in process `pid`.
@@ -162,7 +219,9 @@ impl UserSymbols {
             let mut elf = Elf::new(program);
             elf.debug_syms = self.debug_info;
             let source = Source::Elf(elf);
+            let path = program.to_str()?;
             [Some(address), address.checked_sub(PIE_BASE)].into_iter().flatten().find_map(|address| {
+                elf::file_offset(path, address).ok()?;
                 let answer = self.symbolizer.symbolize_single(&source, Input::VirtOffset(address)).ok()?;
                 let module = program.to_string_lossy().into_owned();
                 Some(Symbol { module, ..into_symbol(&answer)? })
@@ -306,7 +365,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         let pid = child.id();
-        let mut symbols = UserSymbols::new(SymbolSpec::default());
+        let mut symbols = UserSymbols::new(SymbolSpec { debug_info: false, demangle: true });
         symbols.remember(pid);
         let region = symbols.spaces[&pid].regions.iter().find(|r| r.path.contains("libc")).cloned();
         child.kill().unwrap();

@@ -144,7 +144,12 @@ attrs! {
 /// Bits of `perf_event_attr.flags` (a bit field in the header, counted from the least significant bit).
 pub(crate) mod perf_flags {
     pub(crate) const INHERIT: u64 = 1 << 1;
+    pub(crate) const MMAP: u64 = 1 << 8;
+    pub(crate) const COMM: u64 = 1 << 9;
     pub(crate) const FREQ: u64 = 1 << 10;
+    pub(crate) const TASK: u64 = 1 << 13;
+    pub(crate) const MMAP2: u64 = 1 << 23;
+    pub(crate) const COMM_EXEC: u64 = 1 << 24;
 }
 
 #[cfg(test)]

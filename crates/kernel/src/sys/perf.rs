@@ -13,6 +13,9 @@ const IOC_ENABLE: libc::Ioctl = 0x2400;
 const IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
+/// `PERF_TYPE_SOFTWARE` and its `PERF_COUNT_SW_DUMMY`.
+const TYPE_SOFTWARE: u32 = 1;
+const SOFTWARE_DUMMY: u64 = 9;
 /// `PERF_TYPE_TRACEPOINT`.
 pub(crate) const TYPE_TRACEPOINT: u32 = 2;
 /// `PERF_TYPE_BREAKPOINT`.
@@ -64,6 +67,19 @@ pub(crate) fn event(event: &Event, pid: i32, cpu: i32) -> Result<OwnedFd, Errno>
         ..PerfEventAttr::default()
     };
     open(&mut attr, pid, cpu)
+}
+
+/// Opens an event that counts nothing but tells, in its ring buffer, of code that processes on `cpu` map, of their
+/// children, and when they become another program.
+pub(crate) fn mappings(cpu: i32) -> Result<OwnedFd, Errno> {
+    let tell = perf_flags::MMAP | perf_flags::MMAP2 | perf_flags::COMM | perf_flags::COMM_EXEC | perf_flags::TASK;
+    let mut attr = PerfEventAttr {
+        perf_type: TYPE_SOFTWARE,
+        config: SOFTWARE_DUMMY,
+        flags: tell,
+        ..PerfEventAttr::default()
+    };
+    open(&mut attr, -1, cpu)
 }
 
 /// A hardware breakpoint.

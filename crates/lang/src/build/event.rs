@@ -94,6 +94,14 @@ impl Fx<'_, '_> {
         self.output(&layout, record)
     }
 
+    /// Sends an event of one 64-bit number.
+    pub(super) fn send_number(&mut self, layout: &EventLayout, number: Value, span: Span) -> Result<()> {
+        let record = self.record(layout, 0, span)?;
+        let at = layout.args.first().map_or(skep_bpf::event::EVENT_HEADER, |arg| arg.offset);
+        self.f.store(8, record.slot, at as i32, number);
+        self.output(layout, record)
+    }
+
     /// The action with maps by their place in the object.
     fn with_maps(&self, action: &Action) -> Result<Action> {
         let mut action = action.clone();

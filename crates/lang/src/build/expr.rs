@@ -19,10 +19,11 @@ impl Fx<'_, '_> {
 
     /// The same, but a pointer that the verifier knows by its BTF type stays one, to be read through at once.
     pub(super) fn tracked_value(&mut self, e: &Expr) -> Result<Value> {
-        let outer = self.f.loc();
+        let outer = (self.f.loc(), self.here);
         self.at(e.span);
         let value = self.scalar(e)?;
-        self.f.set_loc(outer);
+        self.f.set_loc(outer.0);
+        self.here = outer.1;
         Ok(value)
     }
 

@@ -76,7 +76,9 @@ pub(super) struct Fx<'m, 'a> {
     pub(super) by_reference: HashMap<VarId, Value>,
     ctx: Option<Value>,
     homes: HashMap<VarId, Home>,
-    word: Option<Slot>,
+    pub(super) word: Option<Slot>,
+    /// The place of the current expression or statement.
+    pub(super) here: Span,
 }
 
 impl<'m, 'a> Fx<'m, 'a> {
@@ -101,6 +103,7 @@ impl<'m, 'a> Fx<'m, 'a> {
             ctx,
             homes: HashMap::new(),
             word: None,
+            here: Span::default(),
         }
     }
 
@@ -243,6 +246,7 @@ impl<'m, 'a> Fx<'m, 'a> {
         if span != Span::default() && span.start < crate::source::LIBRARY {
             let loc = self.cx.loc(span);
             self.f.set_loc(loc);
+            self.here = span;
         }
     }
 
@@ -256,7 +260,9 @@ impl<'m, 'a> Fx<'m, 'a> {
 
     /// Helper call with an i64 result.
     pub(super) fn call(&mut self, id: u32, args: &[Value]) -> Value {
-        self.f.helper(id, args, Type::I64)
+        let result = self.f.helper(id, args, Type::I64);
+        self.report_read(id, result);
+        result
     }
 
     /// The same bits as a 64-bit number. Pointers that the verifier tracks become plain numbers to it.

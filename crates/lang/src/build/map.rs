@@ -191,6 +191,8 @@ impl Fx<'_, '_> {
         self.f.branch(Cc::Eq, result, full, lost, done);
         self.f.switch_to(lost);
         self.count_loss(Counter::MapFull(info.id.index()));
+        let here = self.here;
+        self.report(helper::MAP_UPDATE_ELEM, result, here)?;
         self.f.jump(done, &[]);
         self.f.switch_to(done);
         Ok(())
@@ -246,6 +248,7 @@ impl Fx<'_, '_> {
         let value = self.f.load(reg, entry, 0);
         self.f.jump(join, &[value]);
         self.f.switch_to(none);
+        self.report_lookup()?;
         let zero = self.zero_of(reg);
         self.f.jump(join, &[zero]);
         self.f.switch_to(join);

@@ -17,6 +17,7 @@ mod call;
 mod callback;
 mod event;
 mod expr;
+mod failed;
 mod func;
 mod known;
 mod map;
@@ -28,6 +29,7 @@ mod probe;
 mod series;
 mod stmt;
 mod string;
+mod syscalls;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -10,7 +10,7 @@ use crate::hir::{self, MapNo};
 use crate::source;
 use crate::ty::{Composite, Ty};
 use skep_bpf::event::EventLayout;
-use skep_bpf::kinds::MapType;
+use skep_bpf::kinds::{MapType, map_flags};
 use skep_bpf::object::{Counter, MapSpec};
 use skep_bpf::schema::ValueType;
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
@@ -62,6 +62,7 @@ impl<'a> ModuleCx<'a> {
         session.truncation_trailer.clone_from(&program.config.truncation_trailer);
         session.missing_probes = program.config.missing_probes;
         session.symbols = program.config.symbols;
+        session.cat_bytes = program.config.cat_bytes;
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
         let mut cx = ModuleCx {
             program,
@@ -224,6 +225,18 @@ impl<'a> ModuleCx<'a> {
             max_entries,
             ..internal(&format!("stack_{limit}"))
         })
+    }
+
+    /// A map of one value that programs may only read. One of the same contents is shared.
+    pub(super) fn constant(&mut self, bytes: Vec<u8>) -> MapId {
+        let known = self.module.object.maps.iter().position(|m| m.frozen && m.initial == bytes);
+        if let Some(index) = known {
+            return MapId(index as u32);
+        }
+        let name = format!("constant_{}", self.module.object.maps.len());
+        let value_size = bytes.len() as u32;
+        let flags = map_flags::RDONLY_PROG;
+        self.add_map(MapSpec { value_size, flags, initial: bytes, frozen: true, ..internal(&name) })
     }
 
     /// Adds an event's layout; its number.

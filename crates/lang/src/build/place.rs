@@ -5,9 +5,11 @@ use super::func::Fx;
 use super::memory::Mem;
 use super::types::{alignment, ir_type, mem_size};
 use super::{Result, internal};
+use crate::ast::Span;
 use crate::hir::{Arg, Expr, ExprKind};
 use crate::ty::{CompositeDef, Space, Ty};
 use skep_bpf::kinds::ProgType;
+use skep_bpf::event::Action;
 use skep_bpf::schema::ValueType;
 use skep_compiler::ir::{BinOp, Cc, Cond, IntTy, Op, PtrKind, Type, Value, Width};
 
@@ -91,13 +93,16 @@ impl Fx<'_, '_> {
                 return Ok(Mem { off: mem.off.wrapping_add(at), ..mem });
             }
         }
+        let span = index.span;
         let index = self.value(index)?;
         let index = self.number(index);
         let scale = self.f.u64(u64::from(size));
         let bytes = self.f.bin(BinOp::Mul, Type::U64, index, scale);
         let start = self.free_address(&mem);
         let mut at = self.f.bin(BinOp::Add, Type::U64, start, bytes);
-        if let Some(count) = count {
+        if let (Some(count), Ty::Array { .. }) = (count, &base.ty) {
+            at = self.inside(at, index, count, span)?;
+        } else if let Some(count) = count {
             let count = self.f.u64(count);
             let nowhere = self.f.u64(0);
             let cond = Cond { cc: Cc::Ult, width: Width::W64, a: index, b: count };
@@ -109,6 +114,24 @@ impl Fx<'_, '_> {
         };
         let base = self.f.cast(at, Type::Ptr(kind));
         Ok(Mem { base, off: 0, core: None, space })
+    }
+
+    /// The address `at` of element `index` of `count`; outside of the array an event says so, and it is nowhere.
+    fn inside(&mut self, at: Value, index: Value, count: u64, span: Span) -> Result<Value> {
+        let (fine, outside, join) =
+            (self.f.block(&[]), self.f.cold_block(), self.f.block(&[Type::U64]));
+        let count = self.f.u64(count);
+        let known = self.f.cmp(Cc::Ult, index, count);
+        self.f.branch_nonzero(known, fine, outside);
+        self.f.switch_to(outside);
+        let message = "Array access out of bounds. This can lead to unexpected results.".to_owned();
+        self.emit(&Action::RuntimeError { message }, &[], span)?;
+        let nowhere = self.f.u64(0);
+        self.f.jump(join, &[nowhere]);
+        self.f.switch_to(fine);
+        self.f.jump(join, &[at]);
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
     }
 
     /// Where an argument that is no scalar lies.
@@ -127,6 +150,7 @@ impl Fx<'_, '_> {
                 Ok(Mem { base, off: (*n * 8) as i32, core: None, space: Space::Ctx })
             }
             Arg::Spread(registers) => self.spread(registers),
+            Arg::SyscallName { exit, names } => self.syscall_name(*exit, names),
             Arg::OnStack { offset } => self.behind(STACK_POINTER, *offset as i32),
             Arg::Behind { offset } => self.behind(*offset as i32, 0),
             other => internal(format!("{other:?} has no address")),

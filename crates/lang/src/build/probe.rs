@@ -89,6 +89,11 @@ impl Fx<'_, '_> {
     fn guard(&mut self, guard: &Guard, refuse: Block) -> Result<()> {
         let (number, nr) = match guard {
             Guard::None => return Ok(()),
+            Guard::Syscalls { exit, ranges } => {
+                let number = self.syscall_number(*exit)?;
+                self.within(number, ranges, refuse);
+                return self.refuse_compat(refuse);
+            }
             Guard::SysEnter { nr } => {
                 let ctx = self.ctx()?;
                 (self.f.load(Type::U64, ctx, 8), *nr)
@@ -100,6 +105,15 @@ impl Fx<'_, '_> {
         self.f.branch(Cc::Eq, number, wanted, same, refuse);
         self.f.switch_to(same);
         self.refuse_compat(refuse)
+    }
+
+    /// The number of the system call in a program on the raw tracepoint.
+    pub(super) fn syscall_number(&mut self, exit: bool) -> Result<Value> {
+        if exit {
+            return self.number_at_exit();
+        }
+        let ctx = self.ctx()?;
+        Ok(self.f.load(Type::U64, ctx, 8))
     }
 
     /// The number of the system call that ends: `orig_ax`, which rt_sigreturn sets to -1 (x86); `syscallno` (arm64).

@@ -7,7 +7,7 @@ use super::Result;
 use super::func::Fx;
 use super::memory::Mem;
 use super::types::alignment;
-use crate::hir::{Expr, ExprKind};
+use crate::hir::{Arg, Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use skep_bpf::helpers::id as helper;
 use skep_bpf::target::Feature;
@@ -302,7 +302,7 @@ impl Fx<'_, '_> {
 /// Whether a string in memory is followed by zeros to the end of its field: what was written by `put`.
 fn is_padded(e: &Expr) -> bool {
     match &e.kind {
-        ExprKind::MapGet { .. } | ExprKind::Str(_) => true,
+        ExprKind::MapGet { .. } | ExprKind::Str(_) | ExprKind::Arg(Arg::SyscallName { .. }) => true,
         ExprKind::Call { name, .. } => *name == "comm",
         ExprKind::TupleField { base, .. } => {
             !matches!(base.kind, ExprKind::Field { .. } | ExprKind::Index { .. })
@@ -312,7 +312,7 @@ fn is_padded(e: &Expr) -> bool {
 }
 
 /// Offsets and sizes of the largest aligned words that `size` bytes from offset `start` are made of.
-fn pieces(start: i32, size: u32) -> Vec<(u32, u8)> {
+pub(super) fn pieces(start: i32, size: u32) -> Vec<(u32, u8)> {
     let mut pieces = Vec::new();
     let mut at = 0;
     while at < size {

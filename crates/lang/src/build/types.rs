@@ -12,7 +12,7 @@ pub(super) fn ir_type(ty: &Ty) -> Result<Type> {
             Type::Int(IntTy { bits: *bits, signed: *signed })
         }
         Ty::Ptr { space, .. } => Type::Ptr(pointer(*space)),
-        Ty::KSym | Ty::Timestamp { .. } | Ty::CgroupPath => Type::U64,
+        Ty::KSym | Ty::Timestamp { .. } | Ty::CgroupPath { .. } => Type::U64,
         Ty::Username | Ty::Signal => Type::U32,
         Ty::StrError => Type::I32,
         Ty::KStack(_) => Type::I64,

@@ -120,7 +120,7 @@ fn base_type(ty: &Ty) -> &'static str {
         Ty::Mac => "mac_address",
         Ty::Timestamp { .. } => "timestamp",
         Ty::Username => "username",
-        Ty::CgroupPath => "cgroup_path_t",
+        Ty::CgroupPath { .. } => "cgroup_path_t",
         Ty::StrError => "strerror",
         Ty::Signal => "signal",
         Ty::Agg(agg) => name::aggregation(agg),

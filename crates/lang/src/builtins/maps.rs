@@ -2,8 +2,9 @@
 
 use super::values::with as row;
 use super::{Builtin, Call, Checked};
-use crate::ast;
+use crate::ast::{self, Span};
 use crate::check::{Checker, Typed};
+use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind, MapNo};
 use crate::ty::Ty;
 
@@ -63,7 +64,20 @@ fn delete(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     Some(Checked::Value(Typed::new(ExprKind::Delete { map, key }, Ty::Bool, call.span)))
 }
 
+/// Refuses a map that is known to have no keys.
+fn needs_keys(c: &mut Checker<'_>, call: &Call<'_>, map: MapNo, span: Span) -> Option<()> {
+    if c.map_is_keyed(map) != Some(false) {
+        return Some(());
+    }
+    let message = format!("call to {}() expects a map with explicit keys (non-scalar map)", call.name());
+    c.diags.push(Diagnostic::error("bad-argument", call.span, message).label(span, "this map has none"));
+    None
+}
+
 fn has_key(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let (name, span) = call.map_name(c, 0)?;
+    let map = c.whole_map(name, span);
+    needs_keys(c, call, map, span)?;
     let (map, key) = entry(c, call)?;
     c.map_value(map, call.span)?;
     Some(Checked::Value(Typed::new(ExprKind::HasKey { map, key }, Ty::Bool, call.span)))
@@ -77,9 +91,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         let stack = value.as_ref().is_some_and(|v| matches!(v.ty, Ty::KStack(_) | Ty::UStack(_)));
         if !(stack && c.map_is_keyed(map) == Some(false)) {
             value?;
-            if c.map_is_keyed(map) == Some(false) {
-                return call.wrong(c, e.span, "takes a map with keys, this one has none");
-            }
+            needs_keys(c, call, map, e.span)?;
             return Some(Checked::Value(Typed::new(ExprKind::MapLen(map), Ty::I64, call.span)));
         }
     }

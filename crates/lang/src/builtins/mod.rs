@@ -69,6 +69,7 @@ use skep_bpf::schema::Agg;
 
 mod actions;
 mod aggregations;
+mod bytes;
 mod compile_time;
 mod maps;
 mod probe;
@@ -140,7 +141,7 @@ type Check = for<'a> fn(&mut Checker<'a>, &Call<'_>) -> Option<Checked>;
 
 /// All builtins, group by group.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    [compile_time::ROWS, values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
+    [compile_time::ROWS, bytes::ROWS, values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
         .into_iter()
         .flatten()
 }

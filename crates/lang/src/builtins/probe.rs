@@ -4,7 +4,7 @@ use super::values::{plain, with};
 use super::{Builtin, Call, Checked};
 use crate::check::{Checker, Typed, retype};
 use crate::diag::Diagnostic;
-use crate::hir::{Arg, ExprKind};
+use crate::hir::{Arg, ExprKind, Guard};
 use crate::resolve::{Instance, ProbeKind, regs};
 use crate::ty::{Space, Ty};
 use skep_bpf::btf::NameKind;
@@ -162,7 +162,13 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 }
 
 fn probe(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let name = c.instance?.name.clone();
+    let instance = c.instance?;
+    if let (Some(names), Guard::Syscalls { exit, .. }) = (&instance.syscalls, &instance.guard) {
+        let size = names.iter().map(|(_, name)| name.len()).max().unwrap_or(0) as u32 + 1;
+        let arg = Arg::SyscallName { exit: *exit, names: names.clone() };
+        return Some(Checked::Value(Typed::new(ExprKind::Arg(arg), Ty::Str { size }, call.span)));
+    }
+    let name = instance.name.clone();
     Some(Checked::Value(Typed::string(name.into_bytes(), call.span)))
 }
 
@@ -177,7 +183,8 @@ fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 fn reg(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let name = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
     let instance = c.instance?;
-    if instance.prog_type != ProgType::Kprobe {
+    // A perf event's context begins with the registers (struct bpf_perf_event_data).
+    if !matches!(instance.prog_type, ProgType::Kprobe | ProgType::PerfEvent) {
         c.error("no-reg", call.span, format!("`reg` is not available in {} probes", instance.kind.name()));
         return None;
     }
@@ -203,8 +210,12 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
             let value = Typed::constant(address as i64, Ty::U64, call.span);
             Some(Checked::Value(Typed { space: Some(Space::Kernel), ..value }))
         }
+        Err(TargetError::NotFound(_)) => {
+            c.error("unknown-symbol", call.span, format!("Failed to resolve kernel symbol: {name}"));
+            None
+        }
         Err(error) => {
-            c.error("unknown-symbol", call.args[0].span, format!("kernel symbol `{name}`: {error}"));
+            c.error("unknown-symbol", call.span, format!("kernel symbol `{name}`: {error}"));
             None
         }
     }

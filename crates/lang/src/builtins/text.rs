@@ -132,11 +132,12 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     row(
         "cgroup_path",
-        &["cgroup_path(ID): cgroup_path_t"],
-        "Path of a cgroup, looked up when it is printed.",
-        "tracepoint:sched:sched_process_exec { print(cgroup_path(cgroup)); }",
-        (1, 1),
-        |c, call| convert(c, call, Ty::CgroupPath, false),
+        &["cgroup_path(ID): cgroup_path_t", "cgroup_path(ID, \"HIERARCHIES\"): cgroup_path_t"],
+        "Path of a cgroup in each hierarchy that has it, looked up when it is printed; only in hierarchies whose names \
+         match, if a pattern is given. The one of version 2 is called `unified`.",
+        "tracepoint:sched:sched_process_exec { print(cgroup_path(cgroup, \"unified\")); }",
+        (1, 2),
+        cgroup_path,
     ),
     row(
         "path",
@@ -416,6 +417,14 @@ fn strftime(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 fn convert(c: &mut Checker<'_>, call: &Call<'_>, ty: Ty, signed: bool) -> Option<Checked> {
     let value = call.integer(c, 0, signed)?;
     Some(Checked::Value(Typed::new(ExprKind::Convert(Box::new(value)), ty, call.span)))
+}
+
+fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let filter = match call.args.len() {
+        1 => String::new(),
+        _ => String::from_utf8_lossy(&call.literal_text(c, 1)?).into_owned(),
+    };
+    convert(c, call, Ty::CgroupPath { filter }, false)
 }
 
 /// A pointer to the struct `name`, or such a struct in the kernel by its address.

@@ -75,16 +75,20 @@ impl Cursor {
         self.peek().map_or_else(|| "the end".to_owned(), |t| format!("`{}`", t.text))
     }
 
-    /// Skips from the opening parenthesis, bracket or brace here to behind its partner.
+    /// Skips from the opening parenthesis, bracket or brace here to behind its partner, or to a `;` that no brace is around.
     pub(super) fn skip_group(&mut self) {
-        let mut depth = 0u32;
-        while let Some(t) = self.next() {
-            if t.kind != Kind::Op {
-                continue;
+        let (mut depth, mut braces) = (0u32, 0u32);
+        while let Some(t) = self.peek() {
+            let text = if t.kind == Kind::Op { t.text.clone() } else { "".into() };
+            if &*text == ";" && braces == 0 {
+                return;
             }
-            match &*t.text {
-                "(" | "[" | "{" => depth += 1,
-                ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            self.next();
+            match &*text {
+                "(" | "[" => depth += 1,
+                "{" => (depth, braces) = (depth + 1, braces + 1),
+                ")" | "]" => depth = depth.saturating_sub(1),
+                "}" => (depth, braces) = (depth.saturating_sub(1), braces.saturating_sub(1)),
                 _ => {}
             }
             if depth == 0 {

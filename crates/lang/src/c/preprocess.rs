@@ -306,7 +306,7 @@ impl<'a> Preprocessor<'a> {
         };
         let next = name.is("include_next");
         let included = self.files.include(&path, quoted, next, name.place.file, span);
-        self.enter(included, name);
+        self.enter(included, rest.first().unwrap_or(name));
     }
 
     /// Reads an included file.
@@ -314,7 +314,11 @@ impl<'a> Preprocessor<'a> {
         let file = match included {
             Ok(Included::File(file)) => file,
             Ok(Included::Kernel) => return,
-            Err(why) => return self.report(at, &why),
+            Err(why) => {
+                let (span, place) = self.locate(at);
+                self.diags.push(Diagnostic::error("c-include", span, format!("{place}{why}")));
+                return;
+            }
         };
         let path = self.files.get(file).map(|f| f.name.clone()).unwrap_or_default();
         if self.once.contains(&path) {

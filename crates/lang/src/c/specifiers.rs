@@ -417,7 +417,8 @@ impl Declarations<'_> {
             }
             into.push(Member { name, ty, bits, align: own.align, packed: own.packed });
             if !self.cursor.eat(",") {
-                return self.cursor.expect(";");
+                // The last member may lack its `;`.
+                return if self.cursor.at("}") { Ok(()) } else { self.cursor.expect(";") };
             }
         }
     }

@@ -122,7 +122,7 @@ fn conditions_choose_declarations() {
 fn headers_are_found_beside_the_script_and_in_folders() {
     let files = target(
         &[
-            ("/home/me/x.h", "#ifndef X\n#define X\n#include \"sub/y.h\"\nstruct X { struct Y y; };\n#endif\n"),
+            ("/home/me/x.h", "#ifndef X_H\n#define X_H\n#include \"sub/y.h\"\nstruct X { struct Y y; };\n#endif\n"),
             ("/home/me/sub/y.h", "#pragma once\n#include <z.h>\n#include \"y.h\"\nstruct Y { z_t z; };\n"),
             ("/opt/include/z.h", "typedef unsigned short z_t;\nstatic inline int f(int a) { return a; }\n"),
             ("/usr/include/q.h", "#include <stddef.h>\nextern int printf(const char *, ...) __asm__(\"x\");\nint broken(;\nstruct Q { size_t s; };\n"),
@@ -166,7 +166,7 @@ fn the_kernels_types_can_be_built_upon() {
 fn declarations_that_are_wrong() {
     let wrong = |text: &str| read_on(&target(&[], false), text).1.join("; ");
     for (text, message) in [
-        ("struct A { int a };", "expected `;`, found `}`"),
+        ("struct A { int a int b; };", "expected `;`, found `int`"),
         ("struct A { struct B b; };", "field `b` has incomplete type 'struct B'"),
         ("struct A { int x[-1]; };", "the size of an array is negative"),
         ("struct A { int x[n]; };", "use of undeclared identifier 'n'"),

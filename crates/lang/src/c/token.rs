@@ -200,7 +200,9 @@ pub(super) fn spell(tokens: &[Token]) -> String {
     for (i, t) in tokens.iter().enumerate() {
         let joins = |a: &Token| {
             let wordy = |t: &Token| matches!(t.kind, Kind::Word | Kind::Number);
-            wordy(a) && wordy(t) || a.kind == Kind::Op && t.kind == Kind::Op
+            let both = || format!("{}{}", a.text, t.text);
+            let ops = a.kind == Kind::Op && t.kind == Kind::Op;
+            wordy(a) && wordy(t) || ops && (both().starts_with('/') || scan(&both()).1 > a.text.len())
         };
         if i > 0 && (t.blank || joins(&tokens[i - 1])) {
             out.push(' ');

@@ -132,10 +132,6 @@ impl Checker<'_> {
             }
         }
         match (op, &left, &right) {
-            (_, Ty::Ptr { space: Space::Bpf, .. }, _) | (_, _, Ty::Ptr { space: Space::Bpf, .. }) => {
-                self.error("bad-address", span, "the address of a variable or map cannot be calculated with");
-                None
-            }
             (BinOp::Add | BinOp::Sub, Ty::Ptr { to, .. }, other) if as_int(other).is_some() => {
                 Some(self.offset(op, a, b, to, span))
             }
@@ -159,7 +155,7 @@ impl Checker<'_> {
         let pointee = pointer.ty().clone();
         // An address that was calculated is no longer known to the verifier.
         let ty = match pointee {
-            Ty::Ptr { to, space: Space::Btf } => Ty::Ptr { to, space: Space::Kernel },
+            Ty::Ptr { to, space: Space::Btf | Space::Bpf } => Ty::Ptr { to, space: Space::Kernel },
             other => other,
         };
         let count = retype(count.expr, &Ty::I64);
@@ -281,15 +277,6 @@ enum Folded {
     Int(i128),
     Bool(bool),
     Bad,
-}
-
-/// An operation on two numbers that are known; `None` if the result is no number of 64 bits.
-pub(super) fn fold_values(op: BinOp, a: i64, b: i64) -> Option<i64> {
-    match fold_int(op, i128::from(a), i128::from(b)) {
-        Folded::Int(value) => i64::try_from(value).ok(),
-        Folded::Bool(value) => Some(i64::from(value)),
-        Folded::Bad => None,
-    }
 }
 
 /// Two literals: exact, within 64 bits signed or unsigned.

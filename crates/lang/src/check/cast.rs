@@ -217,6 +217,14 @@ impl Checker<'_> {
             Ty::Ptr { to, space } => Ty::Ptr { to: Box::new(self.read_through(*to, space)), space },
             other => other,
         };
+        // Addresses have no sign: a number that is narrower is not extended by its own.
+        let value = match value.ty() {
+            Ty::Int { bits, signed: true } if *bits < 64 => {
+                let unsigned = Ty::Int { bits: *bits, signed: false };
+                Typed { expr: retype(value.expr, &unsigned), ..value }
+            }
+            _ => value,
+        };
         Some(converted(value, &ty, span))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::quiet::{DEPRECATED, ENVIRONMENT, QUIET, RENAMED};
 use crate::ast::{Expr, ExprKind, Script, Span};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
@@ -31,13 +32,13 @@ pub(crate) struct Settings {
 }
 
 /// A setting's value as written.
-enum Value<'v> {
+pub(super) enum Value<'v> {
     Int(u64),
     Text(&'v str),
 }
 
 impl Value<'_> {
-    fn show(&self) -> String {
+    pub(super) fn show(&self) -> String {
         match self {
             Value::Int(v) => v.to_string(),
             Value::Text(t) => (*t).to_owned(),
@@ -46,9 +47,9 @@ impl Value<'_> {
 }
 
 /// Takes a value over, or says what is expected.
-type Apply = fn(&mut Settings, &Value<'_>) -> Result<(), &'static str>;
+pub(super) type Apply = fn(&mut Settings, &Value<'_>) -> Result<(), &'static str>;
 
-fn int(value: &Value<'_>, low: u64, high: u64, expected: &'static str) -> Result<u64, &'static str> {
+pub(super) fn int(value: &Value<'_>, low: u64, high: u64, expected: &'static str) -> Result<u64, &'static str> {
     let number = match value {
         Value::Int(v) => Some(*v),
         Value::Text(t) => t.trim().parse().ok(),
@@ -56,7 +57,7 @@ fn int(value: &Value<'_>, low: u64, high: u64, expected: &'static str) -> Result
     number.filter(|v| (low..=high).contains(v)).ok_or(expected)
 }
 
-fn boolean(value: &Value<'_>) -> Result<bool, &'static str> {
+pub(super) fn boolean(value: &Value<'_>) -> Result<bool, &'static str> {
     match value.show().as_str() {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
@@ -67,25 +68,7 @@ fn boolean(value: &Value<'_>) -> Result<bool, &'static str> {
 /// Smallest and largest ring buffer in pages of 4096 bytes.
 const RING_PAGES: (u64, u64) = (1, 1 << 16);
 const LICENSES: &[&str] =
-    &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
-
-/// Settings that are known and change nothing here.
-const WITHOUT_EFFECT: &[&str] = &[
-    "cache_user_symbols",
-    "lazy_symbolication",
-    "log_size",
-    "max_cat_bytes",
-    "on_stack_limit",
-    "use_blazesym",
-    "unstable_map_decl",
-    "unstable_import",
-    "unstable_import_statement",
-    "unstable_macro",
-    "unstable_tseries",
-    "unstable_typeinfo",
-    "unstable_addr",
-    "unstable_dw_ustack",
-];
+    &["Dual MIT/GPL", "Dual BSD/GPL", "Dual MPL/GPL", "GPL and additional rights", "GPL v2", "GPL"];
 
 static SETTINGS: &[(&str, Apply)] = &[
     ("max_strlen", |s, v| {
@@ -101,6 +84,9 @@ static SETTINGS: &[(&str, Apply)] = &[
             .map(|n| s.config.ring_bytes = (n as u32).next_power_of_two() * 4096)
     }),
     ("print_maps_on_exit", |s, v| boolean(v).map(|b| s.config.print_maps_on_exit = b)),
+    ("max_cat_bytes", |s, v| {
+        int(v, 1, 1 << 24, "a number of bytes from 1 to 16777216").map(|n| s.config.cat_bytes = n)
+    }),
     ("show_debug_info", |s, v| boolean(v).map(|b| s.config.symbols.debug_info = b)),
     ("cpp_demangle", |s, v| boolean(v).map(|b| s.config.symbols.demangle = b)),
     ("str_trunc_trailer", |s, v| {
@@ -135,7 +121,7 @@ static SETTINGS: &[(&str, Apply)] = &[
     ("license", |s, v| {
         let text = v.show();
         if !LICENSES.contains(&text.as_str()) {
-            return Err("a license that the kernel takes as GPL-compatible");
+            return Err("Dual MIT/GPL, Dual BSD/GPL, Dual MPL/GPL, GPL and additional rights, GPL v2, GPL");
         }
         s.config.license = text;
         Ok(())
@@ -172,7 +158,8 @@ pub(crate) fn settings(
     };
     for item in &script.config {
         if let Some(value) = value(&item.value, diags) {
-            apply(&mut settings, &item.name.text, &value, item.name.span, diags);
+            let span = item.name.span.to(item.value.span);
+            apply(&mut settings, &item.name.text, &value, span, diags);
         }
     }
     // The environment also holds variables of the same prefix that are no settings.
@@ -180,6 +167,7 @@ pub(crate) fn settings(
         apply(&mut settings, name, &Value::Text(value), Span::default(), diags);
     }
     settings.config.print_maps_on_exit &= options.mode == crate::options::Mode::Trace;
+    settings.config.helper_errors = options.helper_errors;
     settings.config.pid = options.pid.map(|pid| hir::PidFilter { pid });
     settings.config.pid_ns = pid_namespace(target);
     settings
@@ -204,20 +192,26 @@ fn value<'v>(e: &'v Expr, diags: &mut Diagnostics) -> Option<Value<'v>> {
 
 fn is_setting(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    WITHOUT_EFFECT.contains(&name.as_str()) || SETTINGS.iter().any(|(known, _)| *known == name)
+    find(&name).is_some()
+}
+
+fn find(name: &str) -> Option<&'static (&'static str, Apply)> {
+    SETTINGS.iter().chain(QUIET).find(|(known, _)| *known == name)
 }
 
 fn apply(settings: &mut Settings, name: &str, value: &Value<'_>, span: Span, diags: &mut Diagnostics) {
     let plain = name.to_ascii_lowercase();
     let plain = plain.strip_prefix("bpftrace_").unwrap_or(&plain);
-    if WITHOUT_EFFECT.contains(&plain) {
-        settings.given.insert(plain.to_owned(), value.show());
-        return;
+    if DEPRECATED.contains(&plain) {
+        let message = format!("{name} is deprecated and has no effect");
+        return diags.push(Diagnostic::warning("deprecated", span, message));
     }
-    let Some((_, apply)) = SETTINGS.iter().find(|(known, _)| *known == plain) else {
-        let d = Diagnostic::error("bad-config", span, format!("there is no setting `{name}`"));
-        let names = SETTINGS.iter().map(|(n, _)| *n);
-        diags.push(match suggest::nearest(plain, names.clone()) {
+    let Some((_, apply)) = find(plain) else {
+        let d = Diagnostic::error("bad-config", span, format!("{name}: not a known configuration option"));
+        let names = SETTINGS.iter().chain(QUIET).map(|(n, _)| *n);
+        let renamed = RENAMED.iter().find(|(old, _)| *old == plain).map(|(_, new)| *new);
+        diags.push(match renamed.or_else(|| suggest::nearest(plain, names.clone())) {
+            _ if ENVIRONMENT.contains(&plain) => d.hint("it can only be set as an environment variable"),
             Some(near) => d.hint(format!("did you mean `{near}`?")),
             None => d.hint(format!("settings are: {}", names.collect::<Vec<_>>().join(", "))),
         });
@@ -228,7 +222,7 @@ fn apply(settings: &mut Settings, name: &str, value: &Value<'_>, span: Span, dia
             settings.given.insert(plain.to_owned(), value.show());
         }
         Err(expected) => {
-            let message = format!("`{plain}` cannot be `{}`, expected {expected}", value.show());
+            let message = format!("Invalid value for {plain}. Found: {}. Valid values: {expected}", value.show());
             diags.push(Diagnostic::error("bad-config", span, message));
         }
     }

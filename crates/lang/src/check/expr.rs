@@ -58,7 +58,10 @@ impl Checker<'_> {
                 self.sizeof(&ty, e.span)
             }
             A::SizeofExpr(inner) => {
-                let ty = self.type_of(inner)?;
+                let ty = match self.named_type(inner) {
+                    Some(ty) => ty,
+                    None => self.type_of(inner)?,
+                };
                 self.sizeof(&ty, e.span)
             }
             A::Offsetof { ty, path } => self.offsetof(ty, path, e.span),
@@ -114,6 +117,16 @@ impl Checker<'_> {
         let result = check(self);
         self.unevaluated -= 1;
         result
+    }
+
+    /// The type that a bare name stands for where a type can stand.
+    fn named_type(&self, e: &ast::Expr) -> Option<Ty> {
+        let A::Ident(name) = &*e.kind else { return None };
+        if self.types.constant(name).is_some() {
+            // As a value it is a number of full width.
+            return Some(Ty::U64);
+        }
+        self.types.by_name(name, crate::ty::Space::Kernel).ok()
     }
 
     fn sizeof(&mut self, ty: &Ty, span: Span) -> Option<Typed> {

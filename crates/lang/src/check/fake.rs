@@ -203,7 +203,8 @@ impl Target for Fake {
                     })
                     .to_vec(),
             )),
-            Question::KernelSymbol(name)
+            Question::BinaryVariable { name, .. }
+            | Question::KernelSymbol(name)
             | Question::BinaryPath(name)
             | Question::CgroupId(name)
             | Question::UserId(name)

@@ -40,7 +40,8 @@ impl Checker<'_> {
                 self.diags.push(d.label(first.name.span, "here"));
             } else if crate::builtins::find(&f.name.text).is_some() {
                 let message = format!("`{}` is a function of the language", f.name.text);
-                self.diags.push(Diagnostic::error("duplicate", f.name.span, message).hint("choose another name"));
+                self.diags
+                    .push(Diagnostic::error("duplicate", f.name.span, message).hint("choose another name"));
             }
             let params = f.params.iter().map(|(_, ty)| self.parameter_type(ty)).collect();
             let ret = self.parameter_type(&f.ret);
@@ -109,7 +110,9 @@ impl Checker<'_> {
     pub(super) fn function_bodies(&mut self, functions: &[FnDecl], first: usize) -> Vec<hir::Function> {
         self.instance = None;
         let checked = (first..).zip(functions.iter().enumerate());
-        checked.filter_map(|(body, (i, f))| self.function_body(f, self.functions.get(i)?.clone(), body)).collect()
+        checked
+            .filter_map(|(body, (i, f))| self.function_body(f, self.functions.get(i)?.clone(), body))
+            .collect()
     }
 
     fn function_body(&mut self, f: &FnDecl, signature: Signature, body: usize) -> Option<hir::Function> {
@@ -192,7 +195,8 @@ impl Checker<'_> {
         let values: Vec<Option<Typed>> = args.iter().map(|e| self.value(e)).collect();
         if args.len() != signature.params.len() {
             let types: Vec<String> = signature.params.iter().map(name::display).collect();
-            let message = format!("`{}` takes {} arguments, {} given", signature.name, types.len(), args.len());
+            let message =
+                format!("`{}` takes {} arguments, {} given", signature.name, types.len(), args.len());
             let d = Diagnostic::error("argument-count", span, message);
             self.diags.push(d.hint(format!("its parameters are: {}", types.join(", "))));
             return Some(None);
@@ -231,4 +235,3 @@ fn returns(block: &Block) -> bool {
         _ => false,
     })
 }
-

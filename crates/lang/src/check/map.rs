@@ -213,11 +213,12 @@ impl Checker<'_> {
     }
 
     fn key_mismatch(&mut self, info: &Info, found: &Ty, ty: &Ty, span: Span) {
+        let shown = |ty: &Ty| name::display(ty).replace(", ", ",");
         let message = format!(
-            "`{}` has keys of type `{}`, not `{}`",
+            "Argument mismatch for {}: trying to access with arguments: '{}' when map expects arguments: '{}'",
             info.name,
-            name::display(ty),
-            name::display(found)
+            shown(found),
+            shown(ty)
         );
         self.diags.push(Diagnostic::error("map-key", span, message).label(info.first, "first used here"));
     }
@@ -373,7 +374,7 @@ impl Checker<'_> {
         for info in list {
             if info.value.is_none() && !self.diags.has_errors() {
                 if info.entries.is_some() || info.kind.is_some() {
-                    let message = format!("`{}` is declared but never used", info.name);
+                    let message = format!("Unused map: {}", info.name);
                     self.warn("unused", info.first, message);
                 } else {
                     self.undefined(&info.name, info.first);

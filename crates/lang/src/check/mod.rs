@@ -33,6 +33,8 @@ mod mode;
 mod named;
 #[cfg(test)]
 mod properties;
+mod reach;
+mod quiet;
 mod settings;
 mod stmt;
 #[cfg(test)]
@@ -44,8 +46,8 @@ pub(crate) mod walk;
 
 pub(crate) use coerce::retype;
 pub(crate) use config::{Settings, stack_mode};
-pub(crate) use settings::record as settings_record;
 pub(crate) use field::argument;
+pub(crate) use settings::record as settings_record;
 pub(crate) use typed::{Typed, place_of};
 
 /// Most passes over the bodies. Each widens some type, and a type widens a few times at most.
@@ -88,7 +90,7 @@ pub fn check(
     }
     let mut checker = Checker::new(&resolver, &settings, &preamble);
     checker.incomplete = diags.has_errors();
-    checker.declare_maps(script);
+    script.probes.iter().for_each(|probe| reach::body(&probe.body, diags));
     let mut program = checker.solve(script, &bodies);
     for d in std::mem::take(&mut checker.diags.list) {
         diags.push(d);
@@ -180,6 +182,7 @@ impl<'a> Checker<'a> {
         self.changed = false;
         self.diags = Diagnostics::default();
         let mut program = hir::Program::default();
+        self.declare_maps(script);
         self.declare_functions(&script.functions);
         program.functions = self.function_bodies(&script.functions, bodies.len());
         for (number, (index, instance)) in bodies.iter().enumerate() {

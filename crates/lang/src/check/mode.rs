@@ -11,7 +11,11 @@ use crate::resolve::ProbeKind;
 use regex::Regex;
 
 /// The script with the probes that run; `None` if there is none, or the filter is none, which is reported.
-pub(super) fn select<'s>(script: &'s Script, options: &Options, diags: &mut Diagnostics) -> Option<Cow<'s, Script>> {
+pub(super) fn select<'s>(
+    script: &'s Script,
+    options: &Options,
+    diags: &mut Diagnostics,
+) -> Option<Cow<'s, Script>> {
     let filter = match options.probe_filter.as_deref().map(Regex::new).transpose() {
         Ok(filter) => filter,
         Err(error) => {

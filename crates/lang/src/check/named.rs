@@ -39,12 +39,20 @@ pub(super) type Options = BTreeMap<String, Known>;
 
 impl Checker<'_> {
     /// The value of an option: as given, else the default.
-    pub(crate) fn option(&mut self, name: &str, default: Typed, description: String, span: Span) -> Option<Typed> {
+    pub(crate) fn option(
+        &mut self,
+        name: &str,
+        default: Typed,
+        description: String,
+        span: Span,
+    ) -> Option<Typed> {
         self.note_option(name, &default, description, span)?;
         let given = self.settings.named.iter().rev().find(|(n, _)| n == name);
         let Some((_, value)) = given else { return Some(fixed(default)) };
         let result = match &default {
-            d if d.literal_bool().is_some() => boolean(value.as_deref()).map(|b| Typed::constant(b.into(), Ty::Bool, span)),
+            d if d.literal_bool().is_some() => {
+                boolean(value.as_deref()).map(|b| Typed::constant(b.into(), Ty::Bool, span))
+            }
             d if d.literal_str().is_some() => match value {
                 Some(text) => Ok(Typed::string(text.clone().into_bytes(), span)),
                 None => Err("expects a string".to_owned()),
@@ -56,7 +64,7 @@ impl Checker<'_> {
             Err(why) => {
                 let shown = value.as_deref().unwrap_or("true");
                 let message = format!("program command line option --{name} {why} (value: {shown})");
-                self.error("bad-option", span, message);
+                self.error("bad-option", Span::default(), message);
                 None
             }
         }
@@ -66,7 +74,8 @@ impl Checker<'_> {
     fn note_option(&mut self, name: &str, default: &Typed, description: String, span: Span) -> Option<()> {
         let shown = shown(default);
         let known = self.options.entry(name.to_owned());
-        let known = known.or_insert_with(|| Known { default: shown.clone(), description: description.clone() });
+        let known =
+            known.or_insert_with(|| Known { default: shown.clone(), description: description.clone() });
         if known.default != shown {
             let message = format!(
                 "Command line option '{name}' needs to have the same default value in all places it is used. Previous \
@@ -79,8 +88,11 @@ impl Checker<'_> {
         if known.description.is_empty() {
             known.description = description;
         } else if !description.is_empty() && known.description != description {
-            let message = format!("Command line option '{name}' must have the same description in all places it's used");
-            self.diags.push(Diagnostic::error("bad-option", span, message).hint("a macro around it can hold both"));
+            let message = format!(
+                "Command line option '{name}' must have the same description in all places it's used"
+            );
+            self.diags
+                .push(Diagnostic::error("bad-option", span, message).hint("a macro around it can hold both"));
             return None;
         }
         Some(())
@@ -109,7 +121,8 @@ impl Checker<'_> {
             (false, true) => format!("expected program options:\n{}", lines.join("\n")),
             (false, false) => format!("expected program options: {}", lines.join(", ")),
         };
-        let rest: Vec<String> = unexpected.iter().filter(|n| **n != "help").map(|n| format!("--{n}")).collect();
+        let rest: Vec<String> =
+            unexpected.iter().filter(|n| **n != "help").map(|n| format!("--{n}")).collect();
         let message = match rest.is_empty() {
             true => "the program is not run when its options are asked for".to_owned(),
             false => format!("unexpected program command line options: {}", rest.join(", ")),
@@ -168,7 +181,8 @@ mod tests {
 
     #[test]
     fn words_are_divided() {
-        let words: Vec<String> = ["a", "--x=1=2", "-5", "--flag", "--", "b"].iter().map(|w| (*w).to_owned()).collect();
+        let words: Vec<String> =
+            ["a", "--x=1=2", "-5", "--flag", "--", "b"].iter().map(|w| (*w).to_owned()).collect();
         let (positional, named) = divide(&words);
         assert_eq!(positional, ["a", "-5", "--", "b"]);
         assert_eq!(named, [("x".to_owned(), Some("1=2".to_owned())), ("flag".to_owned(), None)]);
@@ -178,7 +192,8 @@ mod tests {
     fn values_are_of_the_defaults_type() {
         assert_eq!(boolean(Some("Off")), Ok(false));
         assert!(boolean(Some("2")).is_err());
-        let value = |text, signed| integer(Some(text), signed, Span::default()).map(|t| (t.expr.kind, t.expr.ty));
+        let value =
+            |text, signed| integer(Some(text), signed, Span::default()).map(|t| (t.expr.kind, t.expr.ty));
         use crate::hir::ExprKind::Int;
         assert_eq!(value("0xffffffffffffffff", false), Ok((Int(-1), Ty::U64)));
         assert_eq!(value("-10", true), Ok((Int(-10), Ty::I64)));

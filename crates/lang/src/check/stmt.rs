@@ -137,8 +137,11 @@ impl Checker<'_> {
         match value?.literal_int() {
             Some(n @ 1..=MAX_UNROLL) => Some(StmtKind::Unroll { count: n as u32, body }),
             Some(n) => {
-                let message = format!("`unroll` repeats 1 to {MAX_UNROLL} times, not {n}");
-                self.error("bad-unroll", count.span, message);
+                let limit = match n < 1 {
+                    true => "minimum value is 1".to_owned(),
+                    false => format!("maximum value is {MAX_UNROLL}"),
+                };
+                self.error("bad-unroll", count.span, format!("unroll {limit}, this is {n}"));
                 None
             }
             None => {

@@ -78,9 +78,12 @@ impl Checker<'_> {
         self.mark_assigned(id);
         let current = self.var_type(id)?;
         let (ty, by) = match &current.ty {
-            Ty::Ptr { space: Space::Bpf, .. } => {
-                self.error("bad-address", span, "the address of a variable or map cannot be calculated with");
-                return None;
+            // An address that is calculated is no longer known to the verifier: it is read like one of the kernel.
+            Ty::Ptr { to, space: Space::Bpf } => {
+                let by = by.saturating_mul(self.element_size(to));
+                let ty = Ty::Ptr { to: to.clone(), space: Space::Kernel };
+                let typed = Typed::new(ExprKind::Int(0), ty, span);
+                (self.widen_var(id, &typed)?, by)
             }
             Ty::Ptr { to, .. } => (current.ty.clone(), by.saturating_mul(self.element_size(to))),
             other => match as_int(other) {

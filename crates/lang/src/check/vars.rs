@@ -153,7 +153,17 @@ impl Checker<'_> {
         if let Some(ty) = ty {
             let fixed = !matches!(ty, Ty::Str { size: 0 } | Ty::Buf { size: 0 });
             let key = self.vars.slot(id)?.key.clone();
-            self.vars.types.entry(key).or_insert_with(|| Known { ty: Some(ty.into()), fixed });
+            match self.vars.types.get(&key) {
+                // The type of something else, which has widened since the last pass.
+                Some(known) if fixed && known.fixed && known.ty.as_ref().is_some_and(|k| k.ty != ty) => {
+                    self.changed = true;
+                    self.vars.types.insert(key, Known { ty: Some(ty.into()), fixed });
+                }
+                Some(_) => {}
+                None => {
+                    self.vars.types.insert(key, Known { ty: Some(ty.into()), fixed });
+                }
+            }
         }
         Some(id)
     }

@@ -155,6 +155,7 @@ fn note(name: &str, uses: &mut Uses) {
         // The name of the probe, or its place in the binary.
         "probe" | "uaddr" => uses.probe = true,
         "kstack" => uses.kstack = true,
+        "ctx" => uses.ctx = true,
         _ => uses.numbered |= name.strip_prefix("arg").is_some_and(|n| n.parse::<u32>().is_ok()),
     }
 }

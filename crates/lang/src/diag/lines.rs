@@ -20,16 +20,43 @@ pub(super) fn render(all: &Diagnostics, file: &str, text: &str) -> String {
 }
 
 fn one(out: &mut String, d: &Diagnostic, files: &[SourceFile], script: (&str, &str)) {
+    if d.code == "no-probe" && d.span == Span::default() {
+        // It is about the whole script.
+        out.push_str(&format!("{}\n", d.message));
+        return;
+    }
     let word = match d.severity {
         Severity::Error => "ERROR",
         Severity::Warning => "WARNING",
     };
-    message(out, d.span, (word, &d.message), files, script);
+    if d.code == "attach" {
+        // What bpftrace finds out while it attaches, it says without a place.
+        out.push_str(&format!("{word}: {}\n", d.message));
+        return;
+    }
+    if let Some(word) = c_word(d) {
+        // A C compiler's form; the preamble is a file of its own there, one line further down.
+        let place = locate(files, script.1, d.span);
+        let (line, column) = line_column(place.text, place.span.start);
+        out.push_str(&format!("definitions.h:{}:{column}: {word}: {}\n", line + 1, d.message));
+    } else {
+        message(out, d.span, (word, &d.message), files, script);
+    }
     for (span, label) in &d.labels {
         message(out, *span, (word, label), files, script);
     }
     for hint in &d.hints {
         out.push_str(&format!("HINT: {hint}\n"));
+    }
+}
+
+/// What a C compiler calls a message about the preamble.
+fn c_word(d: &Diagnostic) -> Option<&'static str> {
+    match (d.code, d.severity) {
+        ("c-include", _) => Some("fatal error"),
+        ("c-declaration" | "c-preprocessor", Severity::Error) => Some("error"),
+        ("c-declaration" | "c-preprocessor", Severity::Warning) => Some("warning"),
+        _ => None,
     }
 }
 
@@ -41,6 +68,9 @@ fn message(
     files: &[SourceFile],
     (file, text): (&str, &str),
 ) {
+    if span == Span::default() {
+        return out.push_str(&format!("{word}: {message}\n"));
+    }
     let place = locate(files, text, span);
     let (file, text, span) = (place.file.unwrap_or(file), place.text, place.span);
     let (line, column) = line_column(text, span.start);
@@ -104,7 +134,10 @@ f:3:3-5: WARNING: never read
             assert!(render(&all, "f", "é\n").contains("ERROR: m"));
         }
         let mut all = Diagnostics::default();
-        all.push(Diagnostic::error("e", Span::new(0, 0), "m"));
+        all.push(Diagnostic::error("e", Span::new(1, 1), "m"));
         assert!(render(&all, "f", "").contains("f:1:1-1"));
+        let mut all = Diagnostics::default();
+        all.push(Diagnostic::error("e", Span::default(), "no place"));
+        assert_eq!(render(&all, "f", "x"), "ERROR: no place\n");
     }
 }

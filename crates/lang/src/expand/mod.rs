@@ -146,7 +146,8 @@ impl<'s> Expander<'s, '_> {
         let candidates = self.candidates(name);
         let found = candidates.iter().find_map(|all| best(*all, args));
         if found.is_none() && crate::builtins::find(name).is_none() {
-            let forms: Vec<String> = candidates.iter().flatten().flat_map(|all| all.iter()).map(|m| form(m)).collect();
+            let forms: Vec<String> =
+                candidates.iter().flatten().flat_map(|all| all.iter()).map(|m| form(m)).collect();
             let message = format!("no macro `{name}` takes these arguments");
             self.diags.push(
                 Diagnostic::error("macro-arguments", span, message)
@@ -339,7 +340,8 @@ impl Rewrite for Instance<'_, '_, '_> {
             }
             ExprKind::Offsetof { path, .. } => {
                 for step in path {
-                    if let Some(ExprKind::Ident(field)) = self.args.get(step.text.as_str()).map(|a| &*a.kind) {
+                    if let Some(ExprKind::Ident(field)) = self.args.get(step.text.as_str()).map(|a| &*a.kind)
+                    {
                         field.clone_into(&mut step.text);
                     }
                 }

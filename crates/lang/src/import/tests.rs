@@ -83,8 +83,11 @@ fn directories_and_include_directories() {
 
 #[test]
 fn mistakes_have_places() {
-    let files: &[(&str, &str)] =
-        &[("bad.bt", "i:s:1 { $x = ; }"), ("conf.bt", "config = { max_strlen = 9 } i:s:1 {}"), ("lib/p.bpf.c", "")];
+    let files: &[(&str, &str)] = &[
+        ("bad.bt", "i:s:1 { $x = ; }"),
+        ("conf.bt", "config = { max_strlen = 9 } i:s:1 {}"),
+        ("lib/p.bpf.c", ""),
+    ];
     for (text, code, file) in [
         ("import \"none.bt\"; i:s:1 {}", "unknown-import", None),
         ("import \"p.bpf.c\"; i:s:1 {}", "import-c", None),

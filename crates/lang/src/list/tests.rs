@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{probes, script};
 use crate::diag::Style;
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Note, Question, Symbol, Target, TargetError};
+use skep_bpf::target::{Answer, Arch, Note, Question, Symbol, Target, TargetError};
 
 struct Fake {
     btf: Arc<Btf>,
@@ -115,6 +115,7 @@ impl Target for Fake {
                 Some(_) => &["/proc/7/root/bin/bash"],
                 None => &["/bin/bash", "/bin/zsh"],
             }),
+            Question::Arch => Answer::Arch(Arch::X86_64),
             Question::BinaryNotes(_) => {
                 let note = |provider: &str, name: &str, offset| Note {
                     provider: provider.to_owned(),

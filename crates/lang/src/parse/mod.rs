@@ -2,6 +2,7 @@
 //! goes on behind the statement, so that several errors are found in one run; nesting is bounded.
 
 mod expr;
+mod preamble;
 mod script;
 mod stmt;
 mod types;

@@ -1,7 +1,7 @@
 //! The top level of a script: preamble, config, imports, declarations, probes.
 
 use super::{Parse, Parser};
-use crate::ast::{CDecl, ConfigItem, ExprKind, FnDecl, Macro, MapDecl, Name, Probe, Script, Span};
+use crate::ast::{ConfigItem, ExprKind, FnDecl, Macro, MapDecl, Name, Probe, Script, Span};
 use crate::lex::Tok;
 
 impl Parser<'_> {
@@ -61,50 +61,6 @@ impl Parser<'_> {
                 _ => {}
             }
         }
-    }
-
-    fn preprocessor_line(&mut self) -> CDecl {
-        let text = self.lexer.text();
-        let start = self.span.start as usize;
-        let mut end = start;
-        loop {
-            end += text[end..].find('\n').unwrap_or(text.len() - end);
-            if text[start..end].ends_with('\\') && end < text.len() {
-                end += 1;
-                continue;
-            }
-            break;
-        }
-        self.seek(end);
-        CDecl { text: text[start..end].to_owned(), span: Span::new(start, end) }
-    }
-
-    /// A C declaration up to the `;` outside of braces (`struct x { … }` may lack it).
-    fn c_declaration(&mut self) -> Parse<CDecl> {
-        let start = self.span;
-        let mut depth = 0u32;
-        loop {
-            match self.tok {
-                Tok::End => return Err(self.unexpected("`}` or `;` of this declaration")),
-                Tok::Op("{") => depth += 1,
-                Tok::Op("}") => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 && !matches!(self.peek_next(), Tok::Op(";" | "*") | Tok::Ident(_)) {
-                        self.bump();
-                        break;
-                    }
-                }
-                Tok::Op(";") if depth == 0 => {
-                    self.bump();
-                    break;
-                }
-                _ => {}
-            }
-            self.bump();
-        }
-        let span = self.since(start);
-        let text = self.lexer.text()[span.start as usize..span.end as usize].to_owned();
-        Ok(CDecl { text, span })
     }
 
     fn config(&mut self, items: &mut Vec<ConfigItem>) -> Parse<()> {
@@ -238,7 +194,7 @@ impl Parser<'_> {
         let bytes = text.as_bytes();
         let mut at = start;
         while let Some(&b) = bytes.get(at) {
-            let colon = text[start..at].contains(':');
+            let colon = bytes[start..at].contains(&b':');
             match b {
                 b'{' | b',' => break,
                 b'/' if !colon => break,

@@ -15,6 +15,10 @@ pub(super) enum Place {
     Stack(u32),
     /// Its address is in the register of this number.
     Behind(usize),
+    /// In a register, by its place in `struct pt_regs`, whatever the convention says.
+    At(u32),
+    /// Nowhere: it always has this value.
+    Constant(i64),
     /// In a register that programs cannot read.
     Unreadable,
 }

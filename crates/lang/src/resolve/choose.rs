@@ -8,7 +8,7 @@
 //! A `syscalls:` tracepoint is on one system call only. Through perf, all other calls pay 26 ns for a look into a bitmap;
 //! raw, they pay 59 ns for a program that compares the number. The traced call is 60 ns cheaper raw. So raw is cheaper for
 //! the machine as a whole only where more than a third of its system calls are the traced one, which no script can know:
-//! these stay perf tracepoints. The setting `syscall_hook = raw` is for a load where it is so.
+//! these stay perf tracepoints, unless one probe is on many of them (`many`). The setting `syscall_hook = raw` is for a load where it is so.
 
 use super::{ArgsFrom, Instance, Resolver, Uses, syscalls, tracing};
 use crate::hir::Guard;
@@ -22,13 +22,13 @@ const STACKS_SINCE: KernelVersion = KernelVersion::new(6, 12);
 
 /// Entry or exit.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Enter,
     Exit,
 }
 
 impl Side {
-    fn tracepoint(self) -> &'static str {
+    pub(super) fn tracepoint(self) -> &'static str {
         match self {
             Side::Enter => "sys_enter",
             Side::Exit => "sys_exit",
@@ -37,7 +37,7 @@ impl Side {
 }
 
 /// What a tracepoint of system calls is on.
-fn side(args: &ArgsFrom) -> Option<(Side, Option<&str>)> {
+pub(super) fn side(args: &ArgsFrom) -> Option<(Side, Option<&str>)> {
     let ArgsFrom::Record { category, name } = args else { return None };
     match category.as_str() {
         "syscalls" => {
@@ -57,6 +57,9 @@ impl Resolver<'_> {
     /// Moves instances to cheaper hooks; each line that leaves says what was chosen, for `-v`.
     pub(crate) fn choose(&self, groups: &mut [(Uses, Vec<Instance>)]) -> Vec<String> {
         let mut notes = Vec::new();
+        for (uses, list) in groups.iter_mut() {
+            notes.extend(self.join_syscalls(*uses, list));
+        }
         for (uses, instance) in groups.iter_mut().flat_map(|(uses, list)| list.iter_mut().map(|i| (*uses, i)))
         {
             let Some((side, call)) = side(&instance.args) else { continue };
@@ -84,7 +87,7 @@ impl Resolver<'_> {
 
     /// Whether perf tracepoints of system calls hand programs the registers of user mode, so that they see no kernel
     /// stack (perf_syscall_enter, kernel/trace/trace_syscalls.c).
-    fn hides_stacks(&self) -> bool {
+    pub(super) fn hides_stacks(&self) -> bool {
         self.target.kernel_version().is_ok_and(|version| version < STACKS_SINCE)
     }
 

@@ -10,7 +10,7 @@ use crate::hir::Arg;
 use crate::ty::{Space, Ty};
 use crate::types::declared;
 use skep_bpf::btf::{NameKind, Type, TypeId};
-use skep_bpf::target::{Arch, Symbol, TargetError};
+use skep_bpf::target::{Arch, Symbol, TargetError, TypeRequest};
 
 impl Resolver<'_> {
     /// The instance as one on a function of a binary, whose arguments may have names.
@@ -44,7 +44,13 @@ impl Resolver<'_> {
         let named = params.iter().take_while(|(name, ty)| !(name.is_empty() && ty.0 == 0));
         let params: Vec<(&str, TypeId)> = named.copied().collect();
         let types: Vec<TypeId> = params.iter().map(|(_, ty)| *ty).collect();
-        let places = abi::places(self.arch(), &btf, ret, &types);
+        let mut places = abi::places(self.arch(), &btf, ret, &types);
+        for (text, param) in btf.tags_of(id) {
+            let place = usize::try_from(param).ok().and_then(|param| places.get_mut(param));
+            if let (Some(place), Some(told)) = (place, self.told(text)) {
+                *place = told;
+            }
+        }
         let fields = params.iter().zip(places).map(|((name, id), place)| {
             let ty = self.types.ty(module, *id, Space::User);
             let (ty, source) = self.located(ty, place);
@@ -61,14 +67,28 @@ impl Resolver<'_> {
         Ok(fields.collect())
     }
 
+    /// The place that a declaration tag tells.
+    fn told(&self, text: &str) -> Option<Place> {
+        if let Some(value) = text.strip_prefix(TypeRequest::CONSTANT) {
+            return value.parse().ok().map(Place::Constant);
+        }
+        let number = text.strip_prefix(TypeRequest::REGISTER)?.parse().ok()?;
+        regs::by_dwarf(self.arch(), number).map(Place::At)
+    }
+
     /// The type, none where the value cannot be read, and where the value comes from.
     fn located(&self, ty: Ty, place: Place) -> (Ty, Source) {
         let names = regs::conventions(self.arch()).args;
         let register = |n: usize| names.get(n).copied();
         let scalar = ty.is_scalar();
+        if let (Place::Constant(value), true) = (place, scalar) {
+            return (ty, Source::Constant(value));
+        }
         // The return address of x86-64 lies below the arguments.
         let first = if self.arch() == Arch::X86_64 { 8 } else { 0 };
         let arg = match place {
+            Place::At(offset) if scalar => Some(Arg::Reg { offset }),
+            Place::At(offset) => Some(Arg::Spread(vec![offset])),
             Place::Register(n) if scalar => register(n).map(|offset| Arg::Reg { offset }),
             Place::Register(n) => register(n).map(|offset| Arg::Spread(vec![offset])),
             Place::Pair(n) if !scalar => match (register(n), register(n + 1)) {

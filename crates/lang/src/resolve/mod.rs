@@ -3,6 +3,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::ast;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
@@ -23,6 +24,7 @@ mod functions;
 mod kinds;
 mod limits;
 mod lines;
+mod many;
 mod missing;
 pub(crate) mod names;
 pub(crate) mod operand;
@@ -56,6 +58,8 @@ pub(crate) struct Uses {
     pub(crate) probe: bool,
     /// `kstack`
     pub(crate) kstack: bool,
+    /// `ctx`
+    pub(crate) ctx: bool,
 }
 
 /// Where the arguments of a probe come from.
@@ -156,6 +160,8 @@ pub(crate) struct Instance {
     pub(crate) guard: Guard,
     /// Arguments.
     pub(crate) args: ArgsFrom,
+    /// System calls that share the program: number and probe.
+    pub(crate) syscalls: Option<Rc<Vec<(u32, String)>>>,
     /// Binary of a user space probe.
     pub(crate) binary: Option<String>,
     /// Where it is written.
@@ -173,6 +179,7 @@ impl Instance {
             name,
             guard: Guard::None,
             args: ArgsFrom::None,
+            syscalls: None,
             binary: None,
             span,
         }

@@ -72,6 +72,7 @@ fn x86_64(text: &str) -> Option<OperandPlace> {
     }
     let (displacement, address) = match text.split_once('(') {
         Some((displacement, rest)) => (displacement, rest.strip_suffix(')')?),
+        None if text.is_empty() => return None,
         None => (text, ""),
     };
     let displacement = if displacement.is_empty() { 0 } else { number(displacement)? };
@@ -98,8 +99,8 @@ fn x86_register(name: &str) -> Option<(u32, u8)> {
     let full = match name.as_bytes() {
         [first @ b'a'..=b'd', b'l' | b'h'] => format!("{}x", char::from(*first)),
         [b's' | b'd' | b'b', b'i' | b'p', b'l'] => name[..2].to_owned(),
-        [b'r' | b'e', _, _] if !name.as_bytes()[1].is_ascii_digit() => name[1..].to_owned(),
-        [b'r', rest @ ..] if rest[0].is_ascii_digit() => name.trim_end_matches(['b', 'w', 'd']).to_owned(),
+        [b'r' | b'e', second, _] if second.is_ascii_alphabetic() => name[1..].to_owned(),
+        [b'r', second, ..] if second.is_ascii_digit() => name.trim_end_matches(['b', 'w', 'd']).to_owned(),
         _ => name.to_owned(),
     };
     let names = regs::conventions(Arch::X86_64).names;

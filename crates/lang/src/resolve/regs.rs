@@ -100,6 +100,19 @@ pub(crate) fn conventions(arch: Arch) -> &'static Conventions {
     }
 }
 
+/// Registers of x86-64 by their DWARF numbers (System V ABI 1.0, figure 3.36), as bytes into `struct pt_regs`: rax, rdx,
+/// rcx, rbx, rsi, rdi, rbp, rsp, r8 to r15.
+const X86_DWARF: [u32; 16] = [80, 96, 88, 40, 104, 112, 32, 152, 72, 64, 56, 48, 24, 16, 8, 0];
+
+/// The register with a DWARF number.
+pub(crate) fn by_dwarf(arch: Arch, number: u16) -> Option<u32> {
+    match arch {
+        Arch::X86_64 => X86_DWARF.get(usize::from(number)).copied(),
+        // x0 to x30, sp (AAPCS64 DWARF, 4.1).
+        Arch::Aarch64 => (number < 32).then_some(u32::from(number) * 8),
+    }
+}
+
 /// Name of an architecture for messages.
 pub(crate) fn arch_name(arch: Arch) -> &'static str {
     match arch {

@@ -57,7 +57,10 @@ fn split(text: &str, params: &[String]) -> Result<Vec<String>, String> {
                 }
                 let number: usize =
                     digits.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad_parameter(&digits))?;
-                part.push_str(params.get(number - 1).map_or("", String::as_str));
+                let text = params.get(number - 1).map_or("", String::as_str);
+                let mut pieces = text.split(':');
+                part.push_str(pieces.next().unwrap_or(""));
+                parts.extend(pieces.map(str::to_owned));
             }
             c => part.push(c),
         }

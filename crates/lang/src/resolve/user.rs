@@ -23,8 +23,9 @@ impl Resolver<'_> {
         self.need(Feature::Uprobe, "uprobes", span)?;
         match spec.parts.as_slice() {
             [binary, at, line @ ..] if at == "@" => return self.on_line(spec.kind, binary, line, span),
-            [binary, language, function] => {
-                return self.by_language(spec, (binary, language, function), span);
+            [binary, language, name @ ..] if !name.is_empty() => {
+                // Names of C++ and Rust have colons of their own.
+                return self.by_language(spec, (binary, language, &name.join(":")), span);
             }
             _ => {}
         }
@@ -94,7 +95,7 @@ impl Resolver<'_> {
                 format!("Offset outside the function bounds ('{}' size is {size})", symbol.name)
             }
         };
-        Err(Box::new(Diagnostic::error("bad-probe", span, message)))
+        Err(Box::new(Diagnostic::error("attach", span, message)))
     }
 
     fn place<'s>(&self, spec: &'s Spec, span: Span) -> Result<Place<'s>, Fault> {
@@ -139,7 +140,7 @@ impl Resolver<'_> {
             None if self.options.unsafe_mode => address,
             None => {
                 let message = format!("Could not resolve address: {path}:{address:#x}");
-                let d = Diagnostic::error("unknown-probe", span, message)
+                let d = Diagnostic::error("attach", span, message)
                     .at("lies in no function of the binary")
                     .hint("with `--unsafe` it is taken as an offset in the file");
                 return Err(Box::new(d));

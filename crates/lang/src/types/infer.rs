@@ -147,7 +147,11 @@ pub fn pointing_to(ty: Ty, space: Space) -> Ty {
 
 /// The space through which both pointers can be read: a plain load needs both to be known to the verifier.
 fn weaker(a: Space, b: Space) -> Space {
-    if a == Space::Btf { b } else { a }
+    match (a, b) {
+        (Space::Btf | Space::Bpf, Space::Kernel) | (Space::Kernel, Space::Bpf) => Space::Kernel,
+        (Space::Btf, b) => b,
+        (a, _) => a,
+    }
 }
 
 fn promote_pointee(a: &Ty, b: &Ty) -> Option<Ty> {

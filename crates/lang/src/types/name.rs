@@ -52,7 +52,7 @@ fn opaque(ty: &Ty) -> &'static str {
         Ty::Mac => "macaddr_t",
         Ty::Timestamp { .. } => "timestamp",
         Ty::Username => "username_t",
-        Ty::CgroupPath => "cgroup_path_t",
+        Ty::CgroupPath { .. } => "cgroup_path_t",
         Ty::StrError => "strerror_t",
         Ty::Signal => "signal_t",
         _ => "none",
@@ -100,7 +100,7 @@ static NAMES: &[(&str, Ty)] = &[
     ("inet", Ty::Inet),
     ("macaddr_t", Ty::Mac),
     ("username_t", Ty::Username),
-    ("cgroup_path_t", Ty::CgroupPath),
+    ("cgroup_path_t", Ty::CgroupPath { filter: String::new() }),
 ];
 
 /// C's integer types by the set of their words, on the 64-bit machines that skep supports (plain `char` is unsigned on

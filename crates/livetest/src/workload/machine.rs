@@ -66,6 +66,24 @@ const SIGRETURN: &[u8] = &[
     0, 0, 0, 0, 0, 0, // to 0x50: the action
 ];
 
+/// 64-bit: `ebx` = times, written to the word at the end until it is zero; exit(0).
+const POKE: &[u8] = &[
+    0xbb, 0x44, 0x33, 0x22, 0x11, // mov ebx, times
+    0x89, 0x1d, 0x0d, 0, 0, 0, // 5: mov [0x18], ebx
+    0xff, 0xcb, // dec ebx
+    0x75, 0xf6, // jnz 5
+    0xb8, 0x3c, 0, 0, 0, // mov eax, 60
+    0x31, 0xff, // xor edi, edi
+    0x0f, 0x05, // syscall
+    0, 0, 0, 0, // 0x18: the word, at 0x400090
+];
+
+pub(super) fn poke(args: &[String]) -> Result<(), String> {
+    let mut image = elf64(&times(POKE, count(&args[1])?));
+    image[ELF64_FLAGS] = 7; // read, write and execute
+    become_program(&args[0], &image)
+}
+
 pub(super) fn exec32(args: &[String]) -> Result<(), String> {
     become_program(&args[0], &elf32(&times(GETPID_32, count(&args[1])?)))
 }
@@ -121,6 +139,8 @@ fn sigreturn_program(number: usize) -> Vec<u8> {
 
 const ELF32_HEAD: usize = 52 + 32;
 const ELF64_HEAD: usize = 64 + 56;
+/// Offset of the segment's flags.
+const ELF64_FLAGS: usize = 64 + 4;
 
 /// `e_ident` up to its padding: magic, class, little-endian, version 1.
 fn ident(class: u8) -> Vec<u8> {
@@ -180,6 +200,7 @@ mod tests {
         }
         let programs =
             [("int80", elf64(&times(GETPID_INT80, 3))), ("sigreturn", elf64(&sigreturn_program(3)))];
+        assert_eq!(elf64(&[])[ELF64_FLAGS], 5);
         for (name, image) in programs {
             let path = std::env::temp_dir().join(format!("livetest-{name}-{}", std::process::id()));
             write_program(&path, &image).unwrap();

@@ -7,6 +7,7 @@ mod calls;
 pub(crate) mod machine;
 mod processes;
 mod target;
+mod usdt;
 
 use std::ffi::CString;
 
@@ -54,6 +55,8 @@ const WORKLOADS: &[Workload] = &[
         2,
         target::call_with_text,
     ),
+    workload("usdt", "N TEXT: passes the probes of this binary N times", 2, usdt::pass),
+    workload("poke", "PATH N: becomes a program that writes to address 0x400090, N times", 2, machine::poke),
     workload("exec32", "PATH N: becomes a 32-bit program, getpid N times", 2, machine::exec32),
     workload("int80", "PATH N: becomes a 64-bit program, getpid N times through int 0x80", 2, machine::int80),
     workload(

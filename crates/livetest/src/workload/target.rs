@@ -35,6 +35,15 @@ pub(super) extern "C" fn livetest_inner(number: i64) -> i64 {
     black_box(number) * 2
 }
 
+/// A variable of a known name, which `livetest_target`'s caller reads.
+#[allow(
+    unsafe_code,
+    reason = "a symbol of a known name is what `uaddr` of the fixtures looks up; nothing else here has it"
+)]
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals, reason = "C writes it so")]
+pub(super) static livetest_number: u32 = 0x0bee_0bee;
+
 type Target = extern "C" fn(i64, *const c_char, i32, u8) -> i64;
 
 pub(super) fn call(args: &[String]) -> Result<(), String> {
@@ -50,6 +59,9 @@ fn call_once(number: usize, text: &str) -> Result<(), String> {
     let target = black_box(livetest_target as Target);
     let number = number as i64;
     let result = target(number, text.as_ptr(), -7, 200);
+    if *black_box(&livetest_number) == 0 {
+        return Err("the variable lost its value".to_owned());
+    }
     match black_box(result) == number * 3 {
         true => Ok(()),
         false => Err(format!("livetest_target({number}) returned {result}")),

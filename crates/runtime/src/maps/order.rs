@@ -72,7 +72,7 @@ fn number(value: &Value<'_>) -> i64 {
             *id as u64
         }
         Value::Timestamp { nanos, .. } => *nanos,
-        Value::CgroupPath(id) => *id,
+        Value::CgroupPath { id, .. } => *id,
         Value::Username(n) | Value::Signal(n) => u64::from(*n),
         Value::StrError(n) => *n as u64,
         _ => value.bits().unwrap_or(0),

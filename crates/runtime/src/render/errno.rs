@@ -1,7 +1,7 @@
 //! Error numbers as text.
 
 /// What strerror(3) says of `number`.
-pub(super) fn text(number: i32) -> String {
+pub(crate) fn text(number: i32) -> String {
     let text = std::io::Error::from_raw_os_error(number).to_string();
     match text.rfind(" (os error ") {
         Some(end) => text.get(..end).unwrap_or(&text).to_owned(),

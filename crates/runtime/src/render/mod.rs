@@ -7,7 +7,7 @@
 pub mod escape;
 pub mod printf;
 
-mod errno;
+pub(crate) mod errno;
 mod gfp;
 mod inet;
 mod names;
@@ -48,8 +48,8 @@ pub fn styled(out: &mut Vec<u8>, value: &Value<'_>, names: &mut Names<'_>, style
     let inner = Style { width: 0, ..style };
     match value {
         Value::Int(i) if style.plus && *i >= 0 => pad(out, format!("+{i}").as_bytes(), style),
-        Value::Int(i) if style.width == 0 => write_into(out, format_args!("{i}")),
-        Value::Uint(u) if style.width == 0 => write_into(out, format_args!("{u}")),
+        Value::Int(i) if style.width == 0 => signed_decimal(out, *i),
+        Value::Uint(u) if style.width == 0 => decimal(out, false, *u),
         Value::Int(i) => pad(out, i.to_string().as_bytes(), style),
         Value::Uint(u) => pad(out, u.to_string().as_bytes(), style),
         Value::Array(values) => {
@@ -101,6 +101,29 @@ pub(crate) fn pad(out: &mut Vec<u8>, text: &[u8], style: Style) {
     if style.left {
         out.resize(out.len() + missing, style.fill);
     }
+}
+
+/// Appends a number in decimal. Events are made of numbers, and this takes a fraction of the time of a format.
+pub(crate) fn decimal(out: &mut Vec<u8>, negative: bool, magnitude: u64) {
+    if negative {
+        out.push(b'-');
+    }
+    let mut digits = [0u8; 20];
+    let (mut at, mut rest) = (digits.len(), magnitude);
+    while let Some(digit) = at.checked_sub(1).and_then(|next| digits.get_mut(next)) {
+        *digit = b'0' + (rest % 10) as u8;
+        at -= 1;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(at..).unwrap_or(&[]));
+}
+
+/// Appends a signed number in decimal.
+pub(crate) fn signed_decimal(out: &mut Vec<u8>, number: i64) {
+    decimal(out, number < 0, number.unsigned_abs());
 }
 
 /// Appends formatted text; writing to memory cannot fail.

@@ -74,9 +74,11 @@ impl<'a> Names<'a> {
                 let name = self.backend.user_name(*uid).unwrap_or_default();
                 Cow::Owned(self.shown(name.as_bytes()))
             }
-            Value::CgroupPath(id) => {
-                let path = self.backend.cgroup_path(*id).unwrap_or_default();
-                Cow::Owned(self.shown(path.as_bytes()))
+            Value::CgroupPath { id, filter } => {
+                let paths = self.backend.cgroup_paths(*id).into_iter();
+                let shown = paths.filter(|(name, _)| filter.is_empty() || matches(filter, name));
+                let shown: Vec<String> = shown.map(|(name, path)| format!("{name}:{path}")).collect();
+                Cow::Owned(self.shown(shown.join(",").as_bytes()))
             }
             Value::StrError(number) => owned(errno::text(*number)),
             Value::Signal(number) => Cow::Owned(signal::name(*number)),
@@ -138,4 +140,52 @@ pub(super) fn bare_address(address: u64) -> Vec<u8> {
         _ => write_into(&mut text, format_args!("{address:#x}")),
     }
     text
+}
+
+/// Whether a name matches a pattern in which `*` stands for any text and `?` for any character.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == b'?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    n = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_by_pattern() {
+        for (pattern, name, want) in [
+            ("uni*", "unified", true),
+            ("unified", "unified", true),
+            ("?pu", "cpu", true),
+            ("*u*t", "cpuacct", true),
+            ("c*", "unified", false),
+            ("", "unified", false),
+            ("cpu", "cpuset", false),
+        ] {
+            assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+        }
+    }
 }

@@ -8,7 +8,7 @@
 use skep_bpf::format::{Conv, ConvKind, Format, Piece};
 
 use super::escape::{self, Keep};
-use super::{Names, Style, pad, styled, write_into};
+use super::{Names, Style, decimal, pad, signed_decimal, styled};
 use crate::value::Value;
 
 /// Widths beyond this are taken for this: output stays bounded whatever a format says.
@@ -16,12 +16,21 @@ const MAX_WIDTH: u32 = 1 << 16;
 
 /// Appends `format` with `args` in place of its conversions. Missing arguments print as `!{…}`, further ones do not.
 pub fn render(out: &mut Vec<u8>, format: &Format, args: &[Value<'_>], names: &mut Names<'_>) {
-    let mut args = args.iter();
+    render_with(out, format, &mut args.iter().cloned(), names);
+}
+
+/// The same, each argument taken when its conversion is reached.
+pub fn render_with<'v>(
+    out: &mut Vec<u8>,
+    format: &Format,
+    args: &mut dyn Iterator<Item = Value<'v>>,
+    names: &mut Names<'_>,
+) {
     for piece in format {
         match piece {
             Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
             Piece::Conv(conv) => match args.next() {
-                Some(value) => convert(out, conv, value, names),
+                Some(value) => convert(out, conv, &value, names),
                 None => out.extend_from_slice(b"!{missing argument}"),
             },
         }
@@ -66,8 +75,9 @@ fn integer(out: &mut Vec<u8>, conv: &Conv, bits: u64, style: Style, names: &Name
         ConvKind::GfpFlags => super::gfp::flags(bits),
         ConvKind::Char => return character(out, unsigned as u8, style, names),
         ConvKind::Signed if style == Style::PLAIN => {
-            return write_into(out, format_args!("{}", sign_extend(bits, width)));
+            return signed_decimal(out, sign_extend(bits, width));
         }
+        ConvKind::Unsigned if style == Style::PLAIN => return decimal(out, false, unsigned),
         ConvKind::Signed => match sign_extend(bits, width) {
             number if conv.plus && number >= 0 => format!("+{number}"),
             number => number.to_string(),

@@ -59,6 +59,10 @@ impl<O: Write, E: Write> Sink for JsonSink<O, E> {
         false
     }
 
+    fn explains(&self) -> bool {
+        false
+    }
+
     fn attached_probes(&mut self, count: u64) -> io::Result<()> {
         self.counted("attached_probes", "probes", count)
     }
@@ -111,11 +115,17 @@ impl<O: Write, E: Write> Sink for JsonSink<O, E> {
     fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
         let (kind, text) = match (message.kind, message.severity) {
             (MessageKind::Runtime, _) => ("runtime_error", trimmed(message.text)),
+            (MessageKind::Helper(..), _) => ("helper_error", trimmed(message.text)),
             (MessageKind::Program, Severity::Warning) => ("warnf", message.text),
             (MessageKind::Program, Severity::Error) => ("errorf", message.text),
         };
         let mut line = format!("{{\"type\": \"{kind}\", \"msg\": ").into_bytes();
         string(&mut line, text);
+        if let MessageKind::Helper(name, result) = message.kind {
+            line.extend_from_slice(b", \"helper\": ");
+            string(&mut line, name.as_bytes());
+            write_into(&mut line, format_args!(", \"retcode\": {result}"));
+        }
         line.extend_from_slice(b", \"filename\": ");
         string(&mut line, message.place.file.as_bytes());
         write_into(&mut line, format_args!(", \"line\": {}", message.place.line));

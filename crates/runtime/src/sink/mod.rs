@@ -43,24 +43,28 @@ pub struct Place<'a> {
 
 /// What a message is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MessageKind {
+pub enum MessageKind<'a> {
     /// The program said it (`warnf`, `errorf`).
     Program,
     /// The program failed while it ran.
     Runtime,
+    /// A helper of the kernel failed: its name without `bpf_`, and what it returned.
+    Helper(&'a str, i64),
 }
 
 /// A message with a place in the source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'a> {
     /// What it is about.
-    pub kind: MessageKind,
+    pub kind: MessageKind<'a>,
     /// How serious it is.
     pub severity: Severity,
     /// Where it comes from.
     pub place: Place<'a>,
     /// The text; one newline at its end is dropped in text output.
     pub text: &'a [u8],
+    /// The source's line, where it is known and the message shows it.
+    pub context: Option<&'a str>,
 }
 
 /// Where output goes.
@@ -68,6 +72,11 @@ pub trait Sink {
     /// Whether text for `stream` must have the control characters of its strings shown instead of sent when it is
     /// handed over ([`Sink::printf`], [`Sink::message`], …).
     fn escapes(&self, stream: Stream) -> bool;
+
+    /// Whether messages are for people: explained rather than in the kernel's terms.
+    fn explains(&self) -> bool {
+        true
+    }
 
     /// So many probes are attached.
     fn attached_probes(&mut self, count: u64) -> io::Result<()>;
@@ -118,6 +127,9 @@ pub trait Sink {
 impl<S: Sink + ?Sized> Sink for Box<S> {
     fn escapes(&self, stream: Stream) -> bool {
         (**self).escapes(stream)
+    }
+    fn explains(&self) -> bool {
+        (**self).explains()
     }
     fn attached_probes(&mut self, count: u64) -> io::Result<()> {
         (**self).attached_probes(count)

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use skep_bpf::event::Stream;
 
-use super::{BenchResult, Message, Severity, Sink, TestResult, graph, severity_word, shown, trial, trimmed};
+use super::{BenchResult, Message, MessageKind, Severity, Sink, TestResult, graph, severity_word, shown, trial, trimmed};
 use crate::maps::hist::{Histogram, Label};
 use crate::maps::{Body, Cell, MapView};
 use crate::render::escape::{self, Keep};
@@ -98,7 +98,13 @@ impl<O: Write, E: Write> Sink for TextSink<O, E> {
         }
         write!(self.err, ": {}: ", severity_word(message.severity))?;
         self.err.write_all(trimmed(message.text))?;
-        self.err.write_all(b"\n")
+        if let MessageKind::Helper(name, result) = message.kind {
+            write!(self.err, "\nAdditional Info - helper: {name}, retcode: {result}")?;
+        }
+        self.err.write_all(b"\n")?;
+        let (Some(line), Some((first, last))) = (message.context, place.columns) else { return Ok(()) };
+        let (blanks, marks) = (first.saturating_sub(1) as usize, last.saturating_sub(first) as usize);
+        writeln!(self.err, "{line}\n{:blanks$}{:~<marks$}", "", "")
     }
 
     fn notice(&mut self, severity: Severity, text: &str) -> io::Result<()> {

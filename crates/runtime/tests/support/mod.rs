@@ -130,8 +130,9 @@ impl Backend for Fake {
         (uid == 0).then(|| "root".to_owned())
     }
 
-    fn cgroup_path(&mut self, id: u64) -> Option<String> {
-        (id == 1).then(|| "unified:/".to_owned())
+    fn cgroup_paths(&mut self, id: u64) -> Vec<(String, String)> {
+        let names: &[&str] = if id == 1 { &["unified"] } else { &[] };
+        names.iter().map(|name| ((*name).to_owned(), "/".to_owned())).collect()
     }
 
     fn wall_time(&mut self, _clock: Clock, ns: u64) -> WallTime {

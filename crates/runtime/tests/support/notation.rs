@@ -109,7 +109,7 @@ fn plain(word: &str) -> ValueType {
         "ksym" => ValueType::KSym,
         "usym" => ValueType::USym,
         "uid" => ValueType::Username,
-        "cgroup" => ValueType::CgroupPath,
+        "cgroup" => ValueType::CgroupPath { filter: String::new() },
         "errno" => ValueType::StrError,
         "signal" => ValueType::Signal,
         "kstack" => ValueType::KStack(stack(StackMode::Bpftrace)),

@@ -1,6 +1,7 @@
 //! Builtins: a name and arguments enter, a value leaves. The names and what their arguments are is documented at the
 //! table of builtins; here each has one row with the function that lowers it.
 
+mod bytes;
 mod function;
 mod net;
 mod search;
@@ -48,6 +49,7 @@ static VALUES: &[(&str, ToValue)] = &[
     ("bswap", net::bswap),
     ("strstr", search::strstr),
     ("strlen", text::strlen),
+    ("memcmp", bytes::memcmp),
     ("socket_cookie", net::socket_cookie),
     ("signal", unsafe_calls::signal),
     ("signal_thread", unsafe_calls::signal_thread),
@@ -65,6 +67,7 @@ static MEMORY: &[(&str, ToMemory)] = &[
     ("ntop", net::ntop),
     ("macaddr", net::macaddr),
     ("path", text::path),
+    ("str_concat", bytes::str_concat),
 ];
 
 impl Fx<'_, '_> {

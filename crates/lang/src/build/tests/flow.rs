@@ -84,6 +84,7 @@ fn script_functions_are_built_once_and_do_not_recurse() {
     let function = Function {
         name: "add".to_owned(),
         params: 2,
+        out: false,
         ret: Ty::I64,
         vars: vec![Var { name: "$a".to_owned(), ty: Ty::I64 }, Var { name: "$b".to_owned(), ty: Ty::I64 }],
         body: vec![s(StmtKind::Return(Some(e(

@@ -1,0 +1,198 @@
+//! What processes map while probes are attached: code, by process, so that addresses of processes that have ended keep
+//! their names. The kernel tells of it in one ring buffer for each CPU; news leave in the order of each CPU. What is
+//! told while a buffer is full is lost, and so are names of processes that end meanwhile.
+//!
+//! Layout of the mapping (include/uapi/linux/perf_event.h, `struct perf_event_mmap_page`, Linux 6.18): a page with the
+//! kernel's position at byte 1024 and ours at 1032, then the data. A record is u32 type, u16 flags, u16 size, then its
+//! words, and may wrap at the end of the data.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use crate::machine;
+use crate::sys::mmap::Mapping;
+use crate::sys::perf;
+
+/// Positions in the first page.
+const HEAD: usize = 1024;
+const TAIL: usize = 1032;
+/// Data of each CPU, in pages.
+const PAGES: usize = 64;
+/// `PERF_RECORD_*`, and the flag of an execve's COMM.
+const RECORD_COMM: u32 = 3;
+const RECORD_FORK: u32 = 7;
+const RECORD_MMAP2: u32 = 10;
+const MISC_COMM_EXEC: u16 = 1 << 13;
+/// Bytes before a record's words, and before the file name of MMAP2.
+const HEADER: usize = 8;
+const MMAP2_NAME: usize = 72;
+/// `PROT_EXEC`.
+const EXECUTABLE: u32 = 4;
+
+/// Something that a process did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum News {
+    /// It mapped a file's code.
+    Mapped {
+        pid: u32,
+        /// First address.
+        start: u64,
+        /// First address behind.
+        end: u64,
+        /// Offset in the file of `start`.
+        offset: u64,
+        /// Path as the process sees it, or a name such as `[vdso]`.
+        path: String,
+    },
+    /// It became another program.
+    Exec { pid: u32 },
+    /// It began as a copy of another.
+    Fork { pid: u32, parent: u32 },
+}
+
+/// One CPU's buffer.
+#[derive(Debug)]
+struct Ring {
+    mapping: Mapping,
+    page: usize,
+    size: usize,
+    _event: OwnedFd,
+}
+
+/// All CPUs' buffers.
+#[derive(Debug)]
+pub(super) struct Mappings(Vec<Ring>);
+
+impl Mappings {
+    /// Listens from now on; `None` where the kernel does not allow it.
+    pub(super) fn listen() -> Option<Mappings> {
+        let page = machine::page_size();
+        let size = PAGES * page;
+        let rings = machine::online_cpus().ok()?.into_iter().map(|cpu| {
+            let event = perf::mappings(i32::try_from(cpu).ok()?).ok()?;
+            let mapping = Mapping::shared(event.as_fd(), 0, page + size, true).ok()?;
+            Some(Ring { mapping, page, size, _event: event })
+        });
+        rings.collect::<Option<Vec<_>>>().map(Mappings)
+    }
+
+    /// Hands over what was told since the last call.
+    pub(super) fn drain(&self, sink: &mut dyn FnMut(News)) {
+        self.0.iter().for_each(|ring| ring.drain(sink));
+    }
+}
+
+impl Ring {
+    fn drain(&self, sink: &mut dyn FnMut(News)) {
+        let positions = self.mapping.atomic_u64(HEAD).zip(self.mapping.atomic_u64(TAIL));
+        let Some((head, tail)) = positions else { return };
+        // Acquire pairs with the kernel's barrier: what lies below its position is written.
+        let end = head.load(Ordering::Acquire);
+        let mut at = tail.load(Ordering::Relaxed);
+        let mut record = Vec::new();
+        while end.wrapping_sub(at) >= HEADER as u64 {
+            self.copy(at, HEADER, &mut record);
+            let size = usize::from(u16_at(&record, 6));
+            if size < HEADER || end.wrapping_sub(at) < size as u64 {
+                break;
+            }
+            self.copy(at, size, &mut record);
+            if let Some(news) = parse(&record) {
+                sink(news);
+            }
+            at = at.wrapping_add(size as u64);
+        }
+        // Release: our reads come before the kernel may write there again.
+        tail.store(end, Ordering::Release);
+    }
+
+    /// Copies `len` bytes of data at position `at`.
+    #[allow(unsafe_code)]
+    fn copy(&self, at: u64, len: usize, out: &mut Vec<u8>) {
+        out.clear();
+        let start = (at % self.size as u64) as usize;
+        let first = len.min(self.size - start);
+        for (offset, len) in [(start, first), (0, len - first)] {
+            // SAFETY: the bytes lie between our position and the kernel's, where it writes nothing before ours has
+            // passed them, and that is moved only after this copy.
+            out.extend_from_slice(unsafe { self.mapping.bytes(self.page + offset, len) }.unwrap_or(&[]));
+        }
+    }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+/// One record.
+fn parse(record: &[u8]) -> Option<News> {
+    let (kind, misc, pid) = (u32_at(record, 0), u16_at(record, 4), u32_at(record, HEADER));
+    match kind {
+        RECORD_COMM if misc & MISC_COMM_EXEC != 0 => Some(News::Exec { pid }),
+        RECORD_FORK => {
+            let parent = u32_at(record, HEADER + 4);
+            (pid != parent).then_some(News::Fork { pid, parent })
+        }
+        RECORD_MMAP2 if u32_at(record, 64) & EXECUTABLE != 0 => {
+            let name = record.get(MMAP2_NAME..)?;
+            let name = name.split(|b| *b == 0).next()?;
+            let start = u64_at(record, 16);
+            Some(News::Mapped {
+                pid,
+                start,
+                end: start.checked_add(u64_at(record, 24))?,
+                offset: u64_at(record, 32),
+                path: String::from_utf8_lossy(name).into_owned(),
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_within_their_bounds() {
+        let mut record = Vec::new();
+        record.extend_from_slice(&RECORD_MMAP2.to_ne_bytes());
+        record.extend_from_slice(&[0; 4]);
+        record.extend_from_slice(&7u32.to_ne_bytes());
+        record.extend_from_slice(&8u32.to_ne_bytes());
+        for word in [0x1000u64, 0x2000, 0x3000] {
+            record.extend_from_slice(&word.to_ne_bytes());
+        }
+        record.extend_from_slice(&[0; 24]);
+        record.extend_from_slice(&5u32.to_ne_bytes());
+        record.extend_from_slice(&[0; 4]);
+        record.extend_from_slice(b"/bin/x\0\0");
+        let path = "/bin/x".to_owned();
+        let mapped = News::Mapped { pid: 7, start: 0x1000, end: 0x3000, offset: 0x3000, path };
+        assert_eq!(parse(&record), Some(mapped));
+        for end in 0..record.len() {
+            parse(&record[..end]);
+        }
+    }
+
+    #[test]
+    fn a_child_is_told_of() {
+        let Some(mappings) = Mappings::listen() else { return };
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let mut news = Vec::new();
+        mappings.drain(&mut |n| news.push(n));
+        assert!(news.contains(&News::Exec { pid }), "{news:?}");
+        let code = |n: &News| matches!(n, News::Mapped { pid: p, path, .. } if *p == pid && path.ends_with("/true"));
+        assert!(news.iter().any(code), "{news:?}");
+    }
+}
