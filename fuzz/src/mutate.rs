@@ -135,7 +135,8 @@ fn word(dictionary: &[String], rng: &mut Rng) -> String {
 
 /// Puts brackets around a piece, now and then very many.
 fn wrap(list: &mut Vec<String>, at: usize, rng: &mut Rng) {
-    let pairs = [("(", ")"), ("{", "}"), ("[", "]"), ("!", ""), ("-", ""), ("*", ""), ("(", ",)"), ("\"", "\"")];
+    let pairs =
+        [("(", ")"), ("{", "}"), ("[", "]"), ("!", ""), ("-", ""), ("*", ""), ("(", ",)"), ("\"", "\"")];
     let (open, close) = pairs[rng.below(pairs.len())];
     let times = if rng.one_in(40) { 3000 } else { 1 + rng.below(3) };
     let end = (at + 1 + rng.below(8)).min(list.len());

@@ -39,7 +39,8 @@ impl Rng {
 
     /// A number that programs trip over.
     pub(crate) fn number(&mut self) -> u64 {
-        let edges = [0, 1, 2, 3, 7, 8, 63, 64, 127, 128, 255, 256, 1023, 4096, 65535, 65536, 1 << 31, 1 << 32];
+        let edges =
+            [0, 1, 2, 3, 7, 8, 63, 64, 127, 128, 255, 256, 1023, 4096, 65535, 65536, 1 << 31, 1 << 32];
         match self.below(8) {
             0 => self.next(),
             1 => u64::MAX - self.below(3) as u64,

@@ -50,6 +50,8 @@ pub enum AttachType {
     TraceKprobeMulti = 42,
     /// uprobe.multi (6.6).
     TraceUprobeMulti = 48,
+    /// kprobe.multi whose program runs at entry and at return (6.10).
+    TraceKprobeSession = 56,
 }
 
 /// `enum bpf_map_type`.
@@ -126,6 +128,7 @@ numbers! {
     }
     AttachType {
         None TraceRawTp TraceFentry TraceFexit LsmMac TraceIter TraceKprobeMulti TraceUprobeMulti
+        TraceKprobeSession
     }
     MapType {
         Hash Array ProgArray PerfEventArray PercpuHash PercpuArray StackTrace LruHash LruPercpuHash LpmTrie

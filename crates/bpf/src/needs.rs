@@ -109,6 +109,7 @@ fn of_kind(program: &Program) -> Vec<Need> {
     };
     let mut out = Vec::new();
     match (program.prog_type, program.attach_type) {
+        (_, AttachType::TraceKprobeSession) => out.push(need("kprobe.session", Feature::KprobeSession)),
         (_, AttachType::TraceKprobeMulti) => out.push(need("kprobe.multi", Feature::KprobeMulti)),
         (_, AttachType::TraceUprobeMulti) => out.push(need("uprobe.multi", Feature::UprobeMulti)),
         (_, AttachType::TraceFentry | AttachType::TraceFexit) => {

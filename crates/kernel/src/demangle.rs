@@ -14,10 +14,9 @@ pub(crate) fn name(mangled: &str) -> Option<String> {
     if mangled.len() > MAX_MANGLED {
         return None;
     }
-    if mangled.starts_with("_R") || mangled.starts_with("_Z") {
-        if let Ok(rust) = rustc_demangle::try_demangle(mangled) {
-            return Some(format!("{rust:#}")).filter(|n| n.len() <= MAX_NAME);
-        }
+    let may_be_rust = mangled.starts_with("_R") || mangled.starts_with("_Z");
+    if let (true, Ok(rust)) = (may_be_rust, rustc_demangle::try_demangle(mangled)) {
+        return Some(format!("{rust:#}")).filter(|n| n.len() <= MAX_NAME);
     }
     if !mangled.starts_with("_Z") && !mangled.starts_with("____Z") {
         return None;

@@ -111,6 +111,8 @@ pub struct Probe {
     pub check_pid: bool,
     /// What stands before predicate and body.
     pub guard: Guard,
+    /// Whether it shares a program with another.
+    pub session: Session,
     /// Predicate.
     pub predicate: Option<Expr>,
     /// Body.
@@ -119,6 +121,18 @@ pub struct Probe {
     pub vars: Vec<Var>,
     /// Where.
     pub span: Span,
+}
+
+/// A kprobe and a kretprobe on the same functions as one program (kprobe.session, Linux 6.10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Session {
+    /// A program of its own.
+    #[default]
+    Alone,
+    /// At entry; the program runs the probe of this index at return.
+    With(usize),
+    /// At return, in the program of the other.
+    Within,
 }
 
 /// Conditions that make a cheaper hook give the same events.

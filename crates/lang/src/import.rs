@@ -58,6 +58,8 @@ struct Loader<'a> {
 
 /// What an import's path leads to.
 enum Found {
+    /// What has been taken already.
+    Known,
     File(String, Arc<str>),
     Directory(String, Vec<String>),
 }
@@ -72,7 +74,7 @@ impl Loader<'_> {
             match self.find(&import, directory) {
                 Some(Found::File(path, text)) => self.file(&path, &text, import.span, depth),
                 Some(Found::Directory(path, names)) => self.directory(&path, &names, import.span, depth),
-                None => {}
+                Some(Found::Known) | None => {}
             }
         }
     }
@@ -88,6 +90,9 @@ impl Loader<'_> {
             candidates.extend(self.options.include_dirs.iter().map(|dir| join(dir, path)));
         }
         for candidate in &candidates {
+            if self.seen.contains(&normal(candidate)) {
+                return Some(Found::Known);
+            }
             if let Ok(text) = self.target.file(candidate) {
                 return Some(Found::File(candidate.clone(), text));
             }

@@ -1,7 +1,8 @@
-//! The list of builtins in docs/language.md is made from their table: this test holds the two together. After a change
+//! The list of builtins in docs/language.md is made from their table, and from the comments of the library's files: this test holds the two together. After a change
 //! of the table, `SKEP_BLESS=1 cargo test -p skep-lang --test reference` writes the list anew.
 
 use skep_lang::builtins::{self, Builtin, Kind};
+use skep_lang::library;
 use std::path::Path;
 
 const BEGIN: &str = "<!-- builtins: made from the table of builtins; do not edit by hand -->\n";
@@ -15,6 +16,11 @@ fn list() -> String {
     for (kind, title) in GROUPS {
         text.push_str(&format!("\n### {title}\n"));
         builtins::all().filter(|row| row.kind == kind).for_each(|row| text.push_str(&entry(row)));
+    }
+    text.push_str("\n### Library\n\nWritten in the language itself; a script's own macro of the same form takes its place.\n");
+    for found in library::entries() {
+        let forms: Vec<String> = found.signatures.iter().map(|form| format!("`{form}`")).collect();
+        text.push_str(&format!("\n**{}**: {}\n\n```\n{}\n```\n", forms.join(", "), found.doc, found.example));
     }
     text.push('\n');
     text

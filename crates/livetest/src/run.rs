@@ -70,6 +70,8 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
     vars.set("SELF", me.display());
     vars.set("TMP", dir.0.display());
     vars.set("CPUS", crate::feature::cpus().len());
+    let subcommand = if options.style == Style::Skep { " trace" } else { "" };
+    vars.set("TRACE", options.program.join(" ") + subcommand);
     for (name, text) in &case.files {
         write(&dir.0.join(name), &vars.fill(text))?;
     }

@@ -218,9 +218,9 @@ impl<'a, S: Sink> Session<'a, S> {
     }
 
     /// Handles the events that were sent before all probes were detached and have not been read. After `exit()` they
-    /// are dropped; commands are not started any more.
+    /// are dropped; when a command had to be waited for, further ones are not started any more.
     pub fn settle(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
-        self.ending = true;
+        self.ending = !self.batch.is_done();
         self.drain(backend)?;
         self.exiting = false;
         self.ending = false;

@@ -40,8 +40,9 @@ __attribute__((noinline)) struct crate open_crate(int seed)
 
 static inline __attribute__((always_inline)) int weigh(int grams)
 {
-  __asm__ volatile("nop");
-  return pack(0 ? 0 : &(struct parcel){ .weight = grams }, "inlined", 'i');
+  struct parcel one = { .weight = grams };
+  __asm__ volatile("nop" : : "r"(&one) : "memory");
+  return pack(&one, "inlined", 'i');
 }
 
 __attribute__((noinline)) int station(int grams)

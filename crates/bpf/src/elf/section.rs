@@ -56,6 +56,7 @@ const ROWS: &[Row] = &[
     row("kretprobe", ProgType::Kprobe, AttachType::None, Rest::Kprobe { ret: true }),
     row("kprobe.multi", ProgType::Kprobe, AttachType::TraceKprobeMulti, Rest::Nothing),
     row("kretprobe.multi", ProgType::Kprobe, AttachType::TraceKprobeMulti, Rest::Nothing),
+    row("kprobe.session", ProgType::Kprobe, AttachType::TraceKprobeSession, Rest::Nothing),
     row("uprobe.multi", ProgType::Kprobe, AttachType::TraceUprobeMulti, Rest::Nothing),
     row("uretprobe.multi", ProgType::Kprobe, AttachType::TraceUprobeMulti, Rest::Nothing),
     row("uprobe", ProgType::Kprobe, AttachType::None, Rest::Nothing),

@@ -184,8 +184,12 @@ impl<'a> Converter<'_, 'a> {
             }
             DW_TAG_ptr_to_member_type => Some(word("long")),
             DW_TAG_const_type => Some(Node::Const(self.target(unit, entry, depth))),
-            DW_TAG_volatile_type | DW_TAG_restrict_type | DW_TAG_atomic_type | DW_TAG_immutable_type
-            | DW_TAG_packed_type | DW_TAG_shared_type => return self.target(unit, entry, depth),
+            DW_TAG_volatile_type
+            | DW_TAG_restrict_type
+            | DW_TAG_atomic_type
+            | DW_TAG_immutable_type
+            | DW_TAG_packed_type
+            | DW_TAG_shared_type => return self.target(unit, entry, depth),
             DW_TAG_typedef | DW_TAG_template_alias => {
                 let name = unit.text(entry, DW_AT_name).unwrap_or_default();
                 let to = self.target(unit, entry, depth);

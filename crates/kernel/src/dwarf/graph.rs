@@ -33,20 +33,58 @@ pub(super) struct Part {
 /// A type.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Node {
-    Int { name: String, size: u32, signed: bool },
-    Bool { name: String },
-    Float { name: String, size: u32 },
+    Int {
+        name: String,
+        size: u32,
+        signed: bool,
+    },
+    Bool {
+        name: String,
+    },
+    Float {
+        name: String,
+        size: u32,
+    },
     Ptr(NodeId),
     Const(NodeId),
-    Array { elem: NodeId, count: u32 },
-    Typedef { name: String, to: NodeId },
-    Composite { name: String, union: bool, size: u32, parts: Vec<Part> },
-    Fwd { name: String, union: bool },
-    Enum { name: String, size: u32, signed: bool, variants: Vec<(String, i64)> },
-    Proto { ret: NodeId, params: Vec<(String, NodeId)> },
-    Func { name: String, proto: NodeId },
+    Array {
+        elem: NodeId,
+        count: u32,
+    },
+    Typedef {
+        name: String,
+        to: NodeId,
+    },
+    Composite {
+        name: String,
+        union: bool,
+        size: u32,
+        parts: Vec<Part>,
+    },
+    Fwd {
+        name: String,
+        union: bool,
+    },
+    Enum {
+        name: String,
+        size: u32,
+        signed: bool,
+        variants: Vec<(String, i64)>,
+    },
+    Proto {
+        ret: NodeId,
+        params: Vec<(String, NodeId)>,
+    },
+    Func {
+        name: String,
+        proto: NodeId,
+    },
     /// Says something of parameter `param` of a function.
-    Tag { text: String, func: NodeId, param: i32 },
+    Tag {
+        text: String,
+        func: NodeId,
+        param: i32,
+    },
 }
 
 /// Nodes of one answer.
@@ -141,7 +179,5 @@ fn members(parts: &[Part]) -> Vec<MemberDef<'_>> {
     let narrow = parts.iter().any(|p| p.bits != 0);
     let fits = |p: &&Part| !narrow || p.offset < 1 << OFFSET_BITS;
     let parts = parts.iter().filter(fits).take(MOST_PARTS);
-    parts
-        .map(|p| MemberDef { name: &p.name, ty: ty(p.ty), bit_offset: p.offset, bit_size: p.bits })
-        .collect()
+    parts.map(|p| MemberDef { name: &p.name, ty: ty(p.ty), bit_offset: p.offset, bit_size: p.bits }).collect()
 }

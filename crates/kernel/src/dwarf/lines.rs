@@ -55,7 +55,10 @@ pub(super) fn address(
                 None => source = Some(path.clone()),
                 Some(known) if known == path => {}
                 Some(known) => {
-                    return Err(damaged(binary, format!("`{file}` may be {known} or {path}: write more of it")));
+                    return Err(damaged(
+                        binary,
+                        format!("`{file}` may be {known} or {path}: write more of it"),
+                    ));
                 }
             }
         }
@@ -67,7 +70,8 @@ pub(super) fn address(
             let here = matching.iter().any(|(index, _)| *index == row.file_index())
                 && !row.end_sequence()
                 && row.line().is_some_and(|l| l.get() == u64::from(line))
-                && (column == 0 || matches!(row.column(), ColumnType::Column(c) if c.get() == u64::from(column)));
+                && (column == 0
+                    || matches!(row.column(), ColumnType::Column(c) if c.get() == u64::from(column)));
             // Code that the linker has dropped is at address 0.
             if here && row.address() != 0 {
                 found = Some(found.map_or(row.address(), |known| known.min(row.address())));

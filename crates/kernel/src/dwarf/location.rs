@@ -40,7 +40,9 @@ fn simple<'a>(unit: &Handle<'a>, expression: Expression<Bytes<'a>>) -> Option<St
         Operation::UnsignedConstant { value } if matches!(next(), Some(Operation::StackValue)) => {
             constant(value as i64)
         }
-        Operation::SignedConstant { value } if matches!(next(), Some(Operation::StackValue)) => constant(value),
+        Operation::SignedConstant { value } if matches!(next(), Some(Operation::StackValue)) => {
+            constant(value)
+        }
         _ => return None,
     };
     next().is_none().then_some(text)

@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use gimli::{
-    DW_AT_abstract_origin, DW_AT_declaration, DW_AT_linkage_name, DW_AT_low_pc, DW_AT_MIPS_linkage_name, DW_AT_name,
-    DW_AT_specification, DW_TAG_base_type, DW_TAG_class_type, DW_TAG_enumeration_type, DW_TAG_structure_type,
-    DW_TAG_subprogram, DW_TAG_typedef, DW_TAG_union_type, DwTag,
+    DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_declaration, DW_AT_linkage_name, DW_AT_low_pc,
+    DW_AT_name, DW_AT_specification, DW_TAG_base_type, DW_TAG_class_type, DW_TAG_enumeration_type,
+    DW_TAG_structure_type, DW_TAG_subprogram, DW_TAG_typedef, DW_TAG_union_type, DwTag,
 };
 use skep_bpf::target::TypeRequest;
 

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gimli::{
-    AttributeValue, DW_AT_dwo_name, DW_AT_GNU_dwo_name, DebugInfoOffset, DebugTypeSignature, DwAt, DwarfFileType,
-    DwarfPackage, SectionId, UnitOffset, UnitType,
+    AttributeValue, DW_AT_GNU_dwo_name, DW_AT_dwo_name, DebugInfoOffset, DebugTypeSignature, DwAt,
+    DwarfFileType, DwarfPackage, SectionId, UnitOffset, UnitType,
 };
 
 use super::load::{Arena, Binary};
@@ -195,10 +195,10 @@ impl<'a> Units<'a> {
 
     fn split(&self, skeleton: &Handle<'a>) -> Option<UnitKey> {
         let id = skeleton.unit.dwo_id?;
-        let dwarf = self.packaged(skeleton).or_else(|| self.from_file(skeleton))?;
+        let dwarf = self.packaged(skeleton).or_else(|| self.in_own_file(skeleton))?;
         let mut headers = dwarf.units();
         let (header, mut unit) = std::iter::from_fn(|| headers.next().ok().flatten())
-            .filter_map(|header| Some((header.clone(), dwarf.unit(header).ok()?)))
+            .filter_map(|header| Some((header, dwarf.unit(header).ok()?)))
             .find(|(_, unit)| unit.dwo_id == Some(id))?;
         unit.copy_relocated_attributes(&skeleton.unit);
         let dwarf = Arc::new(dwarf);
@@ -221,7 +221,7 @@ impl<'a> Units<'a> {
         package.as_ref()?.find_cu(skeleton.unit.dwo_id?, &skeleton.dwarf).ok().flatten()
     }
 
-    fn from_file(&self, skeleton: &Handle<'a>) -> Option<Dwarf<'a>> {
+    fn in_own_file(&self, skeleton: &Handle<'a>) -> Option<Dwarf<'a>> {
         let mut cursor = skeleton.unit.entries();
         let root = cursor.next_dfs().ok()??;
         let name = [DW_AT_dwo_name, DW_AT_GNU_dwo_name].into_iter().find_map(|at| skeleton.text(root, at))?;
@@ -332,4 +332,3 @@ pub(super) fn flag(entry: &Entry<'_>, at: DwAt) -> bool {
 pub(super) fn number(entry: &Entry<'_>, at: DwAt) -> Option<u64> {
     entry.attr_value(at)?.udata_value()
 }
-

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use skep_bpf::object::AttachPoint;
 
@@ -20,10 +20,22 @@ pub struct Iteration {
     name: String,
 }
 
+fn open(prog: &Prog, point: &AttachPoint) -> Result<OwnedFd, Error> {
+    let cgroups = point.name == "iter:cgroup";
+    link::iterator(prog.as_fd(), prog.attach_type() as u32, cgroups).map_err(|errno| match errno {
+        // Only iterators over the elements of a map ask for a descriptor.
+        Errno::BADF => Error::Unavailable {
+            what: point.name.clone(),
+            why: "it goes over the elements of one map, which a script cannot name".into(),
+        },
+        errno => Error::os(format!("attach to {}", point.name), errno),
+    })
+}
+
 /// Attaches an iterator program and opens its file.
 pub(super) fn attach(prog: &Prog, point: &AttachPoint) -> Result<Iteration, Error> {
     let failed = |errno| Error::os(format!("attach to {}", point.name), errno);
-    let link = link::iterator(prog.as_fd(), prog.attach_type() as u32).map_err(failed)?;
+    let link = open(prog, point)?;
     // The file holds the link, so the link's own descriptor may go.
     let file = File::from(link::iter_create(link.as_fd()).map_err(failed)?);
     Ok(Iteration { file, name: point.name.clone() })
@@ -31,8 +43,7 @@ pub(super) fn attach(prog: &Prog, point: &AttachPoint) -> Result<Iteration, Erro
 
 /// Attaches an iterator program and pins it: reading the file at `path` runs it, and the file stays behind.
 pub(super) fn pin(prog: &Prog, point: &AttachPoint, path: &str) -> Result<Link, Error> {
-    let failed = |errno| Error::os(format!("attach to {}", point.name), errno);
-    let link = link::iterator(prog.as_fd(), prog.attach_type() as u32).map_err(failed)?;
+    let link = open(prog, point)?;
     let place = c_string(path)?;
     objects::pin(link.as_fd(), &place).map_err(|errno| match errno {
         Errno::EXIST => Error::Damaged { what: format!("pin {path}"), why: "there is such a file already".into() },

@@ -1,7 +1,7 @@
 //! kprobe.multi: one link over many functions (5.18, needs fprobe).
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use skep_bpf::target::Feature;
@@ -12,7 +12,11 @@ use crate::live::LiveTarget;
 use crate::prog::Prog;
 use crate::sys::link;
 
-/// Attaches to all `symbols`, or to their returns.
+/// Most functions that are left out of one attachment before it counts as failed.
+const MOST_UNKNOWN: usize = 64;
+
+/// Attaches to all `symbols`, or to their returns. The kernel refuses a whole list for one function that it does not
+/// know or cannot trace; of several functions such ones are left out, so that there may be more than one link.
 pub(super) fn attach(
     prog: &Prog,
     symbols: &[String],
@@ -26,12 +30,47 @@ pub(super) fn attach(
     }
     let owned: Vec<CString> = symbols.iter().map(|s| c_string(s)).collect::<Result<_, _>>()?;
     let names: Vec<&CStr> = owned.iter().map(CString::as_c_str).collect();
-    let result = link::kprobe_multi(prog.as_fd(), prog.attach_type() as u32, &names, cookies, ret);
-    result.map(Link::one).map_err(|errno| match errno {
-        Errno::SRCH | Errno::NOENT => Error::Missing(match symbols {
+    let mut attempt = Attempt { prog, ret, links: Vec::new(), refused: Vec::new() };
+    attempt.add(&names, cookies).map_err(|errno| Error::os(format!("attach {what}"), errno))?;
+    if attempt.links.is_empty() {
+        return Err(Error::Missing(match symbols {
             [one] => format!("kernel function {one}"),
-            _ => format!("one or more of {} kernel functions", symbols.len()),
-        }),
-        errno => Error::os(format!("attach {what}"), errno),
-    })
+            _ => format!("any of {} kernel functions", symbols.len()),
+        }));
+    }
+    Ok(Link { links: attempt.links, events: Vec::new() })
+}
+
+/// One attachment under way.
+struct Attempt<'p> {
+    prog: &'p Prog,
+    ret: bool,
+    links: Vec<OwnedFd>,
+    refused: Vec<String>,
+}
+
+impl Attempt<'_> {
+    /// Attaches to these, or to the halves of them that the kernel takes.
+    fn add(&mut self, names: &[&CStr], cookies: &[u64]) -> Result<(), Errno> {
+        let kind = self.prog.attach_type() as u32;
+        match link::kprobe_multi(self.prog.as_fd(), kind, names, cookies, self.ret) {
+            Ok(link) => {
+                self.links.push(link);
+                Ok(())
+            }
+            Err(errno @ (Errno::SRCH | Errno::NOENT | Errno::INVAL)) => match names {
+                [] | [_] => {
+                    self.refused.extend(names.iter().map(|n| n.to_string_lossy().into_owned()));
+                    if self.refused.len() > MOST_UNKNOWN { Err(errno) } else { Ok(()) }
+                }
+                _ => {
+                    let middle = names.len() / 2;
+                    let (low, high) = cookies.split_at(middle.min(cookies.len()));
+                    self.add(&names[..middle], low)?;
+                    self.add(&names[middle..], high)
+                }
+            },
+            Err(errno) => Err(errno),
+        }
+    }
 }

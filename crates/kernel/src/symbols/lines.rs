@@ -57,8 +57,6 @@ fn open() -> Option<(Symbolizer, Source<'static>)> {
         None => PathBuf::from(format!("{place}{release}")),
     });
     let image = image.into_iter().find(|path| path.is_file())?;
-    let mut kernel = Kernel::default();
-    kernel.vmlinux = MaybeDefault::Some(image);
-    kernel.debug_syms = true;
+    let kernel = Kernel { vmlinux: MaybeDefault::Some(image), debug_syms: true, ..Kernel::default() };
     Some((Symbolizer::builder().build(), Source::Kernel(kernel)))
 }

@@ -144,6 +144,8 @@ fn parse(record: &[u8]) -> Option<News> {
         RECORD_MMAP2 if u32_at(record, 64) & EXECUTABLE != 0 => {
             let name = record.get(MMAP2_NAME..)?;
             let name = name.split(|b| *b == 0).next()?;
+            // Memory of no file has no name in /proc/PID/maps.
+            let name = if name == b"//anon" { &[] } else { name };
             let start = u64_at(record, 16);
             Some(News::Mapped {
                 pid,
@@ -192,7 +194,8 @@ mod tests {
         let mut news = Vec::new();
         mappings.drain(&mut |n| news.push(n));
         assert!(news.contains(&News::Exec { pid }), "{news:?}");
-        let code = |n: &News| matches!(n, News::Mapped { pid: p, path, .. } if *p == pid && path.ends_with("/true"));
+        let code =
+            |n: &News| matches!(n, News::Mapped { pid: p, path, .. } if *p == pid && path.ends_with("/true"));
         assert!(news.iter().any(code), "{news:?}");
     }
 }

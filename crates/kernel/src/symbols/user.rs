@@ -266,10 +266,11 @@ impl UserSymbols {
 pub(super) fn into_symbol(answer: &Symbolized<'_>) -> Option<Symbol> {
     let Symbolized::Sym(sym) = answer else { return None };
     let place = |code: &CodeInfo<'_>| (code.to_path().to_string_lossy().into_owned(), code.line.unwrap_or(0));
-    let inlined = sym.inlined.iter().rev().map(|inner| Inlined {
-        name: inner.name.to_string(),
-        source: inner.code_info.as_ref().map(place),
-    });
+    let inlined = sym
+        .inlined
+        .iter()
+        .rev()
+        .map(|inner| Inlined { name: inner.name.to_string(), source: inner.code_info.as_ref().map(place) });
     Some(Symbol {
         name: Some(sym.name.to_string()),
         offset: sym.offset as u64,

@@ -59,10 +59,18 @@ pub(crate) fn perf_event(prog: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u6
     unsafe { call_fd(cmd::LINK_CREATE, &mut attr) }
 }
 
-/// An iterator over all that there is.
-pub(crate) fn iterator(prog: BorrowedFd<'_>, attach_type: u32) -> Result<OwnedFd, Errno> {
+/// `bpf_iter_link_info.cgroup`: from the root on each cgroup before what is in it (`BPF_CGROUP_ITER_DESCENDANTS_PRE`).
+const ALL_CGROUPS: [u32; 4] = [2, 0, 0, 0];
+
+/// An iterator over all that there is. The one over cgroups has to be told so.
+pub(crate) fn iterator(prog: BorrowedFd<'_>, attach_type: u32, cgroups: bool) -> Result<OwnedFd, Errno> {
     let mut attr = LinkIter { prog_fd: raw(prog), attach_type, ..LinkIter::default() };
-    // SAFETY: the structure's pointer is null with length zero; the command gives a descriptor.
+    if cgroups {
+        attr.iter_info = address(&ALL_CGROUPS);
+        attr.iter_info_len = size_of_val(&ALL_CGROUPS) as u32;
+    }
+    // SAFETY: the structure's pointer is null with length zero, or to a constant of the length given; the command gives
+    // a descriptor.
     unsafe { call_fd(cmd::LINK_CREATE, &mut attr) }
 }
 

@@ -274,7 +274,7 @@ impl Fx<'_, '_> {
         let (front, size) = (if user { 8 } else { 0 }, stack_bytes(format));
         let (to, offset) = self.end_of(record, size + front)?;
         if user {
-            let pid = self.initial_tgid();
+            let pid = self.process_id(None)?;
             let pid = self.number(pid);
             self.f.store(8, to, 0, pid);
         }

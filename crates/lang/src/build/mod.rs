@@ -29,6 +29,7 @@ mod probe;
 mod series;
 mod stmt;
 mod string;
+mod session;
 mod syscalls;
 #[cfg(test)]
 mod tests;

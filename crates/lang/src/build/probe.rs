@@ -4,21 +4,41 @@
 use super::func::{Body, Fx};
 use super::module::ModuleCx;
 use super::walk::{LoopRules, Plan};
-use super::{BuildError, Result, internal};
+use super::{BuildError, Result, internal, session};
 use crate::ast::Span;
-use crate::hir::{Guard, Probe};
+use crate::hir::{Guard, Probe, Session};
 use skep_bpf::btf::{NameKind, TypeId};
 use skep_bpf::helpers::id as helper;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{CoreKind, CoreReloc};
 use skep_bpf::target::{Arch, Feature, TargetExt};
 use skep_compiler::ir::{
-    BinOp, Block, Cc, FuncBuilder, FuncKind, IntTy, Offset, ProgramDecl, PtrKind, Type, Value,
+    BinOp, Block, Cc, FuncBuilder, FuncId, FuncKind, IntTy, Offset, ProgramDecl, PtrKind, Type, Value,
 };
 use std::rc::Rc;
 
 /// Builds one program.
 pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result<()> {
+    let main = match probe.session {
+        Session::Within => return Ok(()),
+        Session::Alone => build_body(cx, probe, FuncKind::Main)?,
+        Session::With(exit) => session::build(cx, probe, exit)?,
+    };
+    cx.add_program(ProgramDecl {
+        main,
+        name: probe.name.clone(),
+        symbol: probe.symbol.clone(),
+        prog_type: probe.prog_type,
+        attach_type: probe.attach_type,
+        attach_btf: probe.attach_btf.clone(),
+        attach: probe.attach.clone(),
+        sleepable: probe.sleepable,
+    });
+    Ok(())
+}
+
+/// Builds what one probe does, as a program's main function or one that it calls with the context.
+pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: FuncKind) -> Result<FuncId> {
     let rules = LoopRules { bpf_loop: cx.has(Feature::Loop)? };
     let plan = Plan::of(probe.predicate.as_ref(), &probe.body, rules);
     let body = Body {
@@ -29,7 +49,11 @@ pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result
         stem: &probe.symbol,
         ret: None,
     };
-    let f = FuncBuilder::new(&probe.symbol, FuncKind::Main, &[Type::Ptr(PtrKind::Ctx)], Type::I32);
+    let name = match kind {
+        FuncKind::Main => probe.symbol.clone(),
+        _ => cx.func_name(&probe.symbol),
+    };
+    let f = FuncBuilder::new(&name, kind, &[Type::Ptr(PtrKind::Ctx)], Type::I32);
     let ctx = f.param(0);
     let mut fx = Fx::new(cx, f, body, Some(ctx), None);
     fx.at(probe.span);
@@ -52,19 +76,8 @@ pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result
     fx.f.switch_to(refuse);
     let zero = fx.f.iconst(Type::I32, 0);
     fx.f.ret(zero);
-    let main = fx.f.finish();
-    let main = cx.add_func(main);
-    cx.add_program(ProgramDecl {
-        main,
-        name: probe.name.clone(),
-        symbol: probe.symbol.clone(),
-        prog_type: probe.prog_type,
-        attach_type: probe.attach_type,
-        attach_btf: probe.attach_btf.clone(),
-        attach: probe.attach.clone(),
-        sleepable: probe.sleepable,
-    });
-    Ok(())
+    let built = fx.f.finish();
+    Ok(cx.add_func(built))
 }
 
 /// `TS_COMPAT` in `thread_info.status`, x86: the task runs a 32-bit system call (arch/x86/include/asm/thread_info.h).

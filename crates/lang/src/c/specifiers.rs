@@ -240,6 +240,8 @@ impl Declarations<'_> {
                 let long = self.table.int("long int", 8, true);
                 return self.table.array(&long, Some(3));
             }
+            // Plain characters make text, which those with a sign do not.
+            () if has(Part::Char) && has(Part::Signed) => ("signed char", 1),
             () if has(Part::Char) => ("char", 1),
             () if has(Part::Short) => ("short int", 2),
             () if has(Part::Int128) => ("__int128", 16),

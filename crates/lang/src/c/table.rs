@@ -125,10 +125,9 @@ impl Table {
         self.known(id, Some(u64::from(size)), u64::from(size), Some(!signed))
     }
 
-    /// `_Bool`
+    /// `_Bool`: a byte, which prints as a number, as the reference has it.
     pub(super) fn boolean(&mut self) -> CType {
-        let id = self.builder.boolean("_Bool");
-        self.known(id, Some(1), 1, Some(true))
+        self.int("_Bool", 1, false)
     }
 
     /// A floating point type.

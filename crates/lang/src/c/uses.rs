@@ -80,10 +80,11 @@ impl<'p, 'd> Expander<'p, 'd> {
         needed
     }
 
-    /// Whether a bare name is a macro.
+    /// Whether a bare name is a macro. One that stands for itself (headers have them for enum constants) stays a name.
     fn object(&self, name: &str) -> bool {
+        let own = |m: &Macro| matches!(m.body.as_slice(), [one] if one.is(name));
         crate::builtins::find(name).is_none()
-            && self.macros.get(name).is_some_and(|m| m.params.is_none() && !m.predefined)
+            && self.macros.get(name).is_some_and(|m| m.params.is_none() && !m.predefined && !own(m))
     }
 
     /// Whether a called name is a macro that takes arguments: the script's, or one of the shipped ones, which are defined

@@ -42,6 +42,9 @@ fn is_numeric(ty: &Ty) -> bool {
     as_int(ty).is_some() || *ty == Ty::Bool || castable(ty).is_some()
 }
 
+/// Most bytes of a struct that is compared: each word is a branch.
+const MAX_COMPARED: u32 = 512;
+
 impl Checker<'_> {
     /// `a op b`
     pub(crate) fn binary(&mut self, op: BinOp, a: Typed, b: Typed, span: Span) -> Option<Typed> {
@@ -186,7 +189,7 @@ impl Checker<'_> {
                 };
                 (self.coerce(a, &ty.ty)?, self.coerce(b, &ty.ty)?)
             }
-            (x, y) if x == y && !matches!(x, Ty::Agg(_) | Ty::Composite(_) | Ty::None) => {
+            (x, y) if x == y && self.can_be_equal(x) => {
                 if x.is_scalar() {
                     return Some(compare_node(op, retype(a.expr, &Ty::U64), retype(b.expr, &Ty::U64), span));
                 }
@@ -200,6 +203,15 @@ impl Checker<'_> {
         let negate = op == BinOp::Ne;
         let kind = ExprKind::BytesEq { a: Box::new(a), b: Box::new(b), negate, limit: None };
         Some(Typed::new(kind, Ty::Bool, span))
+    }
+
+    /// Whether values of a type are equal if their bytes are.
+    fn can_be_equal(&self, ty: &Ty) -> bool {
+        match ty {
+            Ty::Agg(_) | Ty::None => false,
+            Ty::Composite(c) => (1..=MAX_COMPARED).contains(&c.size),
+            _ => true,
+        }
     }
 
     /// An operator on literals, done now. `None` if it is none; `Some(None)` if it is wrong.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Arch, Note, Question, Symbol, Target, TargetError, TypeRequest};
+use skep_bpf::target::{Answer, Arch, Note, Question, Symbol, Target, TargetError};
 use skep_bpf::version::KernelVersion;
 
 pub(crate) struct Fake {
@@ -210,11 +210,11 @@ impl Target for Fake {
             | Question::UserId(name)
             | Question::File(name)
             | Question::Directory(name)
-            | Question::BinaryNotes(name)
-            | Question::BinaryTypes(TypeRequest { path: name, .. })
-            | Question::SourceLine { path: name, .. }
-            | Question::DemangledSymbols(name) => {
+            | Question::BinaryNotes(name) => {
                 return missing(name);
+            }
+            Question::BinaryTypes(_) | Question::SourceLine { .. } | Question::DemangledSymbols(_) => {
+                return super::fake_binary::answer(question);
             }
         })
     }

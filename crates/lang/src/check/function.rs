@@ -178,7 +178,8 @@ impl Checker<'_> {
     }
 
     fn wrong_result(&mut self, within: &Within, found: &Ty, span: Span) {
-        let (ret, found) = (name::display(&within.ret), name::display(found));
+        let shown = |ty: &Ty| if *ty == Ty::None { "void".to_owned() } else { name::display(ty) };
+        let (ret, found) = (shown(&within.ret), shown(found));
         let message = format!("Function {} is of type {ret}, cannot return {found}", within.name);
         self.error("type-mismatch", span, message);
     }

@@ -25,6 +25,8 @@ mod config;
 mod expr;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod fake_binary;
 mod field;
 mod function;
 mod format;
@@ -36,6 +38,7 @@ mod properties;
 mod reach;
 mod quiet;
 mod settings;
+mod session;
 mod stmt;
 #[cfg(test)]
 mod tests;
@@ -100,6 +103,7 @@ pub fn check(
     }
     program.config = settings.config.clone();
     program.files.clone_from(&script.files);
+    session::join(&mut program, &resolver);
     program.notes.splice(0..0, notes);
     Some(program)
 }
@@ -220,6 +224,7 @@ impl<'a> Checker<'a> {
             sleepable: false,
             check_pid: instance.check_pid(),
             guard: instance.guard.clone(),
+            session: hir::Session::Alone,
             predicate,
             body,
             vars,

@@ -47,14 +47,20 @@ impl Checker<'_> {
             });
         }
         let value = self.readable(value)?;
-        let Some((_, signed)) = as_int(value.ty()) else {
+        let Some((bits, signed)) = as_int(value.ty()) else {
             let found = value.ty().clone();
             self.mismatch(value.span(), &found, "an integer");
             return None;
         };
         let ty = Ty::Int { bits: 64, signed };
         let a = Box::new(retype(value.expr, &ty));
-        Some(Typed::new(ExprKind::Unary { op, a }, ty, span))
+        let result = Expr { kind: ExprKind::Unary { op, a }, ty: ty.clone(), span };
+        // Without a sign the bits above the operand's stay zero: `~(uint8)1` is 254.
+        let result = match signed {
+            true => result,
+            false => retype(retype(result, &Ty::Int { bits, signed }), &ty),
+        };
+        Some(Typed { expr: result, ..Typed::new(ExprKind::Int(0), Ty::None, span) })
     }
 
     fn increment(&mut self, e: &ast::Expr, by: i64, pre: bool, span: Span) -> Option<Typed> {

@@ -15,7 +15,8 @@ impl Target for Files {
         match question {
             Question::File(path) => {
                 self.asked.borrow_mut().push(path.clone());
-                let found = self.list.iter().find(|(name, _)| name == path);
+                let wanted = normal(path);
+                let found = self.list.iter().find(|(name, _)| *name == wanted);
                 found.map(|(_, text)| Answer::Text((*text).into())).ok_or(TargetError::NotFound(path.clone()))
             }
             Question::Directory(path) => {

@@ -53,7 +53,12 @@ pub(super) fn searches(
     if kinds.is_empty() {
         return Err(kind.to_owned());
     }
-    Ok(kinds.into_iter().map(|kind| search(kind, rest)).collect())
+    let anywhere = format!("*:{rest}");
+    let among = |kind| match USER.contains(&kind) && !rest.contains(':') {
+        true => search(kind, &anywhere),
+        false => search(kind, rest),
+    };
+    Ok(kinds.into_iter().map(among).collect())
 }
 
 /// The kind that a text without `:` names in full; short names are left to be looked for.

@@ -321,7 +321,8 @@ impl Parser<'_> {
         let first = self.expr()?;
         if !self.at(",") {
             self.expect(")")?;
-            return Ok(Expr { span: self.since(start), ..first });
+            // Its place is that of the expression inside, as in the reference.
+            return Ok(first);
         }
         self.bump();
         let mut parts = vec![first];

@@ -83,7 +83,7 @@ impl Parser<'_> {
             Tok::Op(";" | "*") => true,
             Tok::Ident(_) => {
                 let behind = self.lexer.token(self.span.end as usize, &mut Diagnostics::default()).0;
-                matches!(behind, Tok::Op(";" | "[" | "="))
+                matches!(behind, Tok::Op(";" | "["))
             }
             _ => false,
         }

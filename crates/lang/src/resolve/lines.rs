@@ -19,7 +19,9 @@ impl Resolver<'_> {
     ) -> Result<Vec<Instance>, Fault> {
         let fail = |message: String| Box::new(Diagnostic::error("bad-probe", span, message));
         if kind != ProbeKind::Uprobe {
-            return Err(fail("a source line is a place for a uprobe: a uretprobe needs a function".to_owned()));
+            return Err(fail(
+                "a source line is a place for a uprobe: a uretprobe needs a function".to_owned(),
+            ));
         }
         let number = |text: &str| text.parse::<u32>().ok().filter(|n| *n > 0);
         let place = match line {
@@ -28,7 +30,9 @@ impl Resolver<'_> {
             _ => None,
         };
         let Some((file, line, column)) = place.filter(|(file, ..)| !file.is_empty()) else {
-            return Err(fail("a source line is written `uprobe:BINARY@FILE:LINE` or `…:LINE:COLUMN`".to_owned()));
+            return Err(fail(
+                "a source line is written `uprobe:BINARY@FILE:LINE` or `…:LINE:COLUMN`".to_owned(),
+            ));
         };
         let paths = self.binaries(kind, binary, span)?;
         let mut found = Vec::new();

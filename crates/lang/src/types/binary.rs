@@ -34,11 +34,8 @@ pub(super) fn is_binary(module: &str) -> bool {
 impl Types<'_> {
     /// Names of types that the script uses, to be looked for in binaries.
     pub fn want(&self, names: Vec<String>) {
-        let mut names: Vec<String> = names
-            .iter()
-            .filter_map(|name| name.split_whitespace().last())
-            .map(str::to_owned)
-            .collect();
+        let mut names: Vec<String> =
+            names.iter().filter_map(|name| name.split_whitespace().last()).map(str::to_owned).collect();
         names.sort_unstable();
         names.dedup();
         self.binaries.borrow_mut().wanted = names;
@@ -113,7 +110,9 @@ fn spell(btf: &Btf, id: TypeId, depth: usize) -> String {
     };
     match btf.get(id) {
         None | Some(Type::Void) => "void".to_owned(),
-        Some(Type::Int { name, .. } | Type::Float { name, .. } | Type::Typedef { name, .. }) => name.to_owned(),
+        Some(Type::Int { name, .. } | Type::Float { name, .. } | Type::Typedef { name, .. }) => {
+            name.to_owned()
+        }
         Some(Type::Ptr(to)) => match btf.get(to) {
             Some(Type::FuncProto { .. }) => "void (*)()".to_owned(),
             _ => format!("{}*", spell(btf, to, depth)),

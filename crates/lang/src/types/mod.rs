@@ -130,7 +130,7 @@ impl<'a> Types<'a> {
                 Ty::Ptr { to: Box::new(to), space: if known { space } else { Space::Kernel } }
             }
             Some(Type::Array { elem, count }) => match self.convert(btf, module, elem, space, depth) {
-                Ty::Int { bits: 8, .. } => Ty::Str { size: count },
+                Ty::Int { bits: 8, .. } if self.is_text(btf, module, resolved, elem) => Ty::Str { size: count },
                 Ty::None => Ty::None,
                 elem => Ty::Array { elem: Box::new(elem), count },
             },
@@ -145,6 +145,13 @@ impl<'a> Types<'a> {
             },
             _ => Ty::None,
         }
+    }
+
+    /// Whether an array `id` of bytes is text. The kernel's types do not say; a script's own are text if they are `char`s.
+    fn is_text(&self, btf: &Btf, module: u32, id: TypeId, elem: TypeId) -> bool {
+        let scripts = || self.modules.borrow().first().is_some_and(|(name, _)| name == PREAMBLE);
+        let own = owner(btf, module, id) == PREAMBLE_MODULE && scripts();
+        !own || btf.name_of(btf.resolve(elem)) == "char"
     }
 
     /// What a pointer points to; a forward declaration becomes the struct of that name if there is one.

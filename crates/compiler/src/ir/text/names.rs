@@ -81,6 +81,7 @@ pub(super) const ATTACH: &[(AttachType, &str)] = &[
     (AttachType::LsmMac, "lsm_mac"),
     (AttachType::TraceIter, "trace_iter"),
     (AttachType::TraceKprobeMulti, "trace_kprobe_multi"),
+    (AttachType::TraceKprobeSession, "trace_kprobe_session"),
     (AttachType::TraceUprobeMulti, "trace_uprobe_multi"),
 ];
 

@@ -60,7 +60,7 @@ pub(super) fn ustack(fx: &mut Fx<'_, '_>, _: &[Expr], e: &Expr, to: Value, off: 
     let Ty::UStack(format) = e.ty else { return internal("ustack that is no stack") };
     let id = fx.stack_id(format, true)?;
     fx.f.store(8, to, off, id);
-    let pid = fx.initial_tgid();
+    let pid = fx.process_id(None)?;
     fx.f.store(8, to, off + 8, pid);
     Ok(())
 }

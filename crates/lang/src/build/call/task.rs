@@ -172,8 +172,7 @@ pub(super) fn func(fx: &mut Fx<'_, '_>, _: &[Expr], _: &Expr) -> Result<Value> {
 
 pub(super) fn user_func(fx: &mut Fx<'_, '_>, _: &[Expr], _: &Expr, to: Value, off: i32) -> Result<()> {
     let address = function_address(fx)?;
-    put_user_symbol(fx, address, to, off);
-    Ok(())
+    put_user_symbol(fx, address, to, off)
 }
 
 /// Where a symbol of the probe's binary lies in the process, given its address in the binary and that of the probe.
@@ -194,15 +193,15 @@ pub(super) fn ksym(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value
 
 pub(super) fn usym(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr, to: Value, off: i32) -> Result<()> {
     let address = fx.value(arg(args, 0)?)?;
-    put_user_symbol(fx, address, to, off);
-    Ok(())
+    put_user_symbol(fx, address, to, off)
 }
 
-/// u64 address, u32 process, u32 zero.
-fn put_user_symbol(fx: &mut Fx<'_, '_>, address: Value, to: Value, off: i32) {
+/// u64 address, u32 process as skep sees it, u32 zero.
+fn put_user_symbol(fx: &mut Fx<'_, '_>, address: Value, to: Value, off: i32) -> Result<()> {
     fx.f.store(8, to, off, address);
-    let pid = fx.initial_tgid();
+    let pid = fx.process_id(None)?;
     fx.f.store(8, to, off + 8, pid);
+    Ok(())
 }
 
 /// Address of a per-CPU variable: on a CPU (null if there is no such CPU), or on this one.

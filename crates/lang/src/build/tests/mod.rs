@@ -103,6 +103,7 @@ pub(super) fn map(name: &str, key: Vec<Ty>, value: Ty) -> Map {
 
 pub(super) fn probe(body: Vec<Stmt>) -> Probe {
     Probe {
+        session: crate::hir::Session::Alone,
         name: "tracepoint:a:b".to_owned(),
         symbol: "tracepoint_a_b".to_owned(),
         prog_type: ProgType::Tracepoint,

@@ -1,0 +1,56 @@
+//! `skep-fuzz`: feeds inputs to everything that reads input, and says what broke.
+//!
+//! In: targets, how many inputs, a seed. Out: one line a target; failing inputs in `target/fuzz`. Exit code 0 only if nothing
+//! broke. Always: an input is determined by target, seed and number, so that every failure can be shown again; inputs are
+//! taken by processes of their own, so that one that ends its process, or never ends, is found too.
+
+mod corpus;
+mod grammar;
+mod mutate;
+mod parent;
+mod rng;
+mod targets;
+mod worker;
+
+/// The small machine that the checker's tests compile for.
+#[path = "../../crates/lang/src/check/fake.rs"]
+#[allow(clippy::unwrap_used, reason = "shared with tests")]
+mod fake;
+
+/// The backend of plain data that the runtime's tests print from.
+#[path = "../../crates/runtime/tests/support/mod.rs"]
+#[allow(clippy::all, clippy::unwrap_used, clippy::panic, reason = "shared with tests")]
+mod backend;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: skep-fuzz [TARGET…] [--count N] [--seed N] [--jobs N]   N inputs for each target (all without a name)
+       skep-fuzz --show TARGET SEED NUMBER                     prints that input
+       skep-fuzz --take TARGET FILE                            takes one input from a file
+
+targets:";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["--help", ..] => {
+            println!("{USAGE}");
+            targets::TARGETS.iter().for_each(|(name, about, _)| println!("  {name:<12} {about}"));
+            Ok(true)
+        }
+        ["--worker", target, seed, from, to, progress] => worker::run(target, seed, from, to, progress),
+        ["--show", target, seed, number] => worker::show(target, seed, number),
+        ["--take", target, file] => worker::take_file(target, file),
+        _ => parent::run(&words),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("skep-fuzz: {message}");
+            ExitCode::from(2)
+        }
+    }
+}

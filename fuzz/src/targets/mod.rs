@@ -1,0 +1,41 @@
+//! What is fed: each target makes inputs and takes them. A target that comes back has passed; a panic, or an `Err`, is a
+//! failure, and so is an end of the process.
+
+mod bytes;
+mod ir;
+mod records;
+mod source;
+
+use crate::rng::Rng;
+
+/// Something that reads input.
+pub(crate) trait Target {
+    /// Makes an input.
+    fn make(&self, rng: &mut Rng) -> Vec<u8>;
+    /// Takes an input; an `Err` names an invariant that broke.
+    fn take(&self, input: &[u8]) -> Result<(), String>;
+}
+
+type Make = fn() -> Box<dyn Target>;
+
+/// Targets by name, with what they are.
+pub(crate) const TARGETS: &[(&str, &str, Make)] = &[
+    ("source", "damaged scripts, from parsing to instructions", || Box::new(source::Source::damaged())),
+    ("grammar", "scripts made from a grammar, from parsing to instructions", || {
+        Box::new(source::Source::made())
+    }),
+    ("preamble", "C declarations and directives in front of a script", || {
+        Box::new(source::Source::preamble())
+    }),
+    ("ir", "the text form of IR: parser, checker, passes, lowering", || Box::new(ir::Ir::new())),
+    ("elf", "ELF objects", || Box::new(bytes::Elf::new())),
+    ("btf", "BTF, questions about it, CO-RE between two kernels", || Box::new(bytes::Types::new())),
+    ("formats", "formats of tracepoints", || Box::new(bytes::Formats::new())),
+    ("recordings", "recorded answers of targets", || Box::new(bytes::Recordings::new())),
+    ("events", "records of the ring buffer and entries of maps", || Box::new(records::Records::new())),
+];
+
+/// The target of that name.
+pub(crate) fn find(name: &str) -> Option<Box<dyn Target>> {
+    TARGETS.iter().find(|(known, ..)| *known == name).map(|(_, _, make)| make())
+}
