@@ -1,8 +1,9 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|event|syscall]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|syscall]…`
 
+mod attach;
 mod event;
 mod load;
 mod start;
@@ -25,7 +26,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, event, syscall (all without)
+    /// What to measure: start, attach, event, syscall (all without)
     what: Vec<String>,
 }
 
@@ -40,6 +41,9 @@ fn main() -> Result<()> {
     let wanted = |name: &str| all || args.what.iter().any(|w| w == name);
     if wanted("start") {
         start::measure(&skep, &peer, args.rounds)?;
+    }
+    if wanted("attach") {
+        attach::measure(&skep, &peer, args.rounds)?;
     }
     if wanted("event") {
         event::measure(&skep, &peer, args.rounds)?;

@@ -6,16 +6,12 @@
 
 mod corpus;
 mod grammar;
+mod machine;
 mod mutate;
 mod parent;
 mod rng;
 mod targets;
 mod worker;
-
-/// The small machine that the checker's tests compile for.
-#[path = "../../crates/lang/src/check/fake.rs"]
-#[allow(clippy::unwrap_used, reason = "shared with tests")]
-mod fake;
 
 /// The backend of plain data that the runtime's tests print from.
 #[path = "../../crates/runtime/tests/support/mod.rs"]

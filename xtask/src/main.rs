@@ -22,6 +22,8 @@ usage: cargo xtask TASK
   live [ARGS]          the live tests of tests/kernel on this kernel; ARGS go to the harness (--filter, --smoke, …)
   vm [OPTIONS] [-- ARGS]
                        the live tests on guest kernels under QEMU; `cargo xtask vm --help` lists the options
+  fuzz [TARGET…] [--count N] [--seed N] [--jobs N]
+                       damaged and generated input for everything that reads input; --help lists the targets
   dist                 the stripped static release binary: its path and size, at most 8 MB
   layers               the test of the layer rule alone
   constants [--sysroot DIR]
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "test" => suite::run(rest),
         "live" => live::run(rest),
         "vm" => vm::run(rest),
+        "fuzz" => fuzz(rest),
         "dist" => dist::run(rest),
         "layers" => layers(),
         "constants" => constants::run(rest),
@@ -60,6 +63,16 @@ fn main() -> ExitCode {
 fn root() -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.parent().map_or(here.clone(), std::path::Path::to_path_buf)
+}
+
+/// Inputs of each target in a run of all tests.
+pub(crate) const FUZZ_INPUTS: &str = "5000";
+
+/// Runs the fuzzer, built with optimisation and all checks.
+pub(crate) fn fuzz(arguments: &[String]) -> Result<bool, String> {
+    let mut command = process::cargo();
+    command.args(["run", "--quiet", "--profile", "fuzz", "--package", "skep-fuzz", "--"]).args(arguments);
+    Ok(process::run(command)?.success)
 }
 
 fn layers() -> Result<bool, String> {

@@ -29,6 +29,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
     run.cargo_tests();
     let doc = ["doc", "--workspace", "--lib", "--no-deps", "--quiet"];
     run.cargo("documents", &doc, &[("RUSTDOCFLAGS", "-D warnings")]);
+    run.step("damaged input", || {
+        let count = ["--count", crate::FUZZ_INPUTS].map(str::to_owned);
+        Ok(Tally::one(crate::fuzz(&count)?))
+    });
     if let Some(built) = run.static_build() {
         run.live(&built);
         run.guests(&built, guests);

@@ -97,6 +97,15 @@ pub enum Question {
     MappedBinaries(Option<u32>),
     /// USDT probes of a binary, in the order of its notes: `Notes`.
     BinaryNotes(String),
+    /// Whether an instruction of a binary begins at a place: `Yes`.
+    InstructionAt {
+        /// The binary.
+        path: String,
+        /// Offset in the file of an instruction before, or of this one.
+        start: u64,
+        /// Offset in the file of the place.
+        offset: u64,
+    },
 }
 
 /// What of a binary's DWARF is asked for.
@@ -292,6 +301,9 @@ typed! {
         Question::Binaries { name: name.to_owned(), pid, any_file }, Names;
     /// Binaries that a process, or any, has mapped.
     mapped_binaries(pid: Option<u32>) -> Arc<Vec<String>> = Question::MappedBinaries(pid), Names;
+    /// Whether an instruction begins at `offset`, counted from the one at `start`.
+    instruction_at(path: &str, start: u64, offset: u64) -> bool =
+        Question::InstructionAt { path: path.to_owned(), start, offset }, Yes;
     /// USDT probes of a binary.
     binary_notes(path: &str) -> Arc<Vec<Note>> = Question::BinaryNotes(path.to_owned()), Notes;
 }

@@ -107,7 +107,16 @@ impl Error {
     /// Whether the verifier looked at the program and refused it for what it does, rather than for its size. Of a
     /// compiled program that is a mistake of the compiler.
     pub fn is_refusal(&self) -> bool {
-        self.has_log() && !matches!(self.errno(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM))
+        self.has_log()
+            && !matches!(self.errno(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM))
+            && self.withheld().is_none()
+    }
+
+    /// Why the kernel keeps a helper to itself that the program calls on its author's wish.
+    fn withheld(&self) -> Option<&'static str> {
+        let line = self.verifier_log().and_then(last_words)?;
+        let named = WITHHELD.iter().find(|(helper, _)| line.contains(helper) && line.contains("helper"));
+        named.map(|(_, why)| *why)
     }
 
     fn has_log(&self) -> bool {
@@ -138,10 +147,23 @@ impl Error {
             }
             _ => None,
         };
-        hints.extend(known.map(str::to_owned));
+        hints.extend(known.or_else(|| self.withheld()).map(str::to_owned));
         hints
     }
 }
+
+/// Helpers that a kernel may withhold, and when it does.
+const WITHHELD: &[(&str, &str)] = &[
+    (
+        "bpf_probe_write_user",
+        "a kernel in lockdown lets no program write into processes (/sys/kernel/security/lockdown)",
+    ),
+    (
+        "bpf_override_return",
+        "only kernels with CONFIG_BPF_KPROBE_OVERRIDE let programs replace a function's result",
+    ),
+    ("bpf_d_path", "the kernel allows paths to be made in few functions, this is none of them"),
+];
 
 /// The line of a verifier log that says what is wrong: the last one that is not a statistic.
 fn last_words(log: &str) -> Option<&str> {

@@ -7,6 +7,7 @@
 mod archive;
 mod backend;
 mod binaries;
+mod boundary;
 mod btf;
 mod demangle;
 mod dwarf;

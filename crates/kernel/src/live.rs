@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::features::{Features, Probe};
 use crate::symbols::kallsyms::Kallsyms;
 use crate::tracefs::Tracefs;
-use crate::{binaries, btf, demangle, dwarf, elf, files, machine, proc, programs, usdt};
+use crate::{binaries, boundary, btf, demangle, dwarf, elf, files, machine, proc, programs, usdt};
 
 /// What the user wants to be otherwise than found.
 #[derive(Clone, Debug, Default)]
@@ -177,6 +177,9 @@ impl LiveTarget {
             ),
             Question::BinaryPath(name) => Answer::Text(elf::find_binary(name)?.into()),
             Question::BinarySymbols(path) => Answer::Symbols(self.binary_symbols(path)?),
+            Question::InstructionAt { path, start, offset } => {
+                Answer::Yes(boundary::begins(path, *start, *offset)?)
+            }
             Question::BinaryNotes(path) => Answer::Notes(Arc::new(usdt::notes(path)?)),
             Question::Binaries { name, pid, any_file } => {
                 Answer::Names(Arc::new(binaries::find(name, *pid, *any_file)?))

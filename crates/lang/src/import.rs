@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::ast::{Name, Script, Span};
+use crate::ast::{CDecl, Name, Script, Span};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::options::Options;
 use crate::source::SourceFile;
@@ -72,8 +72,9 @@ impl Loader<'_> {
                 continue;
             }
             match self.find(&import, directory) {
+                Some(Found::File(path, _)) if is_header(&path) => self.header(&path, &import.text, import.span),
                 Some(Found::File(path, text)) => self.file(&path, &text, import.span, depth),
-                Some(Found::Directory(path, names)) => self.directory(&path, &names, import.span, depth),
+                Some(Found::Directory(path, names)) => self.directory(&path, &names, &import, depth),
                 Some(Found::Known) | None => {}
             }
         }
@@ -113,14 +114,26 @@ impl Loader<'_> {
         ));
     }
 
-    /// All scripts of a directory, by name.
-    fn directory(&mut self, path: &str, names: &[String], span: Span, depth: u32) {
+    /// A header with declarations in C: as an `#include` there.
+    fn header(&mut self, path: &str, name: &str, span: Span) {
+        if self.seen.insert(normal(path)) {
+            self.whole.c_decls.push(CDecl { text: format!("#include \"{name}\""), span });
+        }
+    }
+
+    /// All scripts and headers of a directory, by name.
+    fn directory(&mut self, path: &str, names: &[String], import: &Name, depth: u32) {
+        let span = import.span;
         let mut scripts: Vec<&String> = names.iter().filter(|n| n.ends_with(".bt")).collect();
         scripts.sort_unstable();
+        let headers: Vec<&String> = names.iter().filter(|n| is_header(n)).collect();
+        for name in &headers {
+            self.header(&join(path, name), &join(&import.text, name), span);
+        }
         for name in names.iter().filter(|n| is_c(n)) {
             self.refuse_c(&join(path, name), span);
         }
-        if scripts.is_empty() && !names.iter().any(|n| is_c(n)) {
+        if scripts.is_empty() && headers.is_empty() && !names.iter().any(|n| is_c(n)) {
             let d = Diagnostic::error("unknown-import", span, format!("there is no script in `{path}`"));
             self.diags.push(d.hint("the names of scripts end in `.bt`"));
         }
@@ -179,7 +192,11 @@ fn merge(into: &mut Script, from: Script) {
 }
 
 fn is_c(path: &str) -> bool {
-    path.ends_with(".c") || path.ends_with(".h") || path.ends_with(".o")
+    path.ends_with(".c") || path.ends_with(".o")
+}
+
+fn is_header(path: &str) -> bool {
+    path.ends_with(".h")
 }
 
 /// The directory part of a file's path; empty where it has none.

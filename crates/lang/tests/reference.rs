@@ -1,5 +1,5 @@
-//! The list of builtins in docs/language.md is made from their table, and from the comments of the library's files: this test holds the two together. After a change
-//! of the table, `SKEP_BLESS=1 cargo test -p skep-lang --test reference` writes the list anew.
+//! The list of builtins in docs/language.md is made from their table, and from the comments of the library's files: this
+//! test holds them together. After a change, `SKEP_BLESS=1 cargo test -p skep-lang --test reference` writes the list anew.
 
 use skep_lang::builtins::{self, Builtin, Kind};
 use skep_lang::library;

@@ -214,7 +214,6 @@ fn cell_text(cell: &Cell<'_>, names: &mut Names<'_>) -> String {
         Cell::Value(value) => value_text(value, names),
         Cell::Hist(histogram) => format!("{histogram:?}"),
         Cell::Series(series) => format!("{series:?}"),
-        Cell::Series(series) => format!("{series:?}"),
     }
 }
 

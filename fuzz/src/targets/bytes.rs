@@ -1,7 +1,7 @@
 //! Binary inputs: ELF objects, BTF, recordings; and tracepoint formats.
 
 use super::Target;
-use crate::fake::Fake;
+use crate::machine::Fake;
 use crate::rng::Rng;
 use crate::{corpus, mutate};
 use skep_bpf::btf::{Btf, NameKind, TypeId};

@@ -25,7 +25,8 @@ impl Target for Records {
         let events = self.objects.get(object).map_or(0, |o| o.events.len());
         let mut input = (object as u16).to_le_bytes().to_vec();
         for _ in 0..rng.below(6) {
-            let len = rng.below(if rng.one_in(4) { 250 } else { 72 });
+            let most = if rng.one_in(4) { 250 } else { 72 };
+            let len = rng.below(most);
             input.push(len as u8);
             let start = input.len();
             for _ in 0..len.div_ceil(8) {

@@ -1,7 +1,7 @@
 //! Scripts through the whole compiler, for a small machine that is made by hand.
 
 use super::Target;
-use crate::fake::Fake;
+use crate::machine::Fake;
 use crate::rng::Rng;
 use crate::{corpus, grammar, mutate};
 use skep_bpf::object::Object;

@@ -196,7 +196,7 @@ fn header(bytes: &[u8]) -> Result<Header, BtfError> {
     let section = |what: &str, at: usize| {
         let (off, size) = (u32_at(bytes, at) as usize, u32_at(bytes, at + 4) as usize);
         let start = len + off;
-        if size > MAX_SECTION || bytes.len().saturating_sub(start) < size {
+        if size > MAX_SECTION || bytes.len().checked_sub(start).is_none_or(|left| left < size) {
             return error(format!("{what} section of {size} bytes at {start} in a blob of {}", bytes.len()));
         }
         Ok(start..start + size)

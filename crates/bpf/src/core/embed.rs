@@ -126,7 +126,7 @@ impl Copy<'_> {
         }
         let Some(depth) = depth.checked_sub(1) else { return TypeId(0) };
         let copied = match self.kernel.get(id) {
-            Some(Type::Int { name, size, boolean: true, .. }) if size == 1 => self.out.boolean(name),
+            Some(Type::Int { name, size: 1, boolean: true, .. }) => self.out.boolean(name),
             Some(Type::Int { name, size, signed, .. }) => self.out.int(name, size, signed),
             Some(Type::Float { name, size }) => self.out.float(name, size),
             Some(Type::Enum { name, size, signed, .. }) => self.out.enum_(name, size, signed, &[]),

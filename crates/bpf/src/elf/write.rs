@@ -186,11 +186,8 @@ fn piece(program: &Program, starts: &[u32], at: usize, places: &[usize]) -> Resu
     let within = start..end;
     for reloc in program.relocs.iter().filter(|r| within.contains(&r.insn)) {
         let index = reloc.insn - start;
-        if let (RelocKind::MapValue(_), Some([first, second])) =
-            (&reloc.kind, piece.insns.get_mut(index as usize..).and_then(<[Insn]>::first_chunk_mut))
-        {
-            // The offset within the value is what the relocation adds to.
-            (first.src, first.imm, second.imm) = (0, second.imm, 0);
+        if let Some(rest) = piece.insns.get_mut(index as usize..) {
+            leave_open(&reloc.kind, rest);
         }
         piece.opens.push((index, Open::Object(reloc.kind.clone())));
     }
@@ -302,7 +299,7 @@ impl Writer<'_> {
         for name in order {
             let indexes = members.get(name).map_or(&[][..], |m| m);
             let pieces: Vec<&Piece> = indexes.iter().map(|i| &code.mains[*i].2).collect();
-            let bytes = pieces.iter().flat_map(|p| &p.insns).flat_map(|i| bytes_of(*i)).collect();
+            let bytes = pieces.iter().flat_map(|p| &p.insns).flat_map(|i| i.to_bytes()).collect();
             let section = self.image.code(name, bytes);
             let mut start = 0;
             for (index, piece) in indexes.iter().zip(pieces) {
@@ -320,7 +317,7 @@ impl Writer<'_> {
         if pieces.is_empty() {
             return Vec::new();
         }
-        let bytes = pieces.iter().flat_map(|p| &p.insns).flat_map(|i| bytes_of(*i)).collect();
+        let bytes = pieces.iter().flat_map(|p| &p.insns).flat_map(|i| i.to_bytes()).collect();
         let section = self.image.code(".text", bytes);
         // Functions of this file alone are referred to through their section (libbpf knows no other way).
         let whole = self.image.symbol(&SymbolDef {
@@ -482,14 +479,15 @@ fn push<const N: usize>(part: &mut super::ext::Part<N>, section: &str, record: [
     }
 }
 
-/// The instruction as an ELF file has it: what the loader fills in is left to it.
-fn bytes_of(mut insn: Insn) -> [u8; 8] {
-    match (insn.is_ld_imm64(), insn.src) {
-        (true, pseudo::MAP_FD | pseudo::BTF_ID) => insn.src = 0,
-        (false, pseudo::KFUNC_CALL) if insn.code == class::JMP | jmp::CALL => {
-            (insn.src, insn.imm) = (pseudo::CALL, -1);
+/// Writes the first of `insns` as an ELF file has it: what the loader fills in is left to it.
+fn leave_open(kind: &RelocKind, insns: &mut [Insn]) {
+    match (kind, insns) {
+        (RelocKind::Map(_) | RelocKind::KernelSymbol(_), [first, ..]) if first.is_ld_imm64() => first.src = 0,
+        // The offset within the value is what the relocation adds to.
+        (RelocKind::MapValue(_), [first, second, ..]) if first.is_ld_imm64() => {
+            (first.src, first.imm, second.imm) = (0, second.imm, 0);
         }
+        (RelocKind::Kfunc(_), [first, ..]) => (first.src, first.imm) = (pseudo::CALL, -1),
         _ => {}
     }
-    insn.to_bytes()
 }

@@ -181,6 +181,10 @@ impl Writer {
                 self.u32(pid.unwrap_or(0));
             }
             BinaryNotes(path) => self.text(20, path),
+            InstructionAt { path, start, offset } => {
+                self.text(23, path);
+                [*start, *offset].into_iter().for_each(|n| self.u64(n));
+            }
         }
     }
 
@@ -343,6 +347,7 @@ impl<'a> Reader<'a> {
             18 => Binaries { name: self.string()?, pid: self.pid()?, any_file: self.u8()? != 0 },
             19 => MappedBinaries(self.pid()?),
             20 => BinaryNotes(self.string()?),
+            23 => InstructionAt { path: self.string()?, start: self.u64()?, offset: self.u64()? },
             30 => SourceLine {
                 path: self.string()?,
                 file: self.string()?,

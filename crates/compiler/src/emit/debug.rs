@@ -67,9 +67,19 @@ impl Debug {
             FuncKind::Main => vec![("ctx", self.btf.ptr(TypeId(0)))],
             _ => names.into_iter().zip(&func.params).map(|(n, ty)| (n, self.type_id(*ty))).collect(),
         };
+        let mut params = params;
+        if let (FuncKind::Global { bytes: size @ 1.. }, Some((_, memory))) = (func.kind, params.first_mut()) {
+            // The verifier takes the size of the memory from the type (btf_prepare_func_args, kernel/bpf/btf.c, Linux 6.18).
+            let byte = self.btf.int("unsigned char", 1, false);
+            let array = self.btf.array(byte, size);
+            *memory = self.btf.ptr(array);
+        }
         let ret = self.type_id(func.ret);
         let proto = self.btf.func_proto(ret, &params);
-        let linkage = if func.kind == FuncKind::Main { Linkage::Global } else { Linkage::Static };
+        let linkage = match func.kind {
+            FuncKind::Main | FuncKind::Global { .. } => Linkage::Global,
+            FuncKind::Sub | FuncKind::Callback => Linkage::Static,
+        };
         let type_id = self.btf.func(&identifier(&func.name, id), proto, linkage);
         self.funcs[id.index()] = Some(type_id);
         FuncInfo { insn, type_id: type_id.0 }

@@ -12,6 +12,13 @@ pub enum FuncKind {
     Main,
     /// Called by other functions: at most five parameters.
     Sub,
+    /// As `Sub`, but the verifier looks at it once and not at each call, knowing nothing of its callers (a global
+    /// function, 5.13 with memory as parameter). The first parameter may be the address of so many bytes, readable and
+    /// writable; the others, and all without bytes, are integers. Returns 64 bits.
+    Global {
+        /// Bytes behind the first parameter; 0: it is an integer too.
+        bytes: u32,
+    },
     /// Called by the kernel: bpf_loop (u64 index, callback ctx), bpf_for_each_map_elem (map, key, value, callback
     /// ctx); returns i64 0 to go on, 1 to stop. What it captures lies in the context object, a stack slot of the caller.
     Callback,

@@ -46,7 +46,9 @@ pub(super) fn pin(prog: &Prog, point: &AttachPoint, path: &str) -> Result<Link, 
     let link = open(prog, point)?;
     let place = c_string(path)?;
     objects::pin(link.as_fd(), &place).map_err(|errno| match errno {
-        Errno::EXIST => Error::Damaged { what: format!("pin {path}"), why: "there is such a file already".into() },
+        Errno::EXIST => {
+            Error::Damaged { what: format!("pin {path}"), why: "there is such a file already".into() }
+        }
         Errno::PERM => Error::Damaged {
             what: format!("pin {path}"),
             why: "the folder is not of a BPF file system (mount -t bpf bpf /sys/fs/bpf)".into(),

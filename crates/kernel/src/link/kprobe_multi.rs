@@ -30,7 +30,7 @@ pub(super) fn attach(
     }
     let owned: Vec<CString> = symbols.iter().map(|s| c_string(s)).collect::<Result<_, _>>()?;
     let names: Vec<&CStr> = owned.iter().map(CString::as_c_str).collect();
-    let mut attempt = Attempt { prog, ret, links: Vec::new(), refused: Vec::new() };
+    let mut attempt = Attempt { prog, ret, links: Vec::new(), refused: 0 };
     attempt.add(&names, cookies).map_err(|errno| Error::os(format!("attach {what}"), errno))?;
     if attempt.links.is_empty() {
         return Err(Error::Missing(match symbols {
@@ -46,7 +46,8 @@ struct Attempt<'p> {
     prog: &'p Prog,
     ret: bool,
     links: Vec<OwnedFd>,
-    refused: Vec<String>,
+    /// Functions that the kernel did not take.
+    refused: usize,
 }
 
 impl Attempt<'_> {
@@ -60,8 +61,8 @@ impl Attempt<'_> {
             }
             Err(errno @ (Errno::SRCH | Errno::NOENT | Errno::INVAL)) => match names {
                 [] | [_] => {
-                    self.refused.extend(names.iter().map(|n| n.to_string_lossy().into_owned()));
-                    if self.refused.len() > MOST_UNKNOWN { Err(errno) } else { Ok(()) }
+                    self.refused += names.len();
+                    if self.refused > MOST_UNKNOWN { Err(errno) } else { Ok(()) }
                 }
                 _ => {
                     let middle = names.len() / 2;

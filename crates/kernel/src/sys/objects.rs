@@ -61,8 +61,7 @@ pub(crate) fn btf_data(btf: BorrowedFd<'_>, limit: u32) -> Result<Vec<u8>, Errno
         return Err(Errno::FBIG);
     }
     let mut bytes = vec![0u8; size.btf_size as usize];
-    let mut info =
-        BtfInfo { btf: address_mut(&mut bytes), btf_size: size.btf_size, ..BtfInfo::default() };
+    let mut info = BtfInfo { btf: address_mut(&mut bytes), btf_size: size.btf_size, ..BtfInfo::default() };
     read(&mut info)?;
     Ok(bytes)
 }

@@ -4,6 +4,7 @@
 
 use super::func::Fx;
 use super::map::MapInfo;
+use super::shared::Operation;
 use super::{Result, internal};
 use crate::hir::{Expr, MapNo};
 use crate::ty::Ty;
@@ -49,12 +50,29 @@ impl Fx<'_, '_> {
         if matches!(agg, Agg::TSeries { .. }) {
             return self.series(&info, at, &agg, arg, atomic);
         }
+        let alike = weight.is_none() && info.storage == Storage::Hash;
+        if alike && self.shared_operation(Operation::Aggregate, map, &info, at, arg)?.is_some() {
+            return Ok(());
+        }
+        self.aggregate_at(&info, at, &agg, arg, weight, atomic)
+    }
+
+    /// The same with the key in memory at `at`.
+    pub(super) fn aggregate_at(
+        &mut self,
+        info: &MapInfo,
+        at: Value,
+        agg: &Agg,
+        arg: Value,
+        weight: Option<&Expr>,
+        atomic: bool,
+    ) -> Result<()> {
         if info.buckets {
-            return self.histogram(&info, at, &agg, arg, weight, atomic);
+            return self.histogram(info, at, agg, arg, weight, atomic);
         }
         let done = self.f.block(&[]);
-        let entry = self.agg_entry(&info, at, info.value_size, done)?;
-        self.add_value(&agg, entry, arg, atomic);
+        let entry = self.agg_entry(info, at, info.value_size, done)?;
+        self.add_value(agg, entry, arg, atomic);
         if info.storage == Storage::PercpuScalar {
             let one = self.f.u64(1);
             self.f.store(8, entry, info.value_size.next_multiple_of(8) as i32, one);

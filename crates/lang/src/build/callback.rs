@@ -104,6 +104,11 @@ impl<'a> Fx<'_, 'a> {
             }
             None => None,
         };
+        if self.part {
+            let ended = self.f.iconst(Type::I64, 1);
+            self.f.ret(ended);
+            return Ok(());
+        }
         if self.callback {
             let capture = self.capture_object()?;
             let one = self.f.u64(1);

@@ -11,7 +11,6 @@ use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use skep_bpf::event::{Action, EventArg, EventLayout, lay_out_with};
 use skep_bpf::helpers::id as helper;
-use skep_bpf::object::Counter;
 use skep_bpf::schema::{Agg, StackFormat, ValueType};
 use skep_compiler::ir::{BinOp, Cc, Cond, Op, PtrKind, Type, Value, Width};
 
@@ -95,11 +94,17 @@ impl Fx<'_, '_> {
     }
 
     /// Sends an event of one 64-bit number.
-    pub(super) fn send_number(&mut self, layout: &EventLayout, number: Value, span: Span) -> Result<()> {
+    pub(super) fn send_number(
+        &mut self,
+        layout: &EventLayout,
+        event: Value,
+        number: Value,
+        span: Span,
+    ) -> Result<()> {
         let record = self.record(layout, 0, span)?;
         let at = layout.args.first().map_or(skep_bpf::event::EVENT_HEADER, |arg| arg.offset);
         self.f.store(8, record.slot, at as i32, number);
-        self.output(layout, record)
+        self.output_as(event, record)
     }
 
     /// The action with maps by their place in the object.
@@ -160,6 +165,11 @@ impl Fx<'_, '_> {
     fn output(&mut self, layout: &EventLayout, record: Record) -> Result<()> {
         let number = self.cx.add_event(layout.clone());
         let number = self.f.u64(u64::from(number));
+        self.output_as(number, record)
+    }
+
+    /// Sends a record of event `number`.
+    fn output_as(&mut self, number: Value, record: Record) -> Result<()> {
         self.f.store(8, record.slot, 0, number);
         let ring = self.cx.ring();
         let ring = self.f.map_ref(ring);
@@ -173,7 +183,7 @@ impl Fx<'_, '_> {
         let zero = self.f.iconst(Type::I64, 0);
         self.f.branch(Cc::Slt, result, zero, lost, done);
         self.f.switch_to(lost);
-        self.count_loss(Counter::LostEvent);
+        self.lose_event();
         self.f.jump(done, &[]);
         self.f.switch_to(done);
         Ok(())

@@ -50,7 +50,14 @@ impl Fx<'_, '_> {
         self.cx.place(&mut layout, span);
         // The word may hold what the failed helper was to read.
         let word = self.word.take();
-        let sent = self.send_number(&layout, result, span);
+        let sent = match self.failure {
+            Some(event) => self.send_number(&layout, event, result, span),
+            None => {
+                let event = self.cx.add_event(layout.clone());
+                let event = self.f.u64(u64::from(event));
+                self.send_number(&layout, event, result, span)
+            }
+        };
         self.word = word;
         sent
     }

@@ -40,6 +40,8 @@ enum Home {
     Captured(u32),
     /// Memory of the caller.
     Caller(Value),
+    /// A word of the object that parts share.
+    Shared(u32),
 }
 
 /// Where `break` and `continue` go.
@@ -79,6 +81,13 @@ pub(super) struct Fx<'m, 'a> {
     pub(super) word: Option<Slot>,
     /// The place of the current expression or statement.
     pub(super) here: Span,
+    /// Whether this is a part of a large body (see `parts`).
+    pub(super) part: bool,
+    /// The object that the parts share.
+    pub(super) shared: Option<Value>,
+    /// In a function that many places call (see `shared`): the number of the event that says what failed where it was
+    /// called.
+    pub(super) failure: Option<Value>,
 }
 
 impl<'m, 'a> Fx<'m, 'a> {
@@ -104,12 +113,21 @@ impl<'m, 'a> Fx<'m, 'a> {
             homes: HashMap::new(),
             word: None,
             here: Span::default(),
+            part: false,
+            shared: None,
+            failure: None,
         }
     }
 
     /// Gives the variables of a region their places and zeroes them; in the outermost region makes the capture object.
     pub(super) fn enter(&mut self, region: usize) -> Result<()> {
         let plan = Rc::clone(&self.body.plan);
+        if region == 0 && plan.shared_size != 0 {
+            let slot = self.f.slot(plan.shared_size, 8, "shared");
+            let shared = self.f.slot_addr(slot);
+            self.f.zero(shared, 0, plan.shared_size, 8);
+            self.shared = Some(shared);
+        }
         if region == 0 && plan.capture_size != 0 {
             let slot = self.f.slot(plan.capture_size, 8, "captured");
             let capture = self.f.slot_addr(slot);
@@ -192,6 +210,7 @@ impl<'m, 'a> Fx<'m, 'a> {
         }
         match self.body.plan.place(var) {
             Place::Captured(at) => Ok(Home::Captured(at)),
+            Place::Shared(at) => Ok(Home::Shared(at)),
             Place::Frame(region) => internal(format!("variable {} lives in region {region}", var.0)),
         }
     }
@@ -207,6 +226,10 @@ impl<'m, 'a> Fx<'m, 'a> {
         match self.home(var)? {
             Home::Slot(slot) => Ok((self.f.slot_addr(slot), 0)),
             Home::Caller(address) => Ok((address, 0)),
+            Home::Shared(at) => match self.shared {
+                Some(shared) => Ok((shared, at as i32)),
+                None => internal("no shared object"),
+            },
             Home::Captured(at) => {
                 let Some(capture) = self.capture else { return internal("no capture object") };
                 if scalar {

@@ -4,6 +4,7 @@
 use super::func::Fx;
 use super::memory::Mem;
 use super::module::ModuleCx;
+use super::shared::Operation;
 use super::types::{alignment, ir_type, mem_size};
 use super::{BuildError, Result, internal};
 use crate::ast::Span;
@@ -242,6 +243,22 @@ impl Fx<'_, '_> {
             return self.narrow_to(value, ty);
         }
         let at = self.key(&info, key, 0)?;
+        let nothing = self.f.u64(0);
+        let shared = match self.cx.program.config.helper_errors || info.array {
+            true => None,
+            false => self.shared_operation(Operation::Get, map, &info, at, nothing)?,
+        };
+        let value = match shared {
+            Some(value) => self.f.cast(value, reg),
+            None => self.get_at(&info, at)?,
+        };
+        self.remember(map, key, value);
+        self.narrow_to(value, ty)
+    }
+
+    /// The scalar at the key in memory; zero where there is none.
+    pub(super) fn get_at(&mut self, info: &MapInfo, at: Value) -> Result<Value> {
+        let reg = ir_type(&info.value)?;
         let entry = self.lookup(info.id, at);
         let (none, join) = (self.f.block(&[]), self.f.block(&[reg]));
         let entry = self.f.check_null(entry, none);
@@ -252,9 +269,7 @@ impl Fx<'_, '_> {
         let zero = self.zero_of(reg);
         self.f.jump(join, &[zero]);
         self.f.switch_to(join);
-        let value = self.f.block_param(join, 0);
-        self.remember(map, key, value);
-        self.narrow_to(value, ty)
+        Ok(self.f.block_param(join, 0))
     }
 
     /// Writes `@m[k]`, no scalar, to memory; zeros where there is none.
@@ -302,6 +317,13 @@ impl Fx<'_, '_> {
         let ty = info.value.clone();
         if info.storage == Storage::Scalar {
             return self.assign_scalar(&info, &ty, value);
+        }
+        if ty.is_scalar() && !info.array && self.shares(Operation::Assign, &info) {
+            let number = self.value(value)?;
+            let at = self.key(&info, key, 0)?;
+            if self.shared_operation(Operation::Assign, map, &info, at, number)?.is_some() {
+                return Ok(());
+            }
         }
         let slot = self.slot_for(&ty, "value");
         let from = self.f.slot_addr(slot);

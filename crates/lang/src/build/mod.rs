@@ -24,12 +24,14 @@ mod map;
 mod memory;
 mod module;
 mod operand;
+mod parts;
 mod place;
 mod probe;
 mod series;
 mod stmt;
 mod string;
 mod session;
+mod shared;
 mod syscalls;
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,10 @@ pub(super) struct ModuleCx<'a> {
     pub(super) raw_programs_nest: bool,
     /// Functions of the script that were called; `None` while one is built.
     pub(super) functions: HashMap<usize, Option<FuncId>>,
+    /// Built for the verifier's sake: shared functions, parts, rare code out of line (see `parts`).
+    pub(super) large: bool,
+    /// Functions that several places call, by what they do.
+    pub(super) shared: HashMap<(String, &'static str, usize), FuncId>,
     module: Module,
     /// The script's text, with the imported files' behind it.
     text: &'a str,
@@ -73,6 +77,9 @@ impl<'a> ModuleCx<'a> {
             padded_comm: target.kernel_version()? >= KernelVersion::new(5, 17),
             raw_programs_nest: target.kernel_version()? < KernelVersion::new(6, 1),
             functions: HashMap::new(),
+            large: super::parts::is_large(program)
+                && target.kernel_version()? >= super::parts::SINCE,
+            shared: HashMap::new(),
             module,
             text,
             lines: std::iter::once(0).chain(starts).collect(),

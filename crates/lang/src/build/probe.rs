@@ -4,13 +4,13 @@
 use super::func::{Body, Fx};
 use super::module::ModuleCx;
 use super::walk::{LoopRules, Plan};
-use super::{BuildError, Result, internal, session};
+use super::{BuildError, Result, internal, parts, session};
 use crate::ast::Span;
 use crate::hir::{Guard, Probe, Session};
 use skep_bpf::btf::{NameKind, TypeId};
 use skep_bpf::helpers::id as helper;
 use skep_bpf::kinds::{AttachType, ProgType};
-use skep_bpf::object::{CoreKind, CoreReloc};
+use skep_bpf::object::{Attach, CoreKind, CoreReloc};
 use skep_bpf::target::{Arch, Feature, TargetExt};
 use skep_compiler::ir::{
     BinOp, Block, Cc, FuncBuilder, FuncId, FuncKind, IntTy, Offset, ProgramDecl, PtrKind, Type, Value,
@@ -40,7 +40,12 @@ pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result
 /// Builds what one probe does, as a program's main function or one that it calls with the context.
 pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: FuncKind) -> Result<FuncId> {
     let rules = LoopRules { bpf_loop: cx.has(Feature::Loop)? };
-    let plan = Plan::of(probe.predicate.as_ref(), &probe.body, rules);
+    let trial = probe.attach.iter().any(|a| matches!(a.at, Attach::Test | Attach::Bench));
+    let parts = match cx.large && kind == FuncKind::Main && !trial {
+        true => parts::divide(probe, rules),
+        false => Vec::new(),
+    };
+    let plan = Plan::in_parts(parts, probe.predicate.as_ref(), &probe.body, rules);
     let body = Body {
         probe: Some(probe),
         vars: &probe.vars,
@@ -71,7 +76,7 @@ pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: Func
         fx.stop_recording();
         fx.f.switch_to(body);
     }
-    fx.stmts(&probe.body)?;
+    fx.body_in_parts(&probe.body)?;
     fx.f.jump(refuse, &[]);
     fx.f.switch_to(refuse);
     let zero = fx.f.iconst(Type::I32, 0);

@@ -96,7 +96,11 @@ impl Fx<'_, '_> {
     }
 
     fn if_else(&mut self, cond: &Expr, then: &[Stmt], other: &[Stmt]) -> Result<()> {
-        let (yes, done) = (self.f.block(&[]), self.f.block(&[]));
+        // The verifier looks at what follows a branch before what it jumps to: with the rest of the body first, it finds
+        // that what is jumped to comes to nothing new.
+        let aside = self.cx.large && other.is_empty();
+        let yes = if aside { self.f.cold_block() } else { self.f.block(&[]) };
+        let done = self.f.block(&[]);
         let no = if other.is_empty() { done } else { self.f.block(&[]) };
         self.condition(cond, yes, no)?;
         self.f.switch_to(yes);

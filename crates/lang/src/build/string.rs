@@ -145,8 +145,12 @@ impl Fx<'_, '_> {
         if size >= COMM && piece >= 4 && self.cx.padded_comm && self.cx.has(Feature::CurrentTaskBtf)? {
             self.copy_comm(piece, to, off)?;
         } else {
+            // Some kernels leave what lies behind the name's NUL as it is (bpf_get_current_comm, Linux 6.1): the whole
+            // must be the same for the same name, because it may be a key.
+            let len = size.min(COMM);
+            self.f.zero(to, off, len, alignment(off, len));
             let at = self.f.ptr_add_imm(to, i64::from(off));
-            let len = self.f.u64(u64::from(size.min(COMM)));
+            let len = self.f.u64(u64::from(len));
             self.call(helper::GET_CURRENT_COMM, &[at, len]);
         }
         if size > COMM {

@@ -8,6 +8,7 @@
 use super::{Result, internal};
 use crate::hir::{Expr, ExprKind, MapNo, Program, Stmt, StmtKind, VarId};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 /// What the whole program does with each map.
 #[derive(Debug, Default)]
@@ -109,7 +110,12 @@ pub(super) enum Place {
     Frame(usize),
     /// In the capture object at that offset.
     Captured(u32),
+    /// In the object that the parts of a large body share, at that offset.
+    Shared(u32),
 }
+
+/// Numbers of regions that are parts (see `parts`).
+const FIRST_PART: usize = 1 << 20;
 
 /// The regions of one body.
 #[derive(Debug, Default)]
@@ -121,6 +127,10 @@ pub(super) struct Plan {
     words: HashMap<usize, u32>,
     /// Bytes of the capture object, 0 when there are no callbacks.
     pub(super) capture_size: u32,
+    /// Runs of top-level statements that are functions of their own, with their regions.
+    parts: Vec<(Range<usize>, usize)>,
+    /// Bytes of the object that parts share.
+    pub(super) shared_size: u32,
 }
 
 /// Offset of the context pointer in a capture object.
@@ -132,9 +142,14 @@ pub(super) const CAPTURED_VALUE: u32 = 16;
 const CAPTURED_FIRST: u32 = 24;
 
 impl Plan {
-    /// Plans a body.
-    pub(super) fn of(predicate: Option<&Expr>, body: &[Stmt], rules: LoopRules) -> Plan {
-        Plan::with_params(0, predicate, body, rules)
+    /// Plans a body with parts (see `parts`).
+    pub(super) fn in_parts(
+        parts: Vec<Range<usize>>,
+        predicate: Option<&Expr>,
+        body: &[Stmt],
+        rules: LoopRules,
+    ) -> Plan {
+        Plan::planned(0, parts, (predicate, body), rules)
     }
 
     /// Plans a body whose first `params` variables come from outside: they belong to the outermost region.
@@ -144,8 +159,24 @@ impl Plan {
         body: &[Stmt],
         rules: LoopRules,
     ) -> Plan {
+        Plan::planned(params, Vec::new(), (predicate, body), rules)
+    }
+
+    fn planned(
+        params: usize,
+        parts: Vec<Range<usize>>,
+        (predicate, body): (Option<&Expr>, &[Stmt]),
+        rules: LoopRules,
+    ) -> Plan {
+        let starts: HashMap<usize, usize> = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(i, range)| body.get(range.clone()).unwrap_or(&[]).iter().map(move |s| (id(s), i)))
+            .collect();
         let mut plan = Plan::default();
+        plan.parts = parts.into_iter().enumerate().map(|(i, range)| (range, FIRST_PART + i)).collect();
         let mut users: HashMap<VarId, BTreeSet<usize>> = HashMap::new();
+        let mut part_users: Vec<(VarId, usize)> = Vec::new();
         let mut stack = vec![0usize];
         let mut see = |node: Node<'_>| match node {
             Node::EnterBody(stmt) if rules.is_callback(stmt) => {
@@ -169,7 +200,23 @@ impl Plan {
         if let Some(predicate) = predicate {
             walk_expr(predicate, &mut see);
         }
-        walk_stmts(body, &mut see);
+        for stmt in body {
+            // A part holds no callbacks, so all of its uses are one region's.
+            let part = starts.get(&id(stmt)).copied();
+            let mut in_part = |node: Node<'_>| {
+                let region = FIRST_PART + part.unwrap_or(0);
+                for var in used(&node).into_iter().flatten() {
+                    part_users.push((var, region));
+                }
+            };
+            match part {
+                Some(_) => walk_stmts(std::slice::from_ref(stmt), &mut in_part),
+                None => walk_stmts(std::slice::from_ref(stmt), &mut see),
+            }
+        }
+        for (var, region) in part_users {
+            users.entry(var).or_default().insert(region);
+        }
         for (_, regions) in users.iter_mut().filter(|(var, _)| (var.0 as usize) < params) {
             regions.insert(0);
         }
@@ -182,8 +229,13 @@ impl Plan {
         let mut vars: Vec<_> = users.into_iter().collect();
         vars.sort_by_key(|(var, _)| var.0);
         for (var, regions) in vars {
+            let in_parts = regions.iter().any(|r| *r >= FIRST_PART);
             let place = match (regions.len(), regions.first()) {
                 (1, Some(region)) => Place::Frame(*region),
+                _ if in_parts => {
+                    self.shared_size += 8;
+                    Place::Shared(self.shared_size - 8)
+                }
                 _ => {
                     next += 8;
                     Place::Captured(next - 8)
@@ -227,11 +279,16 @@ impl Plan {
             .iter()
             .filter_map(|(v, p)| match p {
                 Place::Captured(at) => Some((*v, *at)),
-                Place::Frame(_) => None,
+                Place::Frame(_) | Place::Shared(_) => None,
             })
             .collect();
         vars.sort_by_key(|(v, _)| v.0);
         vars
+    }
+
+    /// The parts: runs of top-level statements with their regions.
+    pub(super) fn parts(&self) -> &[(Range<usize>, usize)] {
+        &self.parts
     }
 
     /// Region and private word of a callback statement.
@@ -243,7 +300,7 @@ impl Plan {
     }
 }
 
-fn used(node: &Node<'_>) -> [Option<VarId>; 1] {
+pub(super) fn used(node: &Node<'_>) -> [Option<VarId>; 1] {
     [match node {
         Node::Expr(Expr { kind: ExprKind::Var(var) | ExprKind::IncVar { var, .. }, .. })
         | Node::Stmt(Stmt { kind: StmtKind::AssignVar(var, _), .. })

@@ -345,11 +345,14 @@ fn debugf(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         }
     }
     for arg in &args {
-        if !(matches!(arg.ty, Ty::Str { .. }) || matches!(&arg.ty, Ty::Int { .. } | Ty::Ptr { .. } | Ty::Bool)) {
+        if !(matches!(arg.ty, Ty::Str { .. })
+            || matches!(&arg.ty, Ty::Int { .. } | Ty::Ptr { .. } | Ty::Bool))
+        {
             return call.wrong(c, arg.span, "takes integers, pointers and strings");
         }
     }
-    let note = "debugf() is for debugging: every program on this machine that reads trace_pipe sees what it writes";
+    let note =
+        "debugf() is for debugging: every program on this machine that reads trace_pipe sees what it writes";
     c.warn("debug", call.span, note.to_owned());
     let text = Typed::string(text.into_bytes(), call.args[0].span).expr;
     let args = std::iter::once(text).chain(args).collect();

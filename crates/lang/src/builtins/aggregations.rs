@@ -153,12 +153,8 @@ fn lhist(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 }
 
 /// How values of one interval become one, by name.
-const FOLDS: &[(&str, SeriesFold)] = &[
-    ("avg", SeriesFold::Avg),
-    ("max", SeriesFold::Max),
-    ("min", SeriesFold::Min),
-    ("sum", SeriesFold::Sum),
-];
+const FOLDS: &[(&str, SeriesFold)] =
+    &[("avg", SeriesFold::Avg), ("max", SeriesFold::Max), ("min", SeriesFold::Min), ("sum", SeriesFold::Sum)];
 
 fn tseries(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let (arg, signed) = argument(c, call)?;

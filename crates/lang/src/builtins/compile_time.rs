@@ -9,9 +9,7 @@ use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind};
 use crate::ty::Ty;
 use crate::types::name;
-use skep_bpf::btf::NameKind;
 use skep_bpf::format::{Conv, ConvKind, Piece};
-use skep_bpf::target::TargetExt;
 
 pub(super) static ROWS: &[Builtin] = &[
     with(
@@ -31,18 +29,6 @@ pub(super) static ROWS: &[Builtin] = &[
         |c, call| {
             let value = c.unevaluated(|c| c.value(&call.args[0]))?;
             Some(Checked::Value(Typed::boolean(value.literal, call.span)))
-        },
-    ),
-    with(
-        "kfunc_exist",
-        &["kfunc_exist(\"FUNCTION\"): bool"],
-        "Whether the kernel has a function of that name for programs to call.",
-        "BEGIN { print(kfunc_exist(\"bpf_map_sum_elem_count\")); }",
-        (1, 1),
-        |c, call| {
-            let name = call.literal_text(c, 0)?;
-            let exists = has_function(c, &String::from_utf8_lossy(&name));
-            Some(Checked::Value(Typed::boolean(exists, call.span)))
         },
     ),
     with(
@@ -125,10 +111,6 @@ fn base_type(ty: &Ty) -> &'static str {
         Ty::Signal => "signal",
         Ty::Agg(agg) => name::aggregation(agg),
     }
-}
-
-fn has_function(c: &Checker<'_>, name: &str) -> bool {
-    c.resolver.target.vmlinux().is_ok_and(|btf| btf.find(NameKind::Func, name).is_some())
 }
 
 fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {

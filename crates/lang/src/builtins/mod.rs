@@ -71,6 +71,7 @@ mod actions;
 mod aggregations;
 mod bytes;
 mod compile_time;
+mod kernel;
 mod maps;
 mod probe;
 mod stacks;
@@ -141,7 +142,7 @@ type Check = for<'a> fn(&mut Checker<'a>, &Call<'_>) -> Option<Checked>;
 
 /// All builtins, group by group.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    [compile_time::ROWS, bytes::ROWS, values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
+    [compile_time::ROWS, kernel::ROWS, bytes::ROWS, values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
         .into_iter()
         .flatten()
 }

@@ -64,12 +64,16 @@ pub(super) static ROWS: &[Builtin] = &[
         "BEGIN { print(gid); }",
         |_, call| call.value("gid", Vec::new(), Ty::U64),
     ),
-    plain(
+    with(
         "comm",
-        &["comm: string"],
-        "Name of the current task, at most 15 bytes.",
+        &["comm: string", "comm(PID): string"],
+        "Name of the current task, or of the one with that id (`N/A` if there is none), at most 15 bytes.",
         "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }",
-        |_, call| call.value("comm", Vec::new(), Ty::Str { size: 16 }),
+        (0, 1),
+        |c, call| match call.args {
+            [] => call.value("comm", Vec::new(), Ty::Str { size: 16 }),
+            _ => super::kernel::comm_of(c, call),
+        },
     ),
     plain(
         "cpu",
@@ -271,9 +275,13 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
                 }
                 "nsecs_tai"
             }
-            _ => return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`, `sw_tai`"),
+            _ => {
+                return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`, `sw_tai`");
+            }
         },
-        Some(_) => return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`, `sw_tai`"),
+        Some(_) => {
+            return call.wrong(c, call.args[0].span, "takes one of `boot`, `monotonic`, `tai`, `sw_tai`");
+        }
     };
     call.value(name, Vec::new(), Ty::U64)
 }

@@ -48,6 +48,12 @@ pub fn find(name: &str, arch: Option<Arch>) -> Option<i64> {
     value.parse().ok()
 }
 
+/// Constants whose names begin with `prefix`, on an architecture: the rest of each name, and the value.
+pub fn with_prefix(prefix: &'static str, arch: Option<Arch>) -> impl Iterator<Item = (&'static str, i64)> {
+    let names = TABLE.lines().filter_map(|line| line.split(' ').next());
+    names.filter_map(move |name| Some((name.strip_prefix(prefix)?, find(name, arch)?)))
+}
+
 /// The definition of a shipped macro that takes arguments, as it stands behind `#define`.
 pub fn macro_text(name: &str) -> Option<&'static str> {
     MACROS.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)

@@ -354,5 +354,16 @@ impl Declarations<'_> {
 /// Words that begin or qualify a declaration.
 pub(super) fn is_keyword(word: &str) -> bool {
     super::specifiers::is_qualifier(word)
-        || matches!(word, "struct" | "union" | "enum" | "typedef" | "extern" | "static" | "inline" | "typeof" | "__typeof__")
+        || matches!(
+            word,
+            "struct"
+                | "union"
+                | "enum"
+                | "typedef"
+                | "extern"
+                | "static"
+                | "inline"
+                | "typeof"
+                | "__typeof__"
+        )
 }

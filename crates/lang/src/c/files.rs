@@ -17,8 +17,29 @@ const MAX_FILES: usize = 4096;
 
 /// Folders of the kernel's own headers.
 const KERNEL: &[&str] = &[
-    "linux", "net", "asm", "asm-generic", "uapi", "trace", "generated", "vdso", "scsi", "sound", "drm",
-    "rdma", "crypto", "media", "acpi", "target", "xen", "soc", "keys", "kvm", "video", "misc", "ras",
+    "linux",
+    "net",
+    "asm",
+    "asm-generic",
+    "uapi",
+    "trace",
+    "generated",
+    "vdso",
+    "scsi",
+    "sound",
+    "drm",
+    "rdma",
+    "crypto",
+    "media",
+    "acpi",
+    "target",
+    "xen",
+    "soc",
+    "keys",
+    "kvm",
+    "video",
+    "misc",
+    "ras",
 ];
 
 /// Headers that a compiler brings along.
@@ -28,10 +49,7 @@ const OWN: &[(&str, &str)] = &[
         "typedef unsigned long size_t;\ntypedef long ptrdiff_t;\ntypedef int wchar_t;\ntypedef unsigned int wint_t;\n\
          #undef NULL\n#define NULL ((void *)0)\n#define offsetof(t, m) __builtin_offsetof(t, m)\n",
     ),
-    (
-        "stdarg.h",
-        "typedef __builtin_va_list __gnuc_va_list;\ntypedef __builtin_va_list va_list;\n",
-    ),
+    ("stdarg.h", "typedef __builtin_va_list __gnuc_va_list;\ntypedef __builtin_va_list va_list;\n"),
     ("stdbool.h", "#define bool _Bool\n#define true 1\n#define false 0\n"),
     (
         "limits.h",
@@ -226,9 +244,8 @@ impl<'a> Files<'a> {
 
     /// `linux/version.h` of the kernel that the script runs on.
     fn version(&self) -> String {
-        let code = self.target.kernel_version().map_or(0, |v| {
-            u32::from(v.major) << 16 | u32::from(v.minor) << 8
-        });
+        let code =
+            self.target.kernel_version().map_or(0, |v| u32::from(v.major) << 16 | u32::from(v.minor) << 8);
         format!(
             "#define LINUX_VERSION_CODE {code}\n#define LINUX_VERSION_MAJOR {}\n#define LINUX_VERSION_PATCHLEVEL {}\n\
              #define LINUX_VERSION_SUBLEVEL 0\n\

@@ -178,12 +178,13 @@ impl Macros {
         while let Some(token) = m.body.get(i) {
             i += 1;
             let next = m.body.get(i);
-            if token.is("#") && m.params.is_some() {
-                if let Some(arg) = next.and_then(|n| m.param(n)).and_then(|p| args.get(p)) {
-                    out.push(stringify(arg, at.place));
-                    i += 1;
-                    continue;
-                }
+            let stringified = || next.and_then(|n| m.param(n)).and_then(|p| args.get(p));
+            if token.is("#")
+                && let Some(arg) = stringified()
+            {
+                out.push(stringify(arg, at.place));
+                i += 1;
+                continue;
             }
             if token.is("##") && !out.is_empty() && next.is_some() {
                 self.paste(m, args, &mut i, &mut out);

@@ -103,7 +103,12 @@ pub struct Preamble {
 }
 
 /// Reads the preamble of a script; what cannot be read is reported.
-pub fn preamble(script: &Script, options: &Options, target: &dyn Target, diags: &mut Diagnostics) -> Preamble {
+pub fn preamble(
+    script: &Script,
+    options: &Options,
+    target: &dyn Target,
+    diags: &mut Diagnostics,
+) -> Preamble {
     if script.c_decls.is_empty() && options.includes.is_empty() {
         return Preamble { arch: target.arch().ok(), ..Preamble::default() };
     }

@@ -259,8 +259,13 @@ impl<'a> Preprocessor<'a> {
             at += 1;
             let asks_file = token.is("__has_include") || token.is("__has_include_next");
             let known = [
-                "__has_attribute", "__has_builtin", "__has_feature", "__has_extension",
-                "__has_c_attribute", "__has_cpp_attribute", "__has_warning",
+                "__has_attribute",
+                "__has_builtin",
+                "__has_feature",
+                "__has_extension",
+                "__has_c_attribute",
+                "__has_cpp_attribute",
+                "__has_warning",
             ];
             if !(token.is("defined") || asks_file || known.iter().any(|k| token.is(k))) {
                 out.push(token.clone());

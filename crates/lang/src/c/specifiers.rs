@@ -34,10 +34,36 @@ pub(super) struct Specifiers {
 
 /// Words without influence on a type.
 const QUALIFIERS: &[&str] = &[
-    "const", "__const", "__const__", "volatile", "__volatile__", "__volatile", "restrict", "__restrict",
-    "__restrict__", "_Atomic", "__extension__", "register", "auto", "_Noreturn", "_Thread_local", "__thread",
-    "__inline", "__inline__", "inline", "__rcu", "__percpu", "__iomem", "__force", "__kernel", "__private",
-    "__read_mostly", "__randomize_layout", "__nonstring", "_Complex", "__complex__",
+    "const",
+    "__const",
+    "__const__",
+    "volatile",
+    "__volatile__",
+    "__volatile",
+    "restrict",
+    "__restrict",
+    "__restrict__",
+    "_Atomic",
+    "__extension__",
+    "register",
+    "auto",
+    "_Noreturn",
+    "_Thread_local",
+    "__thread",
+    "__inline",
+    "__inline__",
+    "inline",
+    "__rcu",
+    "__percpu",
+    "__iomem",
+    "__force",
+    "__kernel",
+    "__private",
+    "__read_mostly",
+    "__randomize_layout",
+    "__nonstring",
+    "_Complex",
+    "__complex__",
 ];
 
 /// Words of integers and floating point types, and how they count: (word, part). See `combined`.
@@ -177,7 +203,8 @@ impl Declarations<'_> {
             if self.attributes(&mut out.attributes)? || self.pragma() {
                 continue;
             }
-            let Some(word) = self.cursor.peek().filter(|t| t.kind == Kind::Word).map(|t| t.text.clone()) else {
+            let Some(word) = self.cursor.peek().filter(|t| t.kind == Kind::Word).map(|t| t.text.clone())
+            else {
                 break;
             };
             match &*word {
@@ -211,7 +238,9 @@ impl Declarations<'_> {
         }
         out.ty = match named {
             Some(ty) => ty,
-            None if parts.is_empty() => return Err(format!("expected a type, found {}", self.cursor.describe())),
+            None if parts.is_empty() => {
+                return Err(format!("expected a type, found {}", self.cursor.describe()));
+            }
             None => self.combined(&parts)?,
         };
         Ok(out)
@@ -278,7 +307,10 @@ impl Declarations<'_> {
             return Ok((ty, true));
         }
         if name.is_empty() {
-            return Err(format!("expected a name or `{{` behind `{keyword}`, found {}", self.cursor.describe()));
+            return Err(format!(
+                "expected a name or `{{` behind `{keyword}`, found {}",
+                self.cursor.describe()
+            ));
         }
         if keyword != "enum" {
             return Ok((CType::Tag { union: keyword == "union", name }, false));
@@ -298,7 +330,10 @@ impl Declarations<'_> {
                 continue;
             }
             let Some(word) = self.cursor.next().filter(|t| t.kind == Kind::Word) else {
-                return Err(format!("expected the name of an enum constant, found {}", self.cursor.describe()));
+                return Err(format!(
+                    "expected the name of an enum constant, found {}",
+                    self.cursor.describe()
+                ));
             };
             self.attributes(&mut Attributes::default())?;
             if self.cursor.eat("=") {
@@ -327,7 +362,12 @@ impl Declarations<'_> {
 
     /// The type that stands in for one declared here: the kernel's where its own headers declare it, an earlier one where
     /// a system's header declares it again. A script may not declare a thing twice.
-    fn instead(&mut self, kind: NameKind, name: &str, weak: bool) -> Result<Option<skep_bpf::btf::TypeId>, Fault> {
+    fn instead(
+        &mut self,
+        kind: NameKind,
+        name: &str,
+        weak: bool,
+    ) -> Result<Option<skep_bpf::btf::TypeId>, Fault> {
         if name.is_empty() {
             return Ok(None);
         }
@@ -396,7 +436,10 @@ impl Declarations<'_> {
         let given = specifiers.attributes;
         if self.cursor.eat(";") {
             // A struct without a name for itself or its member: its members are found through it.
-            if specifiers.has_body && !matches!(specifiers.ty, CType::Tag { .. }) && self.is_composite(&specifiers.ty) {
+            if specifiers.has_body
+                && !matches!(specifiers.ty, CType::Tag { .. })
+                && self.is_composite(&specifiers.ty)
+            {
                 let (name, bits) = (String::new(), None);
                 into.push(Member { name, ty: specifiers.ty, bits, align: given.align, packed: given.packed });
             }

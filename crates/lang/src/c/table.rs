@@ -195,10 +195,7 @@ impl Table {
     pub(super) fn is_kernels(&self, ty: &CType) -> bool {
         let kernels = |id: &TypeId| id.0 != 0 && id.0 < self.first_own;
         self.id_of(ty).filter(kernels).is_some_and(|id| {
-            matches!(
-                self.base.as_ref().and_then(|b| b.get_resolved(id)),
-                Some(Type::Composite { .. })
-            )
+            matches!(self.base.as_ref().and_then(|b| b.get_resolved(id)), Some(Type::Composite { .. }))
         })
     }
 

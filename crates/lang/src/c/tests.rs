@@ -122,10 +122,16 @@ fn conditions_choose_declarations() {
 fn headers_are_found_beside_the_script_and_in_folders() {
     let files = target(
         &[
-            ("/home/me/x.h", "#ifndef X_H\n#define X_H\n#include \"sub/y.h\"\nstruct X { struct Y y; };\n#endif\n"),
+            (
+                "/home/me/x.h",
+                "#ifndef X_H\n#define X_H\n#include \"sub/y.h\"\nstruct X { struct Y y; };\n#endif\n",
+            ),
             ("/home/me/sub/y.h", "#pragma once\n#include <z.h>\n#include \"y.h\"\nstruct Y { z_t z; };\n"),
             ("/opt/include/z.h", "typedef unsigned short z_t;\nstatic inline int f(int a) { return a; }\n"),
-            ("/usr/include/q.h", "#include <stddef.h>\nextern int printf(const char *, ...) __asm__(\"x\");\nint broken(;\nstruct Q { size_t s; };\n"),
+            (
+                "/usr/include/q.h",
+                "#include <stddef.h>\nextern int printf(const char *, ...) __asm__(\"x\");\nint broken(;\nstruct Q { size_t s; };\n",
+            ),
         ],
         false,
     );
@@ -140,7 +146,10 @@ fn headers_are_found_beside_the_script_and_in_folders() {
 
 #[test]
 fn mistakes_in_headers_say_where() {
-    let files = target(&[("/home/me/x.h", "struct A {\n  what_t x;\n};\nstruct B { int b; };\n#error stop here\n")], false);
+    let files = target(
+        &[("/home/me/x.h", "struct A {\n  what_t x;\n};\nstruct B { int b; };\n#error stop here\n")],
+        false,
+    );
     let (p, messages) = read_on(&files, "#include \"x.h\"\n");
     assert_eq!(messages, ["/home/me/x.h:5: #error stop here", "/home/me/x.h:2: unknown type name 'what_t'"]);
     assert!(p.type_of(NameKind::Struct, "B").is_some());

@@ -161,6 +161,9 @@ fn scan(text: &str) -> (Kind, usize) {
                 Some(b'"') if matches!(&text[..len], "L" | "u8" | "u" | "U") => {
                     (Kind::Str, len + quoted(&text[len..], b'"'))
                 }
+                Some(b'\'') if matches!(&text[..len], "L" | "u8" | "u" | "U") => {
+                    (Kind::Char, len + quoted(&text[len..], b'\''))
+                }
                 _ => (Kind::Word, len),
             }
         }
@@ -214,7 +217,7 @@ pub(super) fn spell(tokens: &[Token]) -> String {
 
 /// The value of a character constant, as C has it for plain `char`: signed.
 pub(super) fn char_value(text: &str) -> Option<i64> {
-    let body = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    let body = text.trim_start_matches(['L', 'u', 'U', '8']).strip_prefix('\'')?.strip_suffix('\'')?;
     let bytes = unescape(body);
     let (&first, rest) = bytes.split_first()?;
     // More than one character: the first is the highest.
@@ -231,7 +234,8 @@ pub(super) fn unescape(body: &str) -> Vec<u8> {
             continue;
         }
         let Some(escape) = bytes.next() else { break };
-        let simple = [(b'n', b'\n'), (b't', b'\t'), (b'r', b'\r'), (b'a', 7), (b'b', 8), (b'f', 12), (b'v', 11)];
+        let simple =
+            [(b'n', b'\n'), (b't', b'\t'), (b'r', b'\r'), (b'a', 7), (b'b', 8), (b'f', 12), (b'v', 11)];
         match escape {
             b'x' => {
                 let mut value = 0u8;
@@ -268,9 +272,10 @@ mod tests {
     fn tokens_comments_and_continued_lines() {
         assert_eq!(texts("a+++b // c \\\n d\ne"), ["a", "++", "+", "b", "\n", "e"]);
         assert_eq!(texts("x /* \n */ y \\\n z"), ["x", "y", "z"]);
-        assert_eq!(texts("1e+5 0x1e+5 .5 'a' '\\'' \"x\\\"y\""), [
-            "1e+5", "0x1e", "+", "5", ".5", "'a'", "'\\''", "\"x\\\"y\""
-        ]);
+        assert_eq!(
+            texts("1e+5 0x1e+5 .5 'a' '\\'' \"x\\\"y\""),
+            ["1e+5", "0x1e", "+", "5", ".5", "'a'", "'\\''", "\"x\\\"y\""]
+        );
         assert_eq!(texts("\"open\nq"), ["\"open", "\n", "q"]);
         assert_eq!(texts("é \\"), ["é", "\\"]);
     }
@@ -281,6 +286,7 @@ mod tests {
         assert_eq!(char_value("'\\n'"), Some(10));
         assert_eq!(char_value("'\\xff'"), Some(-1));
         assert_eq!(char_value("'\\101'"), Some(65));
+        assert_eq!(char_value("L'\\0'"), Some(0));
         assert_eq!(char_value("''"), None);
     }
 

@@ -233,7 +233,8 @@ fn readable(body: &[Token]) -> String {
             }
             Kind::Str => match out.last_mut().filter(|last| last.kind == Kind::Str) {
                 Some(last) => {
-                    let joined = format!("{}{}", last.text.trim_end_matches('"'), t.text.trim_start_matches('"'));
+                    let joined =
+                        format!("{}{}", last.text.trim_end_matches('"'), t.text.trim_start_matches('"'));
                     *last = Token { blank: last.blank, ..Token::made(Kind::Str, &joined, last.place) };
                 }
                 None => out.push(t.clone()),

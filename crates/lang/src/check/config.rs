@@ -49,7 +49,12 @@ impl Value<'_> {
 /// Takes a value over, or says what is expected.
 pub(super) type Apply = fn(&mut Settings, &Value<'_>) -> Result<(), &'static str>;
 
-pub(super) fn int(value: &Value<'_>, low: u64, high: u64, expected: &'static str) -> Result<u64, &'static str> {
+pub(super) fn int(
+    value: &Value<'_>,
+    low: u64,
+    high: u64,
+    expected: &'static str,
+) -> Result<u64, &'static str> {
     let number = match value {
         Value::Int(v) => Some(*v),
         Value::Text(t) => t.trim().parse().ok(),
@@ -222,7 +227,8 @@ fn apply(settings: &mut Settings, name: &str, value: &Value<'_>, span: Span, dia
             settings.given.insert(plain.to_owned(), value.show());
         }
         Err(expected) => {
-            let message = format!("Invalid value for {plain}. Found: {}. Valid values: {expected}", value.show());
+            let message =
+                format!("Invalid value for {plain}. Found: {}. Valid values: {expected}", value.show());
             diags.push(Diagnostic::error("bad-config", span, message));
         }
     }

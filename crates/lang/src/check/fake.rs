@@ -192,9 +192,10 @@ impl Target for Fake {
                 "/lib/lib*.so" => names(&["/lib/liba.so", "/lib/libb.so"]),
                 _ => names(&[]),
             },
+            Question::InstructionAt { start, offset, .. } => Answer::Yes((offset - start) % 4 == 0),
             Question::BinaryNotes(path) if path == "/bin/bash" => Answer::Notes(Arc::new(notes())),
             Question::BinarySymbols(_) => Answer::Symbols(Arc::new(
-                [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16)]
+                [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16), ("_ZN4hive4feedEl", 0x4000, 16)]
                     .map(|(name, offset, size)| Symbol {
                         name: name.to_owned(),
                         address: 0x40_0000 + offset,

@@ -53,7 +53,7 @@ pub(super) fn searches(
     if kinds.is_empty() {
         return Err(kind.to_owned());
     }
-    let anywhere = format!("*:{rest}");
+    let anywhere = format!("*:{}", if rest.is_empty() { "*" } else { rest });
     let among = |kind| match USER.contains(&kind) && !rest.contains(':') {
         true => search(kind, &anywhere),
         false => search(kind, rest),

@@ -89,9 +89,10 @@ impl Resolver<'_> {
         let arg = match place {
             Place::At(offset) if scalar => Some(Arg::Reg { offset }),
             Place::At(offset) => Some(Arg::Spread(vec![offset])),
-            Place::Register(n) if scalar => register(n).map(|offset| Arg::Reg { offset }),
+            // Of a number in two registers, the low half.
+            Place::Register(n) | Place::Pair(n) if scalar => register(n).map(|offset| Arg::Reg { offset }),
             Place::Register(n) => register(n).map(|offset| Arg::Spread(vec![offset])),
-            Place::Pair(n) if !scalar => match (register(n), register(n + 1)) {
+            Place::Pair(n) => match (register(n), register(n + 1)) {
                 (Some(low), Some(high)) => Some(Arg::Spread(vec![low, high])),
                 _ => None,
             },

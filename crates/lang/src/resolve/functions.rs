@@ -111,7 +111,8 @@ impl Resolver<'_> {
         if let Ok(known) = known {
             self.loaded_module(spec, f, &known, span)?;
             let in_module = |k: &String| k.split_once(':').is_some_and(|(_, n)| n == f.name);
-            let there = known.binary_search(&full).is_ok() || (f.module.is_empty() && known.iter().any(in_module));
+            let there =
+                known.binary_search(&full).is_ok() || (f.module.is_empty() && known.iter().any(in_module));
             if !there || !names::is_traceable(f.name) {
                 self.not_traceable(f.name, span);
                 if !self.options.unsafe_mode {
@@ -233,8 +234,7 @@ impl Resolver<'_> {
                 .hint(format!("`-l '{}:bpf:*'` lists programs", spec.kind.name()));
             return Err(Box::new(d));
         }
-        let known =
-            self.target.bpf_programs().map_err(|error| cannot("list BPF programs", &error, span))?;
+        let known = self.target.bpf_programs().map_err(|error| cannot("list BPF programs", &error, span))?;
         let hits: Vec<Instance> = known
             .iter()
             .filter_map(|full| full.split_once(':'))

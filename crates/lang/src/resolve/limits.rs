@@ -33,9 +33,8 @@ impl Limits {
     /// The error for a probe with more programs or places than are allowed.
     pub(super) fn exceeded(&self, list: &[Instance], uses: Uses, span: Span) -> Option<Diagnostic> {
         let fail = |message: String, name: &str| {
-            let hint = format!(
-                "You can increase the limit through the BPFTRACE_{name} environment variable."
-            );
+            let hint =
+                format!("You can increase the limit through the BPFTRACE_{name} environment variable.");
             Some(Diagnostic::error("too-many-probes", span, message).hint(hint))
         };
         if list.len() > self.programs {

@@ -19,7 +19,8 @@ const MANY: usize = 64;
 impl Resolver<'_> {
     /// Joins a probe's instances on system calls, at entry and at exit each; what was done, for `-v`.
     pub(super) fn join_syscalls(&self, uses: Uses, list: &mut Vec<Instance>) -> Vec<String> {
-        let own = uses.args || uses.numbered || uses.retval || uses.ctx || uses.kstack && !self.hides_stacks();
+        let own =
+            uses.args || uses.numbered || uses.retval || uses.ctx || uses.kstack && !self.hides_stacks();
         if own {
             return Vec::new();
         }
@@ -40,7 +41,8 @@ impl Resolver<'_> {
         }
         let first = list.iter().position(|i| number(i).is_some())?;
         let joined = self.joined(wanted, names, list.get(first)?);
-        let note = format!("{}: {} probes as one raw tracepoint", joined.name, joined.attach.first()?.probes?);
+        let note =
+            format!("{}: {} probes as one raw tracepoint", joined.name, joined.attach.first()?.probes?);
         let mut kept: Vec<Instance> = Vec::with_capacity(list.len());
         for (index, instance) in std::mem::take(list).into_iter().enumerate() {
             if index == first {

@@ -67,9 +67,8 @@ impl Resolver<'_> {
         match self.missing {
             MissingProbes::Ignore => {}
             MissingProbes::Warn => {
-                let message = format!(
-                    "{message} It is being removed which may cause issues with program behavior."
-                );
+                let message =
+                    format!("{message} It is being removed which may cause issues with program behavior.");
                 diags.push(Diagnostic::warning(CODE, span, message));
             }
             MissingProbes::Error if told => {}

@@ -66,7 +66,11 @@ impl Resolver<'_> {
             .filter(|(m, n)| (module.is_empty() || wild::matches(module, m)) && wild::matches(name, n))
             .map(|(m, n)| self.raw(n, if m == "vmlinux" { "" } else { m }, span))
             .collect();
-        if hits.is_empty() && spec.parts.len() == 2 && !wild::has_wildcard(name) && !wild::has_wildcard(module) {
+        if hits.is_empty()
+            && spec.parts.len() == 2
+            && !wild::has_wildcard(name)
+            && !wild::has_wildcard(module)
+        {
             return Err(unmatched(spec.kind, &format!("{module}:{name}"), span, Ok(all)));
         }
         Ok(hits)

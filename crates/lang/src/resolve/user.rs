@@ -74,6 +74,7 @@ impl Resolver<'_> {
             return Err(no_match(spec.kind, path, place.function, &symbols, span));
         };
         self.check_bounds(symbol, place.offset, span)?;
+        self.check_instruction(spec.kind, path, symbol, place.offset, span)?;
         let plus = if place.offset > 0 { format!("+{}", place.offset) } else { String::new() };
         let name = format!("{}:{path}:{}{plus}", spec.kind.name(), symbol.name);
         let offset = symbol.offset.saturating_add(place.offset);
@@ -96,6 +97,30 @@ impl Resolver<'_> {
             }
         };
         Err(Box::new(Diagnostic::error("attach", span, message)))
+    }
+
+    /// Refuses a place within an instruction, and one of which nobody knows.
+    fn check_instruction(
+        &self,
+        kind: ProbeKind,
+        path: &str,
+        symbol: &Symbol,
+        offset: u64,
+        span: Span,
+    ) -> Result<(), Fault> {
+        if offset == 0 || self.options.unsafe_mode {
+            return Ok(());
+        }
+        let at = symbol.offset.saturating_add(offset);
+        let (kind, place) = (kind.name(), format!("{path}:{}+{offset}", symbol.name));
+        let message = match self.target.instruction_at(path, symbol.offset, at) {
+            Ok(true) => return Ok(()),
+            Ok(false) => format!("Could not add {kind} into middle of instruction: {place}"),
+            Err(error) => format!("Failed to check if {kind} is in proper place: {place} ({error})"),
+        };
+        let warning = "Use --unsafe to force attachment. WARNING: This option could lead to data corruption in \
+                       the target process.";
+        Err(Box::new(Diagnostic::error("attach", span, format!("{message}\n{warning}"))))
     }
 
     fn place<'s>(&self, spec: &'s Spec, span: Span) -> Result<Place<'s>, Fault> {
@@ -135,6 +160,9 @@ impl Resolver<'_> {
     ) -> Result<Vec<Instance>, Fault> {
         let within =
             symbols.iter().find(|s| address.checked_sub(s.address).is_some_and(|d| d < s.size.max(1)));
+        if let Some(symbol) = within {
+            self.check_instruction(spec.kind, path, symbol, address - symbol.address, span)?;
+        }
         let offset = match within {
             Some(symbol) => symbol.offset.saturating_add(address - symbol.address),
             None if self.options.unsafe_mode => address,

@@ -23,6 +23,8 @@ pub use parse::TypeProblem;
 
 /// Deepest nesting of pointers and arrays that is followed.
 const MAX_NESTING: usize = 8;
+/// Bytes of `__int128`.
+const WIDE: u32 = 16;
 
 /// What the preamble's types are called among the modules, of which they are the first.
 const PREAMBLE: &str = "<preamble>";
@@ -120,6 +122,8 @@ impl<'a> Types<'a> {
         let resolved = btf.resolve(id);
         match btf.get(resolved) {
             Some(Type::Int { boolean: true, .. }) => Ty::Bool,
+            // The language has no wider integers: the low half stands for the whole.
+            Some(Type::Int { size: WIDE, signed, .. }) => integer(WIDE / 2, signed),
             Some(Type::Int { size, signed, .. }) => integer(size, signed),
             Some(Type::Ptr(to)) => {
                 let tags = btf.pointer_tags(resolved);
@@ -128,6 +132,11 @@ impl<'a> Types<'a> {
                 // The verifier follows pointers to structs only.
                 let known = space != Space::Btf || matches!(to, Ty::Composite(_)) && !tags.percpu;
                 Ty::Ptr { to: Box::new(to), space: if known { space } else { Space::Kernel } }
+            }
+            Some(Type::Array { elem, .. })
+                if matches!(btf.get_resolved(elem), Some(Type::Int { size: WIDE, .. })) =>
+            {
+                Ty::None
             }
             Some(Type::Array { elem, count }) => match self.convert(btf, module, elem, space, depth) {
                 Ty::Int { bits: 8, .. } if self.is_text(btf, module, resolved, elem) => Ty::Str { size: count },

@@ -83,9 +83,9 @@ fn joined(fold: SeriesFold, signed: bool, a: Share, b: Share) -> Share {
 /// it as `agg` keeps; it begins with the first that holds a value. `None` when `agg` is no time series.
 pub fn series(agg: &Agg, points: &Points, last: u64) -> Option<Series> {
     let Agg::TSeries { signed, interval, count, .. } = agg else { return None };
-    let kept = u64::from(*count).min(MAX_POINTS);
+    let kept = u64::from(*count).clamp(1, MAX_POINTS);
     // Where the clock has not been running that long, as in tests with a clock of their own, nothing is in range.
-    let Some(first) = (last + 1).checked_sub(kept) else {
+    let Some(first) = last.saturating_add(1).checked_sub(kept) else {
         return Some(Series { interval: *interval, points: Vec::new() });
     };
     let begin = points.range(first..=last).next().map_or(last, |(epoch, _)| *epoch);

@@ -103,6 +103,7 @@ fn questions() -> Vec<Question> {
         MappedBinaries(None),
         MappedBinaries(Some(7)),
         BinaryNotes(name()),
+        InstructionAt { path: name(), start: 7, offset: 9 },
     ]
 }
 

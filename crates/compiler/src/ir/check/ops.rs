@@ -185,7 +185,7 @@ impl Check<'_> {
         let Some(callee) = self.module.funcs.get(func.index()) else {
             return self.error(format!("{func} is no function"));
         };
-        self.require(callee.kind == FuncKind::Sub, || {
+        self.require(matches!(callee.kind, FuncKind::Sub | FuncKind::Global { .. }), || {
             format!("{func} is a {}, which is not called", callee.kind)
         });
         let (given, wanted) = (args.len(), callee.params.len());

@@ -98,6 +98,14 @@ impl Check<'_> {
                 let stack = ret == Type::Ptr(PtrKind::Stack);
                 self.require(!stack, || "a function cannot return the address of a slot".to_owned());
             }
+            FuncKind::Global { bytes } => {
+                let memory = params.first() == Some(&Type::Ptr(PtrKind::Stack));
+                let rest = params.get(usize::from(memory)..).unwrap_or(&[]);
+                let good = memory == (bytes > 0) && rest.iter().all(|ty| is_int(*ty));
+                self.require(good, || "a global function takes memory, if it says so, and integers".to_owned());
+                let wide = matches!(ret, Type::Int(IntTy { bits: 64, .. }));
+                self.require(wide, || format!("a global function returns 64 bits, not {ret}"));
+            }
             FuncKind::Callback => {
                 let good = callback_params(params);
                 self.require(good, || {

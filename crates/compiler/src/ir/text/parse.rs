@@ -332,8 +332,17 @@ impl Body {
 impl Parser {
     fn func(&mut self) -> Parsed<Function> {
         let name = self.text()?;
-        let kinds = [(FuncKind::Main, "main"), (FuncKind::Sub, "sub"), (FuncKind::Callback, "callback")];
-        let kind = self.one_of(&kinds, "`main`, `sub` or `callback`")?;
+        let global = FuncKind::Global { bytes: 0 };
+        let kinds = [
+            (FuncKind::Main, "main"),
+            (FuncKind::Sub, "sub"),
+            (FuncKind::Callback, "callback"),
+            (global, "global"),
+        ];
+        let kind = match self.one_of(&kinds, "`main`, `sub`, `callback` or `global`")? {
+            FuncKind::Global { .. } => FuncKind::Global { bytes: self.number()? },
+            kind => kind,
+        };
         let params = self.list(Parser::ty)?;
         self.mark('>')?;
         let ret = self.ty()?;

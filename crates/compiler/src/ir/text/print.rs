@@ -50,11 +50,12 @@ impl Display for Type {
 
 impl Display for FuncKind {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            FuncKind::Main => "main",
-            FuncKind::Sub => "sub",
-            FuncKind::Callback => "callback",
-        })
+        match self {
+            FuncKind::Main => f.write_str("main"),
+            FuncKind::Sub => f.write_str("sub"),
+            FuncKind::Callback => f.write_str("callback"),
+            FuncKind::Global { bytes } => write!(f, "global {bytes}"),
+        }
     }
 }
 

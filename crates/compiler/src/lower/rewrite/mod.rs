@@ -7,7 +7,7 @@
 mod assemble;
 mod ops;
 
-use skep_bpf::insn::{Insn, Reg, alu, pseudo, size as sz};
+use skep_bpf::insn::{Insn, Reg, alu, class, jmp, pseudo, size as sz};
 use skep_bpf::object::RelocKind;
 
 use super::alloc::{Allocation, Place};
@@ -17,7 +17,7 @@ use super::live::Live;
 use super::mir::{Konst, MEdge, MFunc, MTerm, Source, VReg};
 use super::moves::{From, Move, Sequencer, Step};
 use crate::compile::CompileError;
-use crate::ir::Loc;
+use crate::ir::{FuncKind, Loc};
 
 /// A block's code before blocks are put together.
 #[derive(Default)]
@@ -122,6 +122,9 @@ impl Rewriter<'_> {
         let (block, span) = (&self.func.blocks[b], self.live.spans[b]);
         self.pos = span.start;
         self.loc = block.insts.first().map_or(block.loc, |i| i.loc);
+        if b == 0 {
+            self.check_memory();
+        }
         if let [pred] = self.live.preds[b][..]
             && self.func.blocks[pred].term.edges().count() > 1
             && let Some(edge) = self.func.blocks[pred].term.edges().find(|e| e.to == b)
@@ -157,6 +160,21 @@ impl Rewriter<'_> {
             MTerm::Branch { .. } | MTerm::MayGoto { .. } => {}
         }
         Ok(())
+    }
+
+    /// The verifier takes the memory that a global function gets for possibly null (ARG_PTR_TO_MEM | PTR_MAYBE_NULL,
+    /// btf_prepare_func_args, Linux 5.13 to 6.18).
+    fn check_memory(&mut self) {
+        if !matches!(self.func.kind, FuncKind::Global { bytes: 1.. }) {
+            return;
+        }
+        let there = Label(self.next_label);
+        self.next_label += 1;
+        let insn = Insn { code: class::JMP | jmp::JNE, dst: Reg::R1.0, ..Insn::default() };
+        self.body.items.push(Item { insn, second: None, target: Some(there), open: None, loc: self.loc });
+        self.push(Insn::mov_imm(Reg::R0, 0));
+        self.push(Insn::exit());
+        self.body.binds.push((self.body.items.len(), there));
     }
 
     fn joint_moves(&mut self, joints: &[(u32, Place, Place)], next: &mut usize) {

@@ -3,6 +3,7 @@
 
 mod bytes;
 mod function;
+mod kernel;
 mod net;
 mod search;
 mod stack;
@@ -68,6 +69,7 @@ static MEMORY: &[(&str, ToMemory)] = &[
     ("macaddr", net::macaddr),
     ("path", text::path),
     ("str_concat", bytes::str_concat),
+    ("comm_of", kernel::comm_of),
 ];
 
 impl Fx<'_, '_> {

@@ -1,7 +1,7 @@
 //! Clocks. All are nanoseconds as u64, but jiffies.
 
-use super::super::func::Fx;
 use super::super::Result;
+use super::super::func::Fx;
 use crate::hir::{Expr, MapNo};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;

@@ -1,0 +1,165 @@
+//! Large bodies in parts. The verifier follows a program path by path: it keeps at most 8,192 branches in mind
+//! (BPF_COMPLEXITY_LIMIT_JMP_SEQ, kernel/bpf/verifier.c, Linux 6.18), and each instruction that it replaces moves all that
+//! follow. So runs of statements of a large body become global functions, which it looks at one by one. A probe's body
+//! enters; which of its statements make a part, and the functions, leave.
+//!
+//! What always holds: a part needs neither the context nor memory of its caller but the shared object, which holds the
+//! scalar variables that several parts use, one word each; and a part tells by its result whether the program ends.
+
+use super::Result;
+use super::func::Fx;
+use super::walk::{LoopRules, Node, used, walk_stmts};
+use crate::hir::{ExprKind, Probe, Program, Stmt, StmtKind, Var};
+use skep_bpf::version::KernelVersion;
+use skep_compiler::ir::{FuncBuilder, FuncKind, PtrKind, Type};
+use std::ops::Range;
+
+/// First kernel whose global functions take memory (btf_prepare_func_args, kernel/bpf/btf.c).
+pub(super) const SINCE: KernelVersion = KernelVersion::new(5, 13);
+
+/// Statements and expressions of a program from which on it counts as large.
+const LARGE: usize = 4_000;
+/// Statements and expressions of a part, at least.
+const PART: usize = 600;
+/// Parts of a program at most. The kernel allows 256 functions (BPF_MAX_SUBPROGS, include/linux/bpf_verifier.h).
+const MOST_PARTS: usize = 120;
+/// Variables that parts share at most: their words lie on the stack.
+const MOST_SHARED: usize = 24;
+
+/// Builtins that need nothing but themselves.
+const FREE: &[&str] = &[
+    "pid", "tid", "pid_init", "tid_init", "uid", "gid", "cpu", "numaid", "rand", "cgroup", "jiffies", "nsecs",
+    "nsecs_monotonic", "nsecs_tai", "elapsed", "curtask", "comm", "ksym", "bswap", "macaddr", "ntop",
+];
+
+/// How many statements and expressions there are.
+fn weight(stmts: &[Stmt]) -> usize {
+    let mut count = 0;
+    walk_stmts(stmts, &mut |node| count += usize::from(matches!(node, Node::Stmt(_) | Node::Expr(_))));
+    count
+}
+
+/// Whether a program is large enough to be built for the verifier's sake rather than for speed.
+pub(super) fn is_large(program: &Program) -> bool {
+    program.probes.iter().map(|p| weight(&p.body)).sum::<usize>() > LARGE
+}
+
+/// The runs of top-level statements of `probe` that become parts, in order.
+pub(super) fn divide(probe: &Probe, rules: LoopRules) -> Vec<Range<usize>> {
+    let total = weight(&probe.body);
+    if total <= LARGE {
+        return Vec::new();
+    }
+    let size = PART.max(total / MOST_PARTS);
+    let (mut parts, mut begin, mut held) = (Vec::new(), 0, 0);
+    let mut close = |begin: usize, end: usize, held: usize| {
+        if held >= PART / 4 && begin < end {
+            parts.push(begin..end);
+        }
+    };
+    for (i, stmt) in probe.body.iter().enumerate() {
+        if !is_movable(stmt, &probe.vars, rules) {
+            close(begin, i, held);
+            (begin, held) = (i + 1, 0);
+            continue;
+        }
+        held += weight(std::slice::from_ref(stmt));
+        if held >= size {
+            close(begin, i + 1, held);
+            (begin, held) = (i + 1, 0);
+        }
+    }
+    close(begin, probe.body.len(), held);
+    parts.truncate(MOST_PARTS);
+    if shared_vars(&probe.body, &parts) > MOST_SHARED { Vec::new() } else { parts }
+}
+
+/// Whether a statement can be part of a function that has neither context nor the caller's memory.
+fn is_movable(stmt: &Stmt, vars: &[Var], rules: LoopRules) -> bool {
+    let mut good = true;
+    walk_stmts(std::slice::from_ref(stmt), &mut |node| {
+        let scalar = |var: &crate::hir::VarId| vars.get(var.0 as usize).is_some_and(|v| v.ty.is_scalar());
+        good &= match node {
+            Node::Stmt(s) => match &s.kind {
+                StmtKind::While { .. } | StmtKind::ForMap { .. } | StmtKind::ForRange { .. } => {
+                    !rules.is_callback(s)
+                }
+                StmtKind::AssignVar(var, _) => scalar(var),
+                _ => true,
+            },
+            Node::Expr(e) => match &e.kind {
+                ExprKind::Arg(_) | ExprKind::CallFn { .. } | ExprKind::AddrOf(_) | ExprKind::MapLen(_) => false,
+                ExprKind::Call { name, .. } => FREE.contains(name),
+                ExprKind::Var(var) | ExprKind::IncVar { var, .. } => scalar(var),
+                _ => true,
+            },
+            Node::EnterBody(_) | Node::LeaveBody(_) => true,
+        };
+    });
+    good
+}
+
+/// How many variables are used both in a part and outside of it.
+fn shared_vars(body: &[Stmt], parts: &[Range<usize>]) -> usize {
+    let mut users: std::collections::HashMap<u32, std::collections::BTreeSet<usize>> = Default::default();
+    for (i, stmt) in body.iter().enumerate() {
+        let region = parts.iter().position(|p| p.contains(&i)).map_or(0, |p| p + 1);
+        walk_stmts(std::slice::from_ref(stmt), &mut |node| {
+            for var in used(&node).into_iter().flatten() {
+                users.entry(var.0).or_default().insert(region);
+            }
+        });
+    }
+    users.values().filter(|regions| regions.len() > 1).count()
+}
+
+impl<'a> Fx<'_, 'a> {
+    /// Builds a body, its parts as functions of their own.
+    pub(super) fn body_in_parts(&mut self, body: &'a [Stmt]) -> Result<()> {
+        let parts = self.body.plan.parts().to_vec();
+        let mut at = 0;
+        for (range, region) in parts {
+            self.stmts(body.get(at..range.start).unwrap_or(&[]))?;
+            at = range.end;
+            if self.f.is_terminated() {
+                return Ok(());
+            }
+            self.part(body.get(range).unwrap_or(&[]), region)?;
+        }
+        self.stmts(body.get(at..).unwrap_or(&[]))
+    }
+
+    fn part(&mut self, stmts: &'a [Stmt], region: usize) -> Result<()> {
+        let bytes = self.body.plan.shared_size;
+        let params: &[Type] = if bytes == 0 { &[] } else { &[Type::Ptr(PtrKind::Stack)] };
+        let name = self.cx.func_name(self.body.stem);
+        let f = FuncBuilder::new(&name, FuncKind::Global { bytes }, params, Type::I64);
+        let shared = (bytes != 0).then(|| f.param(0));
+        let body = self.body.clone();
+        let mut inner = Fx::new(self.cx, f, body, None, None);
+        inner.part = true;
+        inner.shared = shared;
+        if let Some(first) = stmts.first() {
+            inner.at(first.span);
+        }
+        inner.enter(region)?;
+        inner.stmts(stmts)?;
+        if !inner.f.is_terminated() {
+            let go_on = inner.f.iconst(Type::I64, 0);
+            inner.f.ret(go_on);
+        }
+        let func = inner.f.finish();
+        let func = self.cx.add_func(func);
+        // What the part has written is not known here.
+        self.forget_reads();
+        let shared: Vec<_> = self.shared.into_iter().collect();
+        let ended = self.f.call(func, &shared, Type::I64);
+        let (leave, go_on) = (self.f.cold_block(), self.f.block(&[]));
+        self.f.branch_nonzero(ended, leave, go_on);
+        self.f.switch_to(leave);
+        let zero = self.f.iconst(Type::I32, 0);
+        self.f.ret(zero);
+        self.f.switch_to(go_on);
+        Ok(())
+    }
+}
