@@ -52,7 +52,10 @@ const FEATURES: &[(&str, &[Probe])] = &[
     ("uprobe_multi", &[Probe::Symbol("bpf_uprobe_multi_link_attach")]),
     // A kernel may have the code and still forbid tracing of functions; then it refuses this file of tracefs as well.
     ("fentry", &[Probe::Symbol("register_ftrace_direct"), Probe::Ask(function_tracing_allowed)]),
-    ("usdt", &[Probe::Path("/sys/bus/event_source/devices/uprobe"), Probe::Ask(|| cfg!(target_arch = "x86_64"))]),
+    (
+        "usdt",
+        &[Probe::Path("/sys/bus/event_source/devices/uprobe"), Probe::Ask(|| cfg!(target_arch = "x86_64"))],
+    ),
     ("breakpoint", &[Probe::Path("/sys/bus/event_source/devices/breakpoint")]),
     ("unshare", &[Probe::Path("/usr/bin/unshare")]),
     ("software", &[Probe::Path("/sys/bus/event_source/devices/software")]),

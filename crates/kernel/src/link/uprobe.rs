@@ -46,10 +46,12 @@ pub(super) fn attach(
     let cpu = if pid < 0 { machine::first_cpu() } else { -1 };
     let path = c_string(crate::archive::container(place.path))?;
     let event =
-        perf::probe(pmu, ret | counter, Some(&path), place.offset, (pid, cpu)).map_err(|errno| match errno {
-            Errno::NOENT => Error::Missing(place.path.to_owned()),
-            Errno::SRCH => Error::Missing(format!("process {pid}")),
-            errno => Error::os(format!("open {name}"), errno),
-        })?;
+        perf::probe(pmu, ret | counter, Some(&path), place.offset, (pid, cpu)).map_err(
+            |errno| match errno {
+                Errno::NOENT => Error::Missing(place.path.to_owned()),
+                Errno::SRCH => Error::Missing(format!("process {pid}")),
+                errno => Error::os(format!("open {name}"), errno),
+            },
+        )?;
     on_event(prog, event, cookie, &name, target)
 }

@@ -72,7 +72,8 @@ pub(crate) fn event(event: &Event, pid: i32, cpu: i32) -> Result<OwnedFd, Errno>
 /// Opens an event that counts nothing but tells, in its ring buffer, of code that processes on `cpu` map, of their
 /// children, and when they become another program.
 pub(crate) fn mappings(cpu: i32) -> Result<OwnedFd, Errno> {
-    let tell = perf_flags::MMAP | perf_flags::MMAP2 | perf_flags::COMM | perf_flags::COMM_EXEC | perf_flags::TASK;
+    let tell =
+        perf_flags::MMAP | perf_flags::MMAP2 | perf_flags::COMM | perf_flags::COMM_EXEC | perf_flags::TASK;
     let mut attr = PerfEventAttr {
         perf_type: TYPE_SOFTWARE,
         config: SOFTWARE_DUMMY,

@@ -155,3 +155,45 @@ fn deep_nesting_is_refused() {
         preamble(&script, &Options::default(), &target, &mut diags);
     }
 }
+
+/// Checks a script with macros to its end.
+fn check(text: &str) -> bool {
+    let target = target(&[], true);
+    let mut diags = Diagnostics::default();
+    let script = parse(text, &mut diags);
+    let program = crate::check::check(&script, &Options::default(), &target, &mut diags);
+    assert!(program.is_some() || diags.has_errors(), "{text}");
+    program.is_some()
+}
+
+#[test]
+fn macros_in_scripts_grow_within_bounds() {
+    let chain: String = (0..200).map(|i| format!("#define A{i} (A{n} + A{n})\n", n = i + 1)).collect();
+    assert!(!check(&format!("{chain}BEGIN {{ print(A0); }}")));
+    let nested = format!("{}pid{}", "D(".repeat(60), ")".repeat(60));
+    assert!(!check(&format!("#define D(x) ((x) + (x))\nBEGIN {{ print({nested}); }}")));
+    assert!(!check("#define A B\n#define B A\nBEGIN { print(A); }"));
+    assert!(check(
+        "#define A A\n#define B(x) B\n#define C(x) (x + A)\nenum { A = 1 };\nBEGIN { print(C(A)); }"
+    ));
+    let deep = format!("#define M {}1\nBEGIN {{ print(M); }}", "-".repeat(5_000));
+    assert!(!check(&deep));
+}
+
+#[test]
+fn any_script_with_macros_ends() {
+    let mut random = Random(0x00c0_ffee_1234_5678);
+    let uses = ["A", "B", "F(1)", "F(A)", "G(1, B)", "G(F(A), pid, 3)", "F", "A(1)", "MAJOR(A)", "sizeof(A)"];
+    for _ in 0..1_000 {
+        let mut text = soup(&mut random);
+        text.push_str("\nBEGIN { $x = 1; ");
+        for _ in 0..random.below(5) {
+            text.push_str(&format!("print({}); ", uses[random.below(uses.len())]));
+        }
+        text.push('}');
+        let mut diags = Diagnostics::default();
+        let script = parse(&text, &mut diags);
+        let target = target(&[("loop.h", "struct L { int l; };\n")], true);
+        crate::check::check(&script, &Options::default(), &target, &mut diags);
+    }
+}

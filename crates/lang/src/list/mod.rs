@@ -142,8 +142,7 @@ impl<'a> List<'a> {
                 name => format!("{}:{}", kind.name(), escape(name)),
             });
             let of_function = of_functions.remove(name);
-            let of_probe =
-                of_function.or_else(|| arguments.as_mut().map(|a| a.of(name))).unwrap_or_default();
+            let of_probe = of_function.or_else(|| arguments.as_mut().map(|a| a.of(name))).unwrap_or_default();
             self.lines.extend(of_probe.iter().map(|argument| format!("    {}", escape(argument))));
         }
     }

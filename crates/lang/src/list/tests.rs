@@ -216,6 +216,8 @@ fn usdt_probes() {
     assert_eq!(of_process, ["usdt:/proc/7/root/bin/bash:rl:key", "usdt:/proc/7/root/bin/bash:sh:eval"]);
     let all = probes("*key*", false, Some(7), &Fake::new()).unwrap();
     assert_eq!(all, ["usdt:/proc/7/root/bin/bash:rl:key"]);
+    let whole = probes("", false, Some(7), &Fake::new()).unwrap();
+    assert!(whole.contains(&"uprobe:/proc/7/root/bin/bash:main".to_owned()), "{whole:?}");
     assert!(probes("usdt:/bin/none:*", false, None, &Fake::new()).is_err());
 }
 
