@@ -134,7 +134,10 @@ const TRACEPOINTS: &[(&str, &str, &str)] = &[
 
 impl Fake {
     pub(crate) fn new() -> Fake {
-        Fake { btf: Arc::new(Btf::parse(types(), None).unwrap_or_else(|_| std::process::abort())), lacks: Vec::new() }
+        Fake {
+            btf: Arc::new(Btf::parse(types(), None).unwrap_or_else(|_| std::process::abort())),
+            lacks: Vec::new(),
+        }
     }
 }
 
@@ -182,9 +185,13 @@ impl Target for Fake {
                     None => return missing(name),
                 }
             }
-            Question::KernelFunctions => names(&["do_thing", "do_thong", "ext4:ext4_open", "vfs_read", "vfs_write"]),
+            Question::KernelFunctions => {
+                names(&["do_thing", "do_thong", "ext4:ext4_open", "vfs_read", "vfs_write"])
+            }
             Question::KernelSymbol(name) if name == "jiffies" => Answer::Number(0xffff_ffff_8000_0000),
-            Question::BinaryPath(name) if name == "bash" || name == "/bin/bash" => Answer::Text("/bin/bash".into()),
+            Question::BinaryPath(name) if name == "bash" || name == "/bin/bash" => {
+                Answer::Text("/bin/bash".into())
+            }
             Question::Binaries { name, .. } => match name.as_str() {
                 "bash" | "/bin/bash" => names(&["/bin/bash"]),
                 _ => names(&[]),

@@ -78,7 +78,7 @@ pub(crate) fn text(text: &str, dictionary: &[String], others: &[Vec<u8>], rng: &
     for _ in 0..=rng.below(5) {
         let at = rng.below(list.len().max(1)).min(list.len());
         match rng.below(10) {
-            0 | 1 | 2 => {
+            0..=2 => {
                 let word = word(dictionary, rng);
                 if let Some(slot) = list.get_mut(at) {
                     *slot = word;

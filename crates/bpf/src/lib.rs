@@ -20,4 +20,5 @@ pub mod origin;
 pub mod schema;
 pub mod target;
 pub mod tracepoint;
+pub mod unwind;
 pub mod version;

@@ -6,6 +6,7 @@ use crate::insn::Insn;
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::origin::Origin;
 use crate::schema::ValueType;
+use crate::unwind::UnwindMaps;
 
 /// A compiled source.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -47,6 +48,8 @@ pub struct SessionSpec {
     pub start_map: Option<usize>,
     /// Longest string; what is longer was cut and prints this behind it (config `str_trunc_trailer`).
     pub truncation_trailer: String,
+    /// Set where programs walk stacks by tables that the loader makes.
+    pub unwind: Option<UnwindMaps>,
     /// `missing_probes`: what an attach point that is not there means.
     pub missing_probes: MissingProbes,
     /// How addresses are named.

@@ -56,8 +56,8 @@ pub enum ValueType {
     },
     /// A kernel stack: i64 id in a stack trace map (negative: errno), or in an event's tail the addresses (u64 each).
     KStack(StackFormat),
-    /// A user stack: i64 id as above, u32 pid (of the initial PID namespace), u32 zero; in an event's tail the
-    /// u32 pid, u32 zero, and then the addresses.
+    /// A user stack: i64 id as above (or, with the bit [`crate::unwind::WALKED`], in a map of walked stacks), u32 pid (of
+    /// the initial PID namespace), u32 zero; in an event's tail the u32 pid, u32 zero, and then the addresses.
     UStack(StackFormat),
     /// A kernel address printed as symbol: u64.
     KSym,

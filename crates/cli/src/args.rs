@@ -77,7 +77,14 @@ pub(crate) struct Trace {
     pub(crate) verbose: u8,
 
     /// Print stages of the compilation and stop: ast, hir, ir, opt, asm, or all
-    #[arg(short = 'd', long = "dump", alias = "debug", value_name = "STAGE", value_enum, value_delimiter = ',')]
+    #[arg(
+        short = 'd',
+        long = "dump",
+        alias = "debug",
+        value_name = "STAGE",
+        value_enum,
+        value_delimiter = ','
+    )]
     pub(crate) dump: Vec<Stage>,
 
     /// Write the compiled program to FILE, an ELF object that other kernels load, and stop; `skep trace FILE` runs it

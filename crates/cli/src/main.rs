@@ -7,7 +7,6 @@ mod exit;
 
 use args::{Cli, Command};
 use clap::Parser;
-use exit::Exit;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;

@@ -22,11 +22,12 @@ pub mod machine;
 pub mod map;
 pub mod proc;
 pub mod prog;
+mod programs;
 pub mod ringbuf;
 pub mod symbols;
 mod sys;
 pub mod tracefs;
-mod programs;
+mod unwind;
 mod usdt;
 
 pub use error::Error;

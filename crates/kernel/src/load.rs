@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rustix::event::epoll;
 use skep_bpf::backend::PollOutcome;
-use skep_bpf::object::{Attach, AttachPoint, MissingProbes, Object};
+use skep_bpf::object::{Attach, AttachPoint, MapSpec, MissingProbes, Object};
 use skep_bpf::schema::ValueType;
 
 use crate::error::Error;
@@ -22,6 +22,7 @@ use crate::prog::{Loader, Prog, RunStats};
 use crate::ringbuf::RingBuf;
 use crate::symbols::lines::KernelLines;
 use crate::symbols::user::UserSymbols;
+use crate::unwind::Tables;
 
 mod trial;
 pub use trial::Trial;
@@ -36,6 +37,8 @@ const ITER_OUTPUT: usize = 16 << 20;
 pub struct LoadOptions {
     /// Level of the verifier's log to keep of every program (0: only of refused ones; 1, 2; 4 adds statistics).
     pub log_level: u32,
+    /// Processes whose stacks programs can walk by tables, where they do ([`Object::session`]'s `unwind`).
+    pub walked: Vec<u32>,
 }
 
 /// Something that failed, and of which probe or map.
@@ -108,7 +111,9 @@ fn names_users(object: &Object) -> bool {
     fn within(ty: &ValueType) -> bool {
         match ty {
             ValueType::UStack(_) | ValueType::USym => true,
-            ValueType::Tuple(fields) | ValueType::Record { fields, .. } => fields.iter().any(|f| within(&f.ty)),
+            ValueType::Tuple(fields) | ValueType::Record { fields, .. } => {
+                fields.iter().any(|f| within(&f.ty))
+            }
             ValueType::Array { elem, .. } => within(elem),
             _ => false,
         }
@@ -134,6 +139,23 @@ fn failure(of: &str, error: Error) -> Vec<Failure> {
     vec![Failure { of: of.to_owned(), error, attaching: false }]
 }
 
+/// Creates the maps, with the tables for the stacks of `walked` where programs use such.
+fn create_maps(object: &Object, walked: &[u32]) -> Result<Vec<Map>, Vec<Failure>> {
+    let tables = Tables::of(object, walked).map_err(|e| failure("dw_ustack", e))?;
+    let create = |(index, spec): (usize, &MapSpec)| {
+        let created = match &tables {
+            Some((names, tables)) => Map::create(&tables.sized(*names, index, spec)),
+            None => Map::create(spec),
+        };
+        created.map_err(|e| failure(&spec.name, e))
+    };
+    let maps = object.maps.iter().enumerate().map(create).collect::<Result<Vec<_>, _>>()?;
+    if let Some((names, tables)) = &tables {
+        tables.fill(*names, &maps).map_err(|e| failure("dw_ustack", e))?;
+    }
+    Ok(maps)
+}
+
 impl Loaded {
     /// Creates the maps and loads the programs of `object`. Nothing runs yet. All programs that fail are reported.
     pub fn load(
@@ -145,11 +167,7 @@ impl Loaded {
         if points + object.maps.len() > MANY {
             machine::raise_nofile();
         }
-        let maps = object
-            .maps
-            .iter()
-            .map(|spec| Map::create(spec).map_err(|e| failure(&spec.name, e)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let maps = create_maps(object, &options.walked)?;
         let Programs { programs, logs, left_out } = load_programs(object, &maps, &target, options)?;
         let events = Events::new(object, &maps).map_err(|e| failure("events", e))?;
         Ok(Loaded {

@@ -19,6 +19,8 @@ use crate::elf;
 use crate::error::Error;
 use crate::sys::process as sys;
 
+mod entry;
+
 /// Inode of the initial PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
@@ -31,6 +33,8 @@ pub struct Child {
     report: Option<OwnedFd>,
     name: String,
     status: Option<i32>,
+    /// Stopped where its program begins.
+    held: bool,
 }
 
 /// Words of a command line, split at blanks. Quotes and backslashes keep blanks in a word, as in a shell, and are dropped
@@ -93,7 +97,7 @@ impl Child {
             sys::fork_gated(&text(path.into_os_string())?, &arguments, &environment).map_err(failed)?;
         let pid = Pid::from_raw(forked.pid).ok_or_else(|| failed(Errno::SRCH))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
-        Ok(Child { pid, pidfd, gate: Some(forked.gate), report: Some(forked.report), name, status: None })
+        Ok(Child { pid, pidfd, gate: Some(forked.gate), report: Some(forked.report), name, status: None, held: false })
     }
 
     /// The process id, in this process's PID namespace.
@@ -103,6 +107,9 @@ impl Child {
 
     /// Lets the child become its program; an error when it cannot.
     pub fn release(&mut self) -> Result<(), Error> {
+        if self.held {
+            return self.let_go();
+        }
         let Some(gate) = self.gate.take() else { return Ok(()) };
         let failed = |errno| Error::os(format!("start {}", self.name), errno);
         rustix::io::write(&gate, &[1]).map_err(failed)?;
@@ -135,7 +142,7 @@ impl Child {
         }
         // A child behind its gate ends when the gate closes; one that has just ended takes no signal.
         self.gate = None;
-        let _ = kill_process(self.pid, Signal::TERM);
+        let _ = kill_process(self.pid, if self.held { Signal::KILL } else { Signal::TERM });
         for _ in 0..100 {
             if self.status().is_some() {
                 return;

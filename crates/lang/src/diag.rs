@@ -141,9 +141,8 @@ fn render_one(renderer: &Renderer, d: &Diagnostic, files: &[SourceFile], file: &
         if other.file == place.file {
             snippet = snippet.annotation(annotation);
         } else {
-            elsewhere.push(
-                Snippet::source(other.text).path(other.file.unwrap_or(file)).annotation(annotation),
-            );
+            elsewhere
+                .push(Snippet::source(other.text).path(other.file.unwrap_or(file)).annotation(annotation));
         }
     }
     let mut group = level.primary_title(d.message.as_str()).element(snippet);

@@ -72,7 +72,9 @@ impl Loader<'_> {
                 continue;
             }
             match self.find(&import, directory) {
-                Some(Found::File(path, _)) if is_header(&path) => self.header(&path, &import.text, import.span),
+                Some(Found::File(path, _)) if is_header(&path) => {
+                    self.header(&path, &import.text, import.span)
+                }
                 Some(Found::File(path, text)) => self.file(&path, &text, import.span, depth),
                 Some(Found::Directory(path, names)) => self.directory(&path, &names, &import, depth),
                 Some(Found::Known) | None => {}

@@ -146,7 +146,14 @@ fn message<S: Sink>(
     // What the program says itself needs no line of it.
     let shown = kind != MessageKind::Program && layout.file.is_none();
     let index = layout.line.saturating_sub(1) as usize;
-    let context = session.options.source_text.lines().nth(index).filter(|_| shown);
+    if shown && session.lines.is_empty() {
+        let text = &session.options.source_text;
+        let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        session.lines = std::iter::once(0).chain(starts).collect();
+    }
+    let start =
+        session.lines.get(index).copied().filter(|_| shown && !session.options.source_text.is_empty());
+    let context = start.and_then(|start| session.options.source_text.get(start..)?.lines().next());
     session.sink.message(&Message { kind, severity, place, text, context })
 }
 

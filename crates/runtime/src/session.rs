@@ -119,6 +119,8 @@ pub struct Session<'a, S> {
     pub(crate) ran_command: bool,
     /// Where text is rendered, kept for its room.
     pub(crate) text: Vec<u8>,
+    /// Where the lines of the source begin, once a message has asked.
+    pub(crate) lines: Vec<usize>,
 }
 
 /// Records copied out of the ring, one after another.
@@ -172,6 +174,7 @@ impl<'a, S: Sink> Session<'a, S> {
             ending: false,
             ran_command: false,
             text: Vec::new(),
+            lines: Vec::new(),
         }
     }
 

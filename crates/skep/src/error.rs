@@ -36,7 +36,9 @@ impl Error {
     /// The message for people.
     pub fn render(&self, style: Style) -> String {
         match (self, style) {
-            (Error::Script { diagnostics, source }, _) => diagnostics.render(&source.name, &source.text, style),
+            (Error::Script { diagnostics, source }, _) => {
+                diagnostics.render(&source.name, &source.text, style)
+            }
             (other, Style::Snippets { .. }) => format!("error: {other}\n"),
             (Error::Kernel(failures), Style::Lines) if failures.iter().all(|f| f.attaching) => {
                 failures.iter().map(unattached).collect()
@@ -57,7 +59,11 @@ impl Error {
 
 /// A probe that could not be attached, in the form of bpftrace.
 fn unattached(failure: &skep_kernel::Failure) -> String {
-    let mut text = format!("ERROR: {}\n", failure.error);
+    // The place is in the line below.
+    let mut text = match &failure.error {
+        skep_kernel::Error::Damaged { why, .. } => format!("ERROR: {why}\n"),
+        error => format!("ERROR: {error}\n"),
+    };
     failure.error.explain().iter().for_each(|line| text.push_str(&format!("HINT: {line}\n")));
     text.push_str(&format!("ERROR: Unable to attach probe: {}. ", failure.of));
     text.push_str("If this is expected, set the 'missing_probes' config variable to 'warn'.\n");
@@ -67,9 +73,9 @@ fn unattached(failure: &skep_kernel::Failure) -> String {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Script { diagnostics, source } => {
-                f.write_str(diagnostics.render(&source.name, &source.text, Style::Snippets { color: false }).trim_end())
-            }
+            Error::Script { diagnostics, source } => f.write_str(
+                diagnostics.render(&source.name, &source.text, Style::Snippets { color: false }).trim_end(),
+            ),
             Error::Kernel(failures) => {
                 for (i, failure) in failures.iter().enumerate() {
                     if i > 0 {

@@ -89,7 +89,7 @@ impl<'p> Tracer<'p> {
         limits: &Limits,
         log_level: u32,
     ) -> Result<Tracer<'p>, Error> {
-        let options = LoadOptions { log_level, ..LoadOptions::default() };
+        let options = LoadOptions { log_level };
         let loaded =
             Loaded::load(&program.object, program.target.clone(), &options).map_err(Error::Kernel)?;
         let settings = Options {

@@ -10,11 +10,13 @@ use crate::event::{Action, EventArg, EventLayout, Stream};
 use crate::format::{Conv, ConvKind, Piece};
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
-    Attach, AttachPoint, BtfTarget, Counter, MapSchema, MapSpec, MissingProbes, Sample, SessionSpec, Storage, SymbolSpec,
+    Attach, AttachPoint, BtfTarget, Counter, MapSchema, MapSpec, MissingProbes, Sample, SessionSpec, Storage,
+    SymbolSpec,
 };
 use crate::origin::{Assumption, Origin, Place};
 use crate::schema::{Agg, Clock, Field, SeriesFold, StackFormat, StackMode, ValueType};
 use crate::target::Arch;
+use crate::unwind::UnwindMaps;
 use crate::version::KernelVersion;
 
 /// First bytes of the section.
@@ -78,9 +80,10 @@ wire_structs! {
     MapSchema { storage, key, value, order }
     SessionSpec {
         events, counter_map, counters, print_maps_on_exit, control_map, start_map, truncation_trailer, missing_probes,
-        symbols, cat_bytes
+        symbols, cat_bytes, unwind
     }
     SymbolSpec { debug_info, demangle }
+    UnwindMaps { places, rows }
     AttachPoint { at, cookie, name, probes }
     EventLayout { action, args, head, file, line, columns }
     EventArg { offset, ty, tail }

@@ -63,7 +63,8 @@ pub(crate) fn run(target: &LiveTarget) -> Result<ExitCode> {
         env!("CARGO_PKG_VERSION"),
     );
     section(&mut text, BUILD, target);
-    for (title, lines) in [("Kernel helpers", HELPERS), ("Kernel features", KERNEL), ("Probe types", PROBES)] {
+    for (title, lines) in [("Kernel helpers", HELPERS), ("Kernel features", KERNEL), ("Probe types", PROBES)]
+    {
         text.push_str(&format!("\n{title}\n"));
         section(&mut text, lines, target);
     }

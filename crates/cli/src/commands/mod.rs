@@ -14,7 +14,11 @@ use std::io::IsTerminal;
 
 /// How messages look: in the form of bpftrace for those who call us by its name.
 pub(crate) fn style() -> Style {
-    if crate::is_bpftrace() { Style::Lines } else { Style::Snippets { color: std::io::stderr().is_terminal() } }
+    if crate::is_bpftrace() {
+        Style::Lines
+    } else {
+        Style::Snippets { color: std::io::stderr().is_terminal() }
+    }
 }
 
 /// Shows what is wrong with the arguments, or the help that they ask for.

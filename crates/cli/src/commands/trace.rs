@@ -32,7 +32,8 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     }
     if let Some(program) = object::open(options)? {
         require_privilege(options)?;
-        let mut child = options.command.as_deref().map(Child::spawn).transpose().map_err(skep::Error::from)?;
+        let mut child =
+            options.command.as_deref().map(Child::spawn).transpose().map_err(skep::Error::from)?;
         return trace(options, &program, child.as_mut());
     }
     let (name, text, params) = source(options)?;
@@ -277,7 +278,7 @@ fn output(options: &Trace) -> Result<Output> {
         Buffering::None => out,
         Buffering::Line | Buffering::Full => Box::new(BufWriter::with_capacity(64 << 10, out)),
     };
-    // What a traced process calls itself must not reach a terminal as it is; files and pipes get it unchanged.
-    let escapes = options.output.is_none() && std::io::stdout().is_terminal();
+    // Programs that read bpftrace's output expect the bytes as they are; a terminal must never get them so.
+    let escapes = !crate::is_bpftrace() || options.output.is_none() && std::io::stdout().is_terminal();
     Ok(Output { out, err: Box::new(std::io::stderr()), json: options.format == Format::Json, escapes })
 }

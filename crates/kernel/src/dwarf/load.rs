@@ -8,7 +8,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use gimli::{RunTimeEndian, SectionId};
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSegment};
 
 use super::{Bytes, damaged};
 use crate::error::Error;
@@ -91,6 +91,32 @@ impl<'a> Binary<'a> {
         let file = object::File::parse(bytes).map_err(|e| damaged(path, e))?;
         let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
         Ok(Binary { arena, file, endian })
+    }
+
+    /// Parses bytes that are no file of their own; messages call them `name`.
+    pub(super) fn of_bytes(arena: &'a Arena, name: &str, bytes: Vec<u8>) -> Result<Binary<'a>, Error> {
+        let bytes = arena.keep(Blob::Owned(bytes)).ok_or_else(|| damaged(name, "no room to keep it"))?;
+        let file = object::File::parse(bytes).map_err(|e| damaged(name, e))?;
+        let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
+        Ok(Binary { arena, file, endian })
+    }
+
+    /// The address of a section, 0 if there is none.
+    pub(super) fn address(&self, name: &str) -> u64 {
+        self.file.section_by_name(name).map_or(0, |s| s.address())
+    }
+
+    /// Code that is loaded: (offset in the file, bytes there, address).
+    pub(super) fn code_segments(&self) -> Vec<(u64, u64, u64)> {
+        let is_code = |s: &object::Segment<'_, '_>| matches!(s.flags(), object::SegmentFlags::Elf { p_flags } if p_flags & object::elf::PF_X != 0);
+        let ranges = self.file.segments().filter(is_code).map(|s| (s.file_range(), s.address()));
+        ranges.map(|((offset, size), address)| (offset, size, address)).collect()
+    }
+
+    /// Whether the code is x86-64's, and whether it is aarch64's.
+    pub(super) fn code(&self) -> (bool, bool) {
+        let architecture = self.file.architecture();
+        (architecture == object::Architecture::X86_64, architecture == object::Architecture::Aarch64)
     }
 
     /// Whether the file has units.

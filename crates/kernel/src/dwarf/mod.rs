@@ -14,6 +14,7 @@ use crate::elf;
 use crate::error::Error;
 
 mod aggregate;
+pub(crate) mod cfi;
 mod convert;
 mod find;
 mod graph;

@@ -36,11 +36,12 @@ pub(super) fn attach(
         }
         Errno::ILSEQ => Error::Damaged {
             what: format!("{place}+{offset}"),
-            why: "no instruction begins there (Possible attachment attempt in the middle of an instruction, try a \
-                  different offset.)"
+            why: "Possible attachment attempt in the middle of an instruction, try a different offset."
                 .into(),
         },
-        Errno::INVAL if symbol.is_empty() => Error::Missing(format!("a traceable instruction at {offset:#x}")),
+        Errno::INVAL if symbol.is_empty() => {
+            Error::Missing(format!("a traceable instruction at {offset:#x}"))
+        }
         Errno::INVAL => Error::Missing(format!("a traceable instruction at {symbol}+{offset:#x}")),
         errno => Error::os(format!("open {place}"), errno),
     })?;

@@ -60,7 +60,7 @@ fn programs_with_types_and_lines_are_refused_with_their_lines() {
     let log = failures[0].error.verifier_log().unwrap();
     assert!(log.contains("; BEGIN { something }"), "{log}");
     wanted.programs[0].insns = vec![Insn::mov_imm(Reg::R0, 0), Insn::exit()];
-    let options = LoadOptions { log_level: 1 };
+    let options = LoadOptions { log_level: 1, ..LoadOptions::default() };
     let loaded = Loaded::load(&wanted, Arc::new(LiveTarget::new()), &options).unwrap();
     assert!(loaded.logs()[0].1.contains("processed 2 insns"), "{:?}", loaded.logs());
 }

@@ -46,13 +46,17 @@ impl Fx<'_, '_> {
             }
             None => self.f.u64(1),
         };
+        let alike = weight.is_none() && !matches!(agg, Agg::TSeries { .. });
+        if alike && self.shares(Operation::Aggregate, &info) {
+            let at = match info.storage {
+                Storage::Hash => Some(self.agg_key(&info, key)?),
+                _ => None,
+            };
+            return self.shared_operation(Operation::Aggregate, map, &info, at, arg).map(|_| ());
+        }
         let at = self.agg_key(&info, key)?;
         if matches!(agg, Agg::TSeries { .. }) {
             return self.series(&info, at, &agg, arg, atomic);
-        }
-        let alike = weight.is_none() && info.storage == Storage::Hash;
-        if alike && self.shared_operation(Operation::Aggregate, map, &info, at, arg)?.is_some() {
-            return Ok(());
         }
         self.aggregate_at(&info, at, &agg, arg, weight, atomic)
     }

@@ -224,6 +224,9 @@ impl Fx<'_, '_> {
             Ty::Str { size } => self.str_tail(record, e, arg, *size),
             Ty::Buf { size } => self.buf_tail(record, e, arg, *size),
             Ty::KStack(format) => self.stack_tail(record, arg, *format, false),
+            Ty::UStack(format) if matches!(e.kind, ExprKind::Call { name: "dw_ustack", .. }) => {
+                self.walked_tail(record, arg, *format, e.span)
+            }
             Ty::UStack(format) => self.stack_tail(record, arg, *format, true),
             other => internal(format!("{other:?} as a tail")),
         }
@@ -298,6 +301,29 @@ impl Fx<'_, '_> {
         let len = self.f.push_value(Op::Select { cond, a: result, b: zero }, Type::I64);
         let len = self.f.add_imm(len, i64::from(front));
         self.extend_record(record, arg, offset, len, size + front);
+        Ok(())
+    }
+
+    /// The same for a user stack that the program walks itself.
+    fn walked_tail(
+        &mut self,
+        record: &mut Record,
+        arg: &EventArg,
+        format: StackFormat,
+        span: Span,
+    ) -> Result<()> {
+        self.align_end(record);
+        let size = stack_bytes(format);
+        let (to, offset) = self.end_of(record, size + 8)?;
+        let pid = self.process_id(None)?;
+        let pid = self.number(pid);
+        self.f.store(8, to, 0, pid);
+        let to = self.f.ptr_add_imm(to, 8);
+        let walked = self.walk_stack(to, format.limit, span)?;
+        let three = self.f.u64(3);
+        let len = self.f.bin(BinOp::Shl, Type::U64, walked.frames, three);
+        let len = self.f.add_imm(len, 8);
+        self.extend_record(record, arg, offset, len, size + 8);
         Ok(())
     }
 

@@ -347,6 +347,38 @@ impl<'m, 'a> Fx<'m, 'a> {
 
     /// Adds one to a counter of losses of this CPU; in a rare block, so exactness costs nothing: atomic.
     pub(super) fn count_loss(&mut self, counter: skep_bpf::object::Counter) {
+        let done = self.f.block(&[]);
+        let (entry, one) = self.loss_entry(counter, done);
+        self.f.atomic_add(8, entry, 0, one);
+        self.f.jump(done, &[]);
+        self.f.switch_to(done);
+    }
+
+    /// The same; `first` is built where it is the first loss of its kind on this CPU.
+    pub(super) fn count_loss_and(
+        &mut self,
+        counter: skep_bpf::object::Counter,
+        first: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let (done, told) = (self.f.block(&[]), self.f.cold_block());
+        let (entry, one) = self.loss_entry(counter, done);
+        let before = self.f.load(Type::U64, entry, 0);
+        self.f.atomic_add(8, entry, 0, one);
+        let none = self.f.u64(0);
+        self.f.branch(Cc::Eq, before, none, told, done);
+        self.f.switch_to(told);
+        first(self)?;
+        self.f.jump(done, &[]);
+        self.f.switch_to(done);
+        Ok(())
+    }
+
+    /// Where a loss is counted on this CPU, and one.
+    fn loss_entry(
+        &mut self,
+        counter: skep_bpf::object::Counter,
+        none: skep_compiler::ir::Block,
+    ) -> (Value, Value) {
         let (map, index) = self.cx.counter(counter);
         let key = self.word();
         let index = self.f.iconst(Type::U32, i64::from(index));
@@ -357,11 +389,7 @@ impl<'m, 'a> Fx<'m, 'a> {
             &[map_ref, key],
             Type::Ptr(PtrKind::MapValue { map, nullable: true }),
         );
-        let done = self.f.block(&[]);
-        let entry = self.f.check_null(found, done);
-        let one = self.f.u64(1);
-        self.f.atomic_add(8, entry, 0, one);
-        self.f.jump(done, &[]);
-        self.f.switch_to(done);
+        let entry = self.f.check_null(found, none);
+        (entry, self.f.u64(1))
     }
 }

@@ -191,9 +191,11 @@ impl Fx<'_, '_> {
         let (lost, done) = (self.f.cold_block(), self.f.block(&[]));
         self.f.branch(Cc::Eq, result, full, lost, done);
         self.f.switch_to(lost);
-        self.count_loss(Counter::MapFull(info.id.index()));
+        // The counter says how many; one event a CPU says at once that there are some.
         let here = self.here;
-        self.report(helper::MAP_UPDATE_ELEM, result, here)?;
+        self.count_loss_and(Counter::MapFull(info.id.index()), |f| {
+            f.report(helper::MAP_UPDATE_ELEM, result, here)
+        })?;
         self.f.jump(done, &[]);
         self.f.switch_to(done);
         Ok(())
@@ -243,14 +245,13 @@ impl Fx<'_, '_> {
             return self.narrow_to(value, ty);
         }
         let at = self.key(&info, key, 0)?;
-        let nothing = self.f.u64(0);
-        let shared = match self.cx.program.config.helper_errors || info.array {
-            true => None,
-            false => self.shared_operation(Operation::Get, map, &info, at, nothing)?,
-        };
-        let value = match shared {
-            Some(value) => self.f.cast(value, reg),
-            None => self.get_at(&info, at)?,
+        let in_place = self.cx.program.config.helper_errors || info.array;
+        let value = if !in_place && self.shares(Operation::Get, &info) {
+            let nothing = self.f.u64(0);
+            let value = self.shared_operation(Operation::Get, map, &info, Some(at), nothing)?;
+            self.f.cast(value, reg)
+        } else {
+            self.get_at(&info, at)?
         };
         self.remember(map, key, value);
         self.narrow_to(value, ty)
@@ -321,9 +322,7 @@ impl Fx<'_, '_> {
         if ty.is_scalar() && !info.array && self.shares(Operation::Assign, &info) {
             let number = self.value(value)?;
             let at = self.key(&info, key, 0)?;
-            if self.shared_operation(Operation::Assign, map, &info, at, number)?.is_some() {
-                return Ok(());
-            }
+            return self.shared_operation(Operation::Assign, map, &info, Some(at), number).map(|_| ());
         }
         let slot = self.slot_for(&ty, "value");
         let from = self.f.slot_addr(slot);

@@ -28,14 +28,15 @@ mod parts;
 mod place;
 mod probe;
 mod series;
-mod stmt;
-mod string;
 mod session;
 mod shared;
+mod stmt;
+mod string;
 mod syscalls;
 #[cfg(test)]
 mod tests;
 mod types;
+mod unwind;
 mod walk;
 
 use crate::ast::Span;

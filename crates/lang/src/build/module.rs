@@ -14,6 +14,7 @@ use skep_bpf::kinds::{MapType, map_flags};
 use skep_bpf::object::{Counter, MapSpec};
 use skep_bpf::schema::ValueType;
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
+use skep_bpf::unwind;
 use skep_bpf::version::KernelVersion;
 use skep_compiler::ir::{FuncId, Function, Loc, MapId, Module, ProgramDecl};
 use std::collections::HashMap;
@@ -77,8 +78,7 @@ impl<'a> ModuleCx<'a> {
             padded_comm: target.kernel_version()? >= KernelVersion::new(5, 17),
             raw_programs_nest: target.kernel_version()? < KernelVersion::new(6, 1),
             functions: HashMap::new(),
-            large: super::parts::is_large(program)
-                && target.kernel_version()? >= super::parts::SINCE,
+            large: super::parts::is_large(program) && target.kernel_version()? >= super::parts::SINCE,
             shared: HashMap::new(),
             module,
             text,
@@ -231,6 +231,34 @@ impl<'a> ModuleCx<'a> {
             value_size: limit * 8,
             max_entries,
             ..internal(&format!("stack_{limit}"))
+        })
+    }
+
+    /// The maps of the tables that stacks are walked by; the loader sets their sizes.
+    pub(super) fn unwind_maps(&mut self) -> (MapId, MapId) {
+        let places = self.internal_map(MapSpec {
+            map_type: MapType::LpmTrie,
+            key_size: unwind::PLACE_KEY_BYTES,
+            value_size: unwind::PLACE_BYTES,
+            flags: map_flags::NO_PREALLOC,
+            ..internal("places")
+        });
+        let value_size = unwind::CHUNK_ROWS * unwind::ROW_BYTES;
+        let rows = self.internal_map(MapSpec { value_size, ..internal("rows") });
+        self.module.object.session.unwind =
+            Some(unwind::UnwindMaps { places: places.index(), rows: rows.index() });
+        (places, rows)
+    }
+
+    /// The map of walked stacks of at most `limit` frames.
+    pub(super) fn walked_map(&mut self, limit: u32) -> MapId {
+        let max_entries = self.program.config.max_stacks;
+        self.internal_map(MapSpec {
+            map_type: MapType::Hash,
+            key_size: 8,
+            value_size: 8 + limit * 8,
+            max_entries,
+            ..internal(&unwind::walked_map(limit))
         })
     }
 

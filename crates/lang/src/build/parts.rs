@@ -28,8 +28,27 @@ const MOST_SHARED: usize = 24;
 
 /// Builtins that need nothing but themselves.
 const FREE: &[&str] = &[
-    "pid", "tid", "pid_init", "tid_init", "uid", "gid", "cpu", "numaid", "rand", "cgroup", "jiffies", "nsecs",
-    "nsecs_monotonic", "nsecs_tai", "elapsed", "curtask", "comm", "ksym", "bswap", "macaddr", "ntop",
+    "pid",
+    "tid",
+    "pid_init",
+    "tid_init",
+    "uid",
+    "gid",
+    "cpu",
+    "numaid",
+    "rand",
+    "cgroup",
+    "jiffies",
+    "nsecs",
+    "nsecs_monotonic",
+    "nsecs_tai",
+    "elapsed",
+    "curtask",
+    "comm",
+    "ksym",
+    "bswap",
+    "macaddr",
+    "ntop",
 ];
 
 /// How many statements and expressions there are.
@@ -88,7 +107,9 @@ fn is_movable(stmt: &Stmt, vars: &[Var], rules: LoopRules) -> bool {
                 _ => true,
             },
             Node::Expr(e) => match &e.kind {
-                ExprKind::Arg(_) | ExprKind::CallFn { .. } | ExprKind::AddrOf(_) | ExprKind::MapLen(_) => false,
+                ExprKind::Arg(_) | ExprKind::CallFn { .. } | ExprKind::AddrOf(_) | ExprKind::MapLen(_) => {
+                    false
+                }
                 ExprKind::Call { name, .. } => FREE.contains(name),
                 ExprKind::Var(var) | ExprKind::IncVar { var, .. } => scalar(var),
                 _ => true,

@@ -8,8 +8,8 @@ use super::{Result, internal};
 use crate::ast::Span;
 use crate::hir::{Arg, Expr, ExprKind};
 use crate::ty::{CompositeDef, Space, Ty};
-use skep_bpf::kinds::ProgType;
 use skep_bpf::event::Action;
+use skep_bpf::kinds::ProgType;
 use skep_bpf::schema::ValueType;
 use skep_compiler::ir::{BinOp, Cc, Cond, IntTy, Op, PtrKind, Type, Value, Width};
 
@@ -118,8 +118,7 @@ impl Fx<'_, '_> {
 
     /// The address `at` of element `index` of `count`; outside of the array an event says so, and it is nowhere.
     fn inside(&mut self, at: Value, index: Value, count: u64, span: Span) -> Result<Value> {
-        let (fine, outside, join) =
-            (self.f.block(&[]), self.f.cold_block(), self.f.block(&[Type::U64]));
+        let (fine, outside, join) = (self.f.block(&[]), self.f.cold_block(), self.f.block(&[Type::U64]));
         let count = self.f.u64(count);
         let known = self.f.cmp(Cc::Ult, index, count);
         self.f.branch_nonzero(known, fine, outside);

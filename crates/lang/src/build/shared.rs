@@ -45,28 +45,28 @@ impl Fx<'_, '_> {
         self.cx.large && (self.cx.shared.len() < MOST || self.cx.shared.contains_key(&own))
     }
 
-    /// Calls the shared function for `operation` on the entry of `key`, which it is made for at the first call. `None`:
-    /// the operation is to be built in place.
+    /// Calls the shared function for `operation` on the entry of `key` (none: of a map without key), which is made for it at
+    /// the first call. Only where it is [shared](Fx::shares).
     pub(super) fn shared_operation(
         &mut self,
         operation: Operation,
         map: MapNo,
         info: &MapInfo,
-        key: Value,
+        key: Option<Value>,
         number: Value,
-    ) -> Result<Option<Value>> {
+    ) -> Result<Value> {
         let own = (self.body.stem.to_owned(), operation.name(), info.id.index());
-        let known = self.cx.shared.get(&own).copied();
-        if !self.shares(operation, info) {
-            return Ok(None);
-        }
-        let bytes = if info.buckets { info.key_size.next_multiple_of(8) + 8 } else { info.key_size };
-        if info.buckets {
+        let bytes = match (key.is_some(), info.buckets) {
+            (false, _) => 0,
+            (true, false) => info.key_size,
+            (true, true) => info.key_size.next_multiple_of(8) + 8,
+        };
+        if let (Some(key), true) = (key, info.buckets) {
             let zero = self.f.u64(0);
             self.f.store(8, key, info.key_size.next_multiple_of(8) as i32, zero);
         }
-        let func = match known {
-            Some(func) => func,
+        let func = match self.cx.shared.get(&own) {
+            Some(func) => *func,
             None => {
                 let func = self.build_operation(operation, map, info, bytes)?;
                 self.cx.shared.insert(own, func);
@@ -75,7 +75,8 @@ impl Fx<'_, '_> {
         };
         let event = self.failure_event(helper::MAP_UPDATE_ELEM);
         let number = self.number(number);
-        Ok(Some(self.f.call(func, &[key, number, event], Type::I64)))
+        let args: Vec<Value> = key.into_iter().chain([number, event]).collect();
+        Ok(self.f.call(func, &args, Type::I64))
     }
 
     /// The number of the event that says that a helper failed here.
@@ -96,13 +97,24 @@ impl Fx<'_, '_> {
         bytes: u32,
     ) -> Result<skep_compiler::ir::FuncId> {
         let name = self.cx.func_name(self.body.stem);
+        let memory = usize::from(bytes != 0);
         let params = [Type::Ptr(PtrKind::Stack), Type::U64, Type::U64];
-        let f = FuncBuilder::new(&name, FuncKind::Global { bytes }, &params, Type::I64);
-        let (key, number, event) = (f.param(0), f.param(1), f.param(2));
+        let f = FuncBuilder::new(
+            &name,
+            FuncKind::Global { bytes },
+            params.get(1 - memory..).unwrap_or(&[]),
+            Type::I64,
+        );
+        let (number, event) = (f.param(memory), f.param(memory + 1));
+        let key = (memory != 0).then(|| f.param(0));
         let (body, loc) = (self.body.clone(), self.f.loc());
         let mut inner = Fx::new(self.cx, f, body, None, None);
         inner.f.set_loc(loc);
         inner.failure = Some(event);
+        let key = match key {
+            Some(key) => key,
+            None => inner.agg_key(info, &[])?,
+        };
         let result = match operation {
             Operation::Aggregate => {
                 let Ty::Agg(agg) = info.value.clone() else {
@@ -159,4 +171,3 @@ impl Fx<'_, '_> {
         self.f.call(func, &[], Type::I64);
     }
 }
-

@@ -173,8 +173,8 @@ impl Plan {
             .enumerate()
             .flat_map(|(i, range)| body.get(range.clone()).unwrap_or(&[]).iter().map(move |s| (id(s), i)))
             .collect();
-        let mut plan = Plan::default();
-        plan.parts = parts.into_iter().enumerate().map(|(i, range)| (range, FIRST_PART + i)).collect();
+        let parts = parts.into_iter().enumerate().map(|(i, range)| (range, FIRST_PART + i)).collect();
+        let mut plan = Plan { parts, ..Plan::default() };
         let mut users: HashMap<VarId, BTreeSet<usize>> = HashMap::new();
         let mut part_users: Vec<(VarId, usize)> = Vec::new();
         let mut stack = vec![0usize];

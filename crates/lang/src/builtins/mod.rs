@@ -142,9 +142,20 @@ type Check = for<'a> fn(&mut Checker<'a>, &Call<'_>) -> Option<Checked>;
 
 /// All builtins, group by group.
 pub fn all() -> impl Iterator<Item = &'static Builtin> {
-    [compile_time::ROWS, kernel::ROWS, bytes::ROWS, values::ROWS, probe::ROWS, text::ROWS, stacks::ROWS, maps::ROWS, aggregations::ROWS, actions::ROWS]
-        .into_iter()
-        .flatten()
+    [
+        compile_time::ROWS,
+        kernel::ROWS,
+        bytes::ROWS,
+        values::ROWS,
+        probe::ROWS,
+        text::ROWS,
+        stacks::ROWS,
+        maps::ROWS,
+        aggregations::ROWS,
+        actions::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The builtin of that name; `__builtin_NAME` is another name for each.

@@ -23,7 +23,7 @@ pub(super) static ROWS: &[Builtin] = &[
         min: 0,
         max: 2,
         needs_unsafe: false,
-        check: |c, call| stack(c, call, true),
+        check: |c, call| stack(c, call, "kstack"),
     },
     Builtin {
         name: "ustack",
@@ -34,11 +34,23 @@ pub(super) static ROWS: &[Builtin] = &[
         min: 0,
         max: 2,
         needs_unsafe: false,
-        check: |c, call| stack(c, call, false),
+        check: |c, call| stack(c, call, "ustack"),
+    },
+    Builtin {
+        name: "dw_ustack",
+        kind: Kind::Value,
+        signatures: &["dw_ustack", "dw_ustack([MODE,] [LIMIT])"],
+        doc: "The stack in user space, by the call frame information of the processes that `-p`, `-c` and `--dwarf-pid` name: for programs without frame pointers.",
+        example: "uprobe:/bin/bash:readline { print(dw_ustack(perf)); }",
+        min: 0,
+        max: 2,
+        needs_unsafe: false,
+        check: |c, call| stack(c, call, "dw_ustack"),
     },
 ];
 
-fn stack(c: &mut Checker<'_>, call: &Call<'_>, kernel: bool) -> Option<Checked> {
+fn stack(c: &mut Checker<'_>, call: &Call<'_>, name: &'static str) -> Option<Checked> {
+    let kernel = name == "kstack";
     let mut mode = c.settings.stack_mode;
     let mut rest = call.args;
     let mut named = false;
@@ -79,6 +91,6 @@ fn stack(c: &mut Checker<'_>, call: &Call<'_>, kernel: bool) -> Option<Checked> 
         ));
     }
     let format = StackFormat { limit, mode };
-    let (name, ty) = if kernel { ("kstack", Ty::KStack(format)) } else { ("ustack", Ty::UStack(format)) };
+    let ty = if kernel { Ty::KStack(format) } else { Ty::UStack(format) };
     Some(Checked::Value(Typed::new(ExprKind::Call { name, args: Vec::new() }, ty, call.span)))
 }

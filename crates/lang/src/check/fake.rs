@@ -195,14 +195,19 @@ impl Target for Fake {
             Question::InstructionAt { start, offset, .. } => Answer::Yes((offset - start) % 4 == 0),
             Question::BinaryNotes(path) if path == "/bin/bash" => Answer::Notes(Arc::new(notes())),
             Question::BinarySymbols(_) => Answer::Symbols(Arc::new(
-                [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16), ("_ZN4hive4feedEl", 0x4000, 16)]
-                    .map(|(name, offset, size)| Symbol {
-                        name: name.to_owned(),
-                        address: 0x40_0000 + offset,
-                        offset,
-                        size,
-                    })
-                    .to_vec(),
+                [
+                    ("main", 0x1000, 64),
+                    ("readline", 0x2000, 128),
+                    ("rl_insert", 0x3000, 16),
+                    ("_ZN4hive4feedEl", 0x4000, 16),
+                ]
+                .map(|(name, offset, size)| Symbol {
+                    name: name.to_owned(),
+                    address: 0x40_0000 + offset,
+                    offset,
+                    size,
+                })
+                .to_vec(),
             )),
             Question::BinaryVariable { name, .. }
             | Question::KernelSymbol(name)

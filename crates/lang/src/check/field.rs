@@ -249,7 +249,11 @@ impl Checker<'_> {
     fn in_bounds(&mut self, index: Option<i128>, count: u32, span: Span) -> Option<()> {
         match index {
             Some(n) if n < 0 || (count > 0 && n >= i128::from(count)) => {
-                self.error("out-of-bounds", span, format!("the index {n} is out of bounds for array of size {count}"));
+                self.error(
+                    "out-of-bounds",
+                    span,
+                    format!("the index {n} is out of bounds for array of size {count}"),
+                );
                 None
             }
             _ => Some(()),

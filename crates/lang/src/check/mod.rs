@@ -28,17 +28,17 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod fake_binary;
 mod field;
-mod function;
 mod format;
+mod function;
 mod map;
 mod mode;
 mod named;
 #[cfg(test)]
 mod properties;
-mod reach;
 mod quiet;
-mod settings;
+mod reach;
 mod session;
+mod settings;
 mod stmt;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ pub(super) fn select<'s>(
     let filter = match options.probe_filter.as_deref().map(Regex::new).transpose() {
         Ok(filter) => filter,
         Err(error) => {
-            let message = format!("the filter of probes is no regular expression: {error}");
+            let message = format!("Invalid --probe-filter regex: {error}");
             diags.push(Diagnostic::error("bad-filter", Span::default(), message));
             return None;
         }

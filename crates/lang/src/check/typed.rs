@@ -104,9 +104,9 @@ pub(crate) fn place_of(e: &Expr) -> Space {
         ExprKind::Field { space, .. } | ExprKind::Index { space, .. } => *space,
         ExprKind::Arg(Arg::Ctx { .. }) => Space::Ctx,
         ExprKind::Arg(Arg::Spread(_)) => Space::Bpf,
-        ExprKind::Arg(
-            Arg::StackArg { user: true, .. } | Arg::OnStack { .. } | Arg::Behind { .. },
-        ) => Space::User,
+        ExprKind::Arg(Arg::StackArg { user: true, .. } | Arg::OnStack { .. } | Arg::Behind { .. }) => {
+            Space::User
+        }
         ExprKind::Arg(_) => Space::Kernel,
         _ => Space::Bpf,
     }

@@ -132,10 +132,14 @@ impl Checker<'_> {
 
     /// `*p`
     pub(super) fn deref(&mut self, value: Typed, span: Span) -> Option<Typed> {
-        let value = self.readable(value)?;
+        let mut value = self.readable(value)?;
         let (to, space) = match value.ty() {
             Ty::Ptr { to, space } => ((**to).clone(), *space),
-            Ty::Int { .. } => (Ty::U64, value.space.unwrap_or_else(|| self.default_space())),
+            Ty::Int { .. } => {
+                let space = value.space.unwrap_or_else(|| self.default_space());
+                value.expr = retype(value.expr, &Ty::Ptr { to: Box::new(Ty::U64), space });
+                (Ty::U64, space)
+            }
             Ty::Composite(_) => return Some(value),
             other => {
                 let other = other.clone();

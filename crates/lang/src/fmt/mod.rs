@@ -97,7 +97,8 @@ impl Places {
         if op == "{" && self.bodies.contains(&span.start) {
             return Kind::Body;
         }
-        let Some((_, predicate)) = self.heads.iter().find(|(h, _)| h.start <= span.start && span.end <= h.end)
+        let Some((_, predicate)) =
+            self.heads.iter().find(|(h, _)| h.start <= span.start && span.end <= h.end)
         else {
             return Kind::Op;
         };

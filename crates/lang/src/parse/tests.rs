@@ -1,6 +1,6 @@
 use super::*;
-use crate::diag::Style;
 use crate::ast::{BinOp, ExprKind, ForIter, StmtKind, TypeExprKind, UnaryOp};
+use crate::diag::Style;
 
 fn ok(text: &str) -> Script {
     let mut diags = Diagnostics::default();

@@ -323,8 +323,15 @@ impl Resolver<'_> {
             space: Space::Kernel,
             common: false,
         };
-        let args: Vec<ArgField> = (0u32..).zip(&params).map(|(n, (name, id))| field(n, name, *id)).collect();
-        let ret = (btf.resolve(ret).0 != 0).then(|| field(args.len() as u32, "retval", ret));
+        // An argument that is longer than eight bytes, such as a struct by value, has more than one word of the context
+        // (btf_ctx_access, kernel/bpf/btf.c).
+        let mut words = 0u32;
+        let mut args: Vec<ArgField> = Vec::with_capacity(params.len());
+        for (name, id) in &params {
+            args.push(field(words, name, *id));
+            words += btf.size_of(btf.resolve(*id)).unwrap_or(8).div_ceil(8).clamp(1, 8);
+        }
+        let ret = (btf.resolve(ret).0 != 0).then(|| field(words, "retval", ret));
         Some((args, ret))
     }
 }

@@ -189,10 +189,7 @@ impl Instance {
     pub(crate) fn check_pid(&self) -> bool {
         use ProbeKind::{Fentry, Fexit, Iter, Kprobe, Kretprobe, RawTracepoint, Tracepoint};
         // The others are attached to the process alone, or have nothing to do with it.
-        matches!(
-            self.kind,
-            Fentry | Fexit | Iter | Kprobe | Kretprobe | RawTracepoint | Tracepoint
-        )
+        matches!(self.kind, Fentry | Fexit | Iter | Kprobe | Kretprobe | RawTracepoint | Tracepoint)
     }
 
     /// Whether two can share one program, given what the body uses.

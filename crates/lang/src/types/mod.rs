@@ -139,7 +139,9 @@ impl<'a> Types<'a> {
                 Ty::None
             }
             Some(Type::Array { elem, count }) => match self.convert(btf, module, elem, space, depth) {
-                Ty::Int { bits: 8, .. } if self.is_text(btf, module, resolved, elem) => Ty::Str { size: count },
+                Ty::Int { bits: 8, .. } if self.is_text(btf, module, resolved, elem) => {
+                    Ty::Str { size: count }
+                }
                 Ty::None => Ty::None,
                 elem => Ty::Array { elem: Box::new(elem), count },
             },

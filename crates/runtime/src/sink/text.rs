@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use skep_bpf::event::Stream;
 
-use super::{BenchResult, Message, MessageKind, Severity, Sink, TestResult, graph, severity_word, shown, trial, trimmed};
+use super::{
+    BenchResult, Message, MessageKind, Severity, Sink, TestResult, graph, severity_word, shown, trial,
+    trimmed,
+};
 use crate::maps::hist::{Histogram, Label};
 use crate::maps::{Body, Cell, MapView};
 use crate::render::escape::{self, Keep};

@@ -102,7 +102,9 @@ impl Check<'_> {
                 let memory = params.first() == Some(&Type::Ptr(PtrKind::Stack));
                 let rest = params.get(usize::from(memory)..).unwrap_or(&[]);
                 let good = memory == (bytes > 0) && rest.iter().all(|ty| is_int(*ty));
-                self.require(good, || "a global function takes memory, if it says so, and integers".to_owned());
+                self.require(good, || {
+                    "a global function takes memory, if it says so, and integers".to_owned()
+                });
                 let wide = matches!(ret, Type::Int(IntTy { bits: 64, .. }));
                 self.require(wide, || format!("a global function returns 64 bits, not {ret}"));
             }

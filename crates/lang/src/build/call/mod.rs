@@ -12,6 +12,8 @@ mod text;
 mod time;
 mod unsafe_calls;
 
+pub(super) use stack::NO_STACK;
+
 use super::func::Fx;
 use super::{BuildError, Result};
 use crate::hir::Expr;
@@ -62,6 +64,7 @@ static VALUES: &[(&str, ToValue)] = &[
 
 static MEMORY: &[(&str, ToMemory)] = &[
     ("ustack", stack::ustack),
+    ("dw_ustack", stack::dw_ustack),
     ("buf", text::buf),
     ("usym", task::usym),
     ("func", task::user_func),

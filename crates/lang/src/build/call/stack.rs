@@ -3,7 +3,7 @@
 use super::super::func::Fx;
 use super::super::{Result, internal};
 use super::arg;
-use crate::hir::{Expr, Guard};
+use crate::hir::{Expr, ExprKind, Guard};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
 use skep_bpf::object::Counter;
@@ -13,7 +13,7 @@ use skep_compiler::ir::{BinOp, Cc, Cond, Op, Type, Value, Width};
 /// `BPF_F_USER_STACK`
 const USER_STACK: u64 = 1 << 8;
 /// `-EFAULT`: there is no such stack, such as a kernel stack where user mode was interrupted.
-const NO_STACK: i64 = -14;
+pub(in super::super) const NO_STACK: i64 = -14;
 
 /// Frames of the program itself and of what runs it (bpf_trace_runN), which a raw tracepoint's stacks begin with.
 const OWN_FRAMES: u64 = 2;
@@ -65,9 +65,25 @@ pub(super) fn ustack(fx: &mut Fx<'_, '_>, _: &[Expr], e: &Expr, to: Value, off: 
     Ok(())
 }
 
+/// The same for a stack that the program walks itself.
+pub(super) fn dw_ustack(fx: &mut Fx<'_, '_>, _: &[Expr], e: &Expr, to: Value, off: i32) -> Result<()> {
+    let Ty::UStack(format) = e.ty else { return internal("dw_ustack that is no stack") };
+    let id = fx.walked_id(format, e.span)?;
+    fx.f.store(8, to, off, id);
+    let pid = fx.process_id(None)?;
+    fx.f.store(8, to, off + 8, pid);
+    Ok(())
+}
+
 /// Frames of the current stack.
-pub(super) fn stack_len(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
-    let (format, user) = match arg(args, 0)?.ty {
+pub(super) fn stack_len(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr) -> Result<Value> {
+    let of = arg(args, 0)?;
+    if let (Ty::UStack(format), ExprKind::Call { name: "dw_ustack", .. }) = (&of.ty, &of.kind) {
+        let to = fx.scratch((format.limit * 8).max(136), "stack");
+        let walked = fx.walk_stack(to, format.limit, e.span)?;
+        return Ok(fx.f.cast(walked.frames, Type::I64));
+    }
+    let (format, user) = match of.ty {
         Ty::KStack(format) => (format, false),
         Ty::UStack(format) => (format, true),
         _ => return internal("the length of no stack"),

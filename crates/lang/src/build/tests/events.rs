@@ -59,7 +59,8 @@ fn stacks_and_buffers_are_tails_and_ids_are_not() {
             ]),
         ],
     ));
-    let tails: Vec<bool> = module.object.events[0].args.iter().map(|a| a.tail).collect();
+    let printed = module.object.events.iter().find(|e| e.args.len() == 4).unwrap();
+    let tails: Vec<bool> = printed.args.iter().map(|a| a.tail).collect();
     assert_eq!(tails, [false, true, true, true]);
     let stacks = module.object.maps.iter().filter(|m| m.map_type == MapType::StackTrace);
     assert_eq!(stacks.map(|m| m.value_size).collect::<Vec<_>>(), [160]);

@@ -1,0 +1,487 @@
+//! Stacks that the program walks itself: what a frame's registers are enters, the addresses of all frames leave. The
+//! rules by which a frame finds its caller lie in maps that the loader fills (see `skep_bpf::unwind`); one bpf_loop goes
+//! from frame to frame, one within it looks for the row of a program counter.
+//!
+//! What always holds: what the loops share lies in one object on the stack, only the addresses elsewhere; the number of
+//! frames is at most the limit; a stack that ends where no rule is known has [`UNKNOWN_CALLER`] behind its last address.
+
+use super::Result;
+use super::call::NO_STACK;
+use super::func::Fx;
+use crate::ast::Span;
+use skep_bpf::event::Action;
+use skep_bpf::helpers::id as helper;
+use skep_bpf::object::Counter;
+use skep_bpf::schema::StackFormat;
+use skep_bpf::target::{Arch, Feature};
+use skep_bpf::unwind::{
+    CHUNK_ROWS, Cfa, PLACE_KEY_BITS, ROW_BYTES, Return, Saved, UNKNOWN_CALLER, WALKED, place, row,
+};
+use skep_compiler::ir::{
+    BinOp, Block, Cc, FuncBuilder, FuncId, FuncKind, IntTy, MapId, Op, PtrKind, Type, UnOp, Value,
+};
+
+/// Offsets in what the loops share: program counter, stack pointer, frame pointer and link register of the frame at
+/// hand; frames so far, their hash, and where their addresses go; 1 if there are no tables for the process; the key of
+/// a place; the first row that may be looked for, the one behind the last, and what is looked for; a word to read to.
+const IP: i32 = 0;
+const SP: i32 = 8;
+const FP: i32 = 16;
+const LINK: i32 = 24;
+const FRAMES: i32 = 32;
+const HASH: i32 = 40;
+const BUFFER: i32 = 48;
+const NO_TABLES: i32 = 56;
+const KEY: i32 = 64;
+const KEY_ADDRESS: i32 = 72;
+const LOW: i32 = 80;
+const HIGH: i32 = 88;
+const WANTED: i32 = 96;
+const WORD: i32 = 104;
+const STATE_BYTES: u32 = 112;
+
+/// Rounds of a binary search over all rows that 32 bits can count.
+const SEARCH_ROUNDS: u64 = 32;
+/// What the hash is multiplied with: 2^64 divided by the golden ratio.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Bits of an address that count, where the others may sign it (aarch64).
+const ADDRESS_BITS: u64 = (1 << 48) - 1;
+/// `BPF_NOEXIST` and `-EEXIST`.
+const ONLY_NEW: u64 = 1;
+const EXISTS: i64 = -17;
+
+const NO_TABLES_MESSAGE: &str =
+    "No DWARF unwind data available for this process. Name it with -p or --dwarf-pid to have its stacks.";
+
+/// A walked stack.
+pub(super) struct Walked {
+    /// Frames, u64.
+    pub(super) frames: Value,
+    /// A hash of the addresses, u64.
+    hash: Value,
+}
+
+/// Registers in `struct pt_regs`: bytes to be read, and the offsets of program counter, stack pointer, frame pointer and
+/// link register (arch/x86/include/asm/ptrace.h, arch/arm64/include/uapi/asm/ptrace.h).
+fn registers(arch: Arch) -> (u64, [(i32, i32); 4]) {
+    match arch {
+        Arch::X86_64 => (168, [(IP, 128), (SP, 152), (FP, 32), (LINK, 128)]),
+        Arch::Aarch64 => (264, [(IP, 256), (SP, 248), (FP, 232), (LINK, 240)]),
+    }
+}
+
+impl Fx<'_, '_> {
+    /// Walks the current process's stack: at most `limit` addresses go to `to`. Where there are no tables for the process
+    /// an event says so, and there are no frames.
+    pub(super) fn walk_stack(&mut self, to: Value, limit: u32, span: Span) -> Result<Walked> {
+        self.cx.require(Feature::Loop, "`dw_ustack`", span)?;
+        let state = self.scratch(STATE_BYTES, "walk");
+        self.f.zero(state, 0, STATE_BYTES, 8);
+        self.f.store(8, state, BUFFER, to);
+        self.read_registers(state)?;
+        let bits = self.f.u64(u64::from(PLACE_KEY_BITS));
+        self.f.store(4, state, KEY, bits);
+        let pid = self.process_id(None)?;
+        self.f.store(4, state, KEY + 4, pid);
+        let stepper = self.stepper(limit);
+        let (func, rounds) = (self.f.func_addr(stepper), self.f.u64(u64::from(limit)));
+        let flags = self.f.u64(0);
+        self.call(helper::LOOP, &[rounds, func, state, flags]);
+        let missing = self.f.load(Type::U64, state, NO_TABLES);
+        let (report, done) = (self.f.cold_block(), self.f.block(&[]));
+        self.f.branch_nonzero(missing, report, done);
+        self.f.switch_to(report);
+        self.emit(&Action::RuntimeError { message: NO_TABLES_MESSAGE.to_owned() }, &[], span)?;
+        self.f.jump(done, &[]);
+        self.f.switch_to(done);
+        let frames = self.f.load(Type::U64, state, FRAMES);
+        let hash = self.f.load(Type::U64, state, HASH);
+        Ok(Walked { frames, hash })
+    }
+
+    /// The registers of user space, which lie at the end of the task's kernel stack whatever the probe is.
+    fn read_registers(&mut self, state: Value) -> Result<()> {
+        let (size, places) = registers(self.cx.arch);
+        let task = self.current_task()?;
+        let regs = Type::Ptr(PtrKind::Btf { type_id: 0, nullable: false });
+        let regs = self.f.helper(helper::TASK_PT_REGS, &[task], regs);
+        let regs = self.untrack(regs);
+        let copy = self.scratch(size as u32, "registers");
+        let size = self.f.u64(size);
+        self.call(helper::PROBE_READ_KERNEL, &[copy, size, regs]);
+        for (to, from) in places {
+            let word = self.f.load(Type::U64, copy, from);
+            self.f.store(8, state, to, word);
+        }
+        Ok(())
+    }
+
+    /// The id of the current stack, kept in the map of walked stacks; negative where there is none.
+    pub(super) fn walked_id(&mut self, format: StackFormat, span: Span) -> Result<Value> {
+        let map = self.cx.walked_map(format.limit);
+        let entry = self.scratch((format.limit * 8 + 8).max(136), "walked");
+        let to = self.f.ptr_add_imm(entry, 8);
+        let walked = self.walk_stack(to, format.limit, span)?;
+        self.f.store(8, entry, 0, walked.frames);
+        let (none, some, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[Type::I64]));
+        self.f.branch_nonzero(walked.frames, some, none);
+        self.f.switch_to(none);
+        let no_stack = self.f.iconst(Type::I64, NO_STACK);
+        self.f.jump(join, &[no_stack]);
+        self.f.switch_to(some);
+        let (mask, bit) = (self.f.u64(WALKED as u64 - 1), self.f.u64(WALKED as u64));
+        let id = self.f.bin(BinOp::And, Type::U64, walked.hash, mask);
+        let id = self.f.bin(BinOp::Or, Type::U64, id, bit);
+        let key = self.scratch(8, "id");
+        self.f.store(8, key, 0, id);
+        let (map_ref, flags) = (self.f.map_ref(map), self.f.u64(ONLY_NEW));
+        let result = self.f.helper(helper::MAP_UPDATE_ELEM, &[map_ref, key, entry, flags], Type::I64);
+        let (failed, lost, done) = (self.f.cold_block(), self.f.cold_block(), self.f.block(&[]));
+        let zero = self.f.iconst(Type::I64, 0);
+        self.f.branch(Cc::Slt, result, zero, failed, done);
+        self.f.switch_to(failed);
+        let exists = self.f.iconst(Type::I64, EXISTS);
+        self.f.branch(Cc::Eq, result, exists, done, lost);
+        self.f.switch_to(lost);
+        self.count_loss(Counter::StackLost(map.index()));
+        self.f.jump(done, &[]);
+        self.f.switch_to(done);
+        let id = self.f.cast(id, Type::I64);
+        self.f.jump(join, &[id]);
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
+    }
+
+    /// The function of a round of the walk, made once for each limit.
+    fn stepper(&mut self, limit: u32) -> FuncId {
+        let own = |what| (String::new(), what, if what == "search" { 0 } else { limit as usize });
+        if let Some(func) = self.cx.shared.get(&own("walk")) {
+            return *func;
+        }
+        let (places, rows) = self.cx.unwind_maps();
+        let loc = self.f.loc();
+        let round = |name: String| {
+            let params = [Type::U64, Type::Ptr(PtrKind::CallbackCtx)];
+            let mut f = FuncBuilder::new(&name, FuncKind::Callback, &params, Type::I64);
+            f.set_loc(loc);
+            let state = f.param(1);
+            Round { f, state, places, rows, limit }
+        };
+        let search = match self.cx.shared.get(&own("search")) {
+            Some(func) => *func,
+            None => {
+                let func = round(self.cx.func_name("search")).search();
+                let func = self.cx.add_func(func.f.finish());
+                self.cx.shared.insert(own("search"), func);
+                func
+            }
+        };
+        let func = round(self.cx.func_name("walk")).step(search, self.cx.arch);
+        let func = self.cx.add_func(func.f.finish());
+        self.cx.shared.insert(own("walk"), func);
+        func
+    }
+}
+
+/// A function that bpf_loop calls, while it is built.
+struct Round {
+    f: FuncBuilder,
+    /// What the loops share.
+    state: Value,
+    places: MapId,
+    rows: MapId,
+    /// Most frames.
+    limit: u32,
+}
+
+impl Round {
+    fn get(&mut self, at: i32) -> Value {
+        self.f.load(Type::U64, self.state, at)
+    }
+
+    fn set(&mut self, at: i32, value: Value) {
+        self.f.store(8, self.state, at, value);
+    }
+
+    /// Ends the round: 0 goes on, 1 stops.
+    fn finish(&mut self, code: i64) {
+        let code = self.f.iconst(Type::I64, code);
+        self.f.ret(code);
+    }
+
+    fn add(&mut self, a: Value, b: Value) -> Value {
+        self.f.bin(BinOp::Add, Type::U64, a, b)
+    }
+
+    /// An entry of a map whose key is `key`, or on to `none`.
+    fn lookup(&mut self, map: MapId, key: Value, none: Block) -> Value {
+        let map_ref = self.f.map_ref(map);
+        let entry = Type::Ptr(PtrKind::MapValue { map, nullable: true });
+        let found = self.f.helper(helper::MAP_LOOKUP_ELEM, &[map_ref, key], entry);
+        self.f.check_null(found, none)
+    }
+
+    /// Address of row `index`, or on to `none`.
+    fn row(&mut self, index: Value, none: Block) -> Value {
+        let shift = self.f.u64(u64::from(CHUNK_ROWS.ilog2()));
+        let chunk = self.f.bin(BinOp::Lshr, Type::U64, index, shift);
+        self.f.store(4, self.state, WORD, chunk);
+        let key = self.f.ptr_add_imm(self.state, i64::from(WORD));
+        let chunk = self.lookup(self.rows, key, none);
+        let (mask, size) = (self.f.u64(u64::from(CHUNK_ROWS) - 1), self.f.u64(u64::from(ROW_BYTES)));
+        let within = self.f.bin(BinOp::And, Type::U64, index, mask);
+        let offset = self.f.bin(BinOp::Mul, Type::U64, within, size);
+        let offset = self.f.bound(offset, u64::from((CHUNK_ROWS - 1) * ROW_BYTES));
+        self.f.ptr_add(chunk, offset)
+    }
+
+    /// A round of the binary search for the first row behind what is wanted.
+    fn search(mut self) -> Round {
+        let (low, high) = (self.get(LOW), self.get(HIGH));
+        let (look, stop, above, below) =
+            (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
+        self.f.branch(Cc::Ult, low, high, look, stop);
+        self.f.switch_to(stop);
+        self.finish(1);
+        self.f.switch_to(look);
+        let sum = self.add(low, high);
+        let one = self.f.u64(1);
+        let middle = self.f.bin(BinOp::Lshr, Type::U64, sum, one);
+        let row = self.row(middle, stop);
+        let pc = self.f.load(Type::U32, row, row::PC);
+        let pc = self.f.cast(pc, Type::U64);
+        let wanted = self.get(WANTED);
+        self.f.branch(Cc::Ule, pc, wanted, above, below);
+        self.f.switch_to(above);
+        let next = self.f.add_imm(middle, 1);
+        self.set(LOW, next);
+        self.finish(0);
+        self.f.switch_to(below);
+        self.set(HIGH, middle);
+        self.finish(0);
+        self
+    }
+
+    /// A round of the walk: notes the frame at hand and goes on to its caller.
+    fn step(mut self, search: FuncId, arch: Arch) -> Round {
+        let (end, fail, unknown) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
+        let ip = self.get(IP);
+        let big = self.f.push_value(Op::Un { op: UnOp::Bswap(8), a: ip }, Type::U64);
+        self.set(KEY_ADDRESS, big);
+        let key = self.f.ptr_add_imm(self.state, i64::from(KEY));
+        let place = self.lookup(self.places, key, unknown);
+        let bias = self.f.load(Type::U64, place, place::BIAS);
+        let first = self.unsigned(IntTy::U32, place, place::FIRST);
+        let count = self.unsigned(IntTy::U32, place, place::COUNT);
+        self.note(ip);
+        let row = self.find(search, (ip, bias), (first, count), fail);
+        self.apply(row, arch, end, fail);
+        self.f.switch_to(unknown);
+        let one = self.f.u64(1);
+        self.set(NO_TABLES, one);
+        self.f.jump(end, &[]);
+        self.f.switch_to(fail);
+        let marker = self.f.u64(UNKNOWN_CALLER);
+        let (frames, most) = (self.get(FRAMES), self.f.u64(u64::from(self.limit)));
+        let room = self.f.block(&[]);
+        self.f.branch(Cc::Ult, frames, most, room, end);
+        self.f.switch_to(room);
+        self.note(marker);
+        self.f.jump(end, &[]);
+        self.f.switch_to(end);
+        self.finish(1);
+        self
+    }
+
+    fn unsigned(&mut self, ty: IntTy, from: Value, at: i32) -> Value {
+        let value = self.f.load(Type::Int(ty), from, at);
+        self.f.cast(value, Type::U64)
+    }
+
+    fn signed(&mut self, bits: u8, from: Value, at: i32) -> Value {
+        let value = self.f.load(Type::Int(IntTy { bits, signed: true }), from, at);
+        let wide = self.f.cast(value, Type::I64);
+        self.f.cast(wide, Type::U64)
+    }
+
+    /// Adds an address to the frames.
+    fn note(&mut self, address: Value) {
+        let frames = self.get(FRAMES);
+        let eight = self.f.u64(8);
+        let offset = self.f.bin(BinOp::Mul, Type::U64, frames, eight);
+        let buffer = self.f.load(Type::Ptr(PtrKind::Stack), self.state, BUFFER);
+        let offset = self.f.bound(offset, u64::from(self.limit.saturating_sub(1)) * 8);
+        let at = self.f.ptr_add(buffer, offset);
+        self.f.store(8, at, 0, address);
+        let next = self.f.add_imm(frames, 1);
+        self.set(FRAMES, next);
+        let (hash, by, shift) = (self.get(HASH), self.f.u64(MULTIPLIER), self.f.u64(29));
+        let mixed = self.f.bin(BinOp::Xor, Type::U64, hash, address);
+        let mixed = self.f.bin(BinOp::Mul, Type::U64, mixed, by);
+        let high = self.f.bin(BinOp::Lshr, Type::U64, mixed, shift);
+        let mixed = self.f.bin(BinOp::Xor, Type::U64, mixed, high);
+        self.set(HASH, mixed);
+    }
+
+    /// The row for a program counter among `count` rows from `first` on, or on to `none`.
+    fn find(
+        &mut self,
+        search: FuncId,
+        (ip, bias): (Value, Value),
+        (first, count): (Value, Value),
+        none: Block,
+    ) -> Value {
+        let wanted = self.f.bin(BinOp::Sub, Type::U64, ip, bias);
+        self.set(WANTED, wanted);
+        self.set(LOW, first);
+        let behind = self.add(first, count);
+        self.set(HIGH, behind);
+        let (func, rounds, flags) = (self.f.func_addr(search), self.f.u64(SEARCH_ROUNDS), self.f.u64(0));
+        self.f.helper(helper::LOOP, &[rounds, func, self.state, flags], Type::I64);
+        let found = self.get(LOW);
+        let some = self.f.block(&[]);
+        self.f.branch(Cc::Ugt, found, first, some, none);
+        self.f.switch_to(some);
+        let index = self.f.add_imm(found, -1);
+        self.row(index, none)
+    }
+
+    /// What lies at a user address, or on to `none`.
+    fn read(&mut self, address: Value, none: Block) -> Value {
+        let to = self.f.ptr_add_imm(self.state, i64::from(WORD));
+        let from = self.f.cast(address, Type::Ptr(PtrKind::User));
+        let size = self.f.u64(8);
+        let result = self.f.helper(helper::PROBE_READ_USER, &[to, size, from], Type::I64);
+        let (zero, good) = (self.f.iconst(Type::I64, 0), self.f.block(&[]));
+        self.f.branch(Cc::Eq, result, zero, good, none);
+        self.f.switch_to(good);
+        self.get(WORD)
+    }
+
+    /// On to the block of the rule with the number in `kind`; else to the last one.
+    fn dispatch(&mut self, kind: Value, cases: &[(u8, Block)], other: Block) {
+        for (number, block) in cases {
+            let (number, next) = (self.f.u64(u64::from(*number)), self.f.block(&[]));
+            self.f.branch(Cc::Eq, kind, number, *block, next);
+            self.f.switch_to(next);
+        }
+        self.f.jump(other, &[]);
+    }
+
+    /// Goes to the caller by the rule of a row: `end` where there is none, `fail` where it is not known.
+    fn apply(&mut self, row: Value, arch: Arch, end: Block, fail: Block) {
+        let byte = IntTy { bits: 8, signed: false };
+        let cfa_rule = self.unsigned(byte, row, row::CFA_RULE);
+        let fp_rule = self.unsigned(byte, row, row::FP_RULE);
+        let ra_rule = self.unsigned(byte, row, row::RA_RULE);
+        let plt = self.unsigned(byte, row, row::PLT);
+        let cfa_offset = self.signed(32, row, row::CFA);
+        let fp_offset = self.signed(16, row, row::FP);
+        let ra_offset = self.signed(16, row, row::RA);
+        let (nowhere, inner) = (self.f.u64(Return::Nowhere as u64), self.f.block(&[]));
+        self.f.branch(Cc::Eq, ra_rule, nowhere, end, inner);
+        self.f.switch_to(inner);
+        let cfa = self.frame_address(cfa_rule, cfa_offset, plt, fail);
+        let sp = self.get(SP);
+        let upwards = self.f.block(&[]);
+        self.f.branch(Cc::Uge, cfa, sp, upwards, fail);
+        self.f.switch_to(upwards);
+        let fp = self.saved(fp_rule, fp_offset, cfa, fail);
+        let ip = self.return_address(ra_rule, ra_offset, cfa, arch, fail);
+        self.set(SP, cfa);
+        self.set(FP, fp);
+        let (zero, go_on) = (self.f.u64(0), self.f.block(&[]));
+        self.set(LINK, zero);
+        self.f.branch(Cc::Eq, ip, zero, end, go_on);
+        self.f.switch_to(go_on);
+        // The call before the address it returns to: that may be another function's first.
+        let ip = self.f.add_imm(ip, -1);
+        self.set(IP, ip);
+        self.finish(0);
+    }
+
+    /// The frame's address; a signal's frame ends the round by itself.
+    fn frame_address(&mut self, rule: Value, offset: Value, plt: Value, fail: Block) -> Value {
+        let rules = [Cfa::Sp, Cfa::Fp, Cfa::Plt, Cfa::AtFp, Cfa::Signal];
+        let blocks = rules.map(|_| self.f.block(&[]));
+        let join = self.f.block(&[Type::U64]);
+        let cases: Vec<(u8, Block)> = rules.iter().zip(blocks).map(|(rule, b)| (*rule as u8, b)).collect();
+        self.dispatch(rule, &cases, fail);
+        for (rule, block) in rules.into_iter().zip(blocks) {
+            self.f.switch_to(block);
+            let base = self.get(if matches!(rule, Cfa::Fp | Cfa::AtFp) { FP } else { SP });
+            let at = self.add(base, offset);
+            let cfa = match rule {
+                Cfa::AtFp => self.read(at, fail),
+                Cfa::Plt => {
+                    let (ip, fifteen) = (self.get(IP), self.f.u64(15));
+                    let within = self.f.bin(BinOp::And, Type::U64, ip, fifteen);
+                    let pushed = self.f.block(&[]);
+                    self.f.branch_args(Cc::Ult, within, plt, (join, &[at]), (pushed, &[]));
+                    self.f.switch_to(pushed);
+                    self.f.add_imm(at, 8)
+                }
+                Cfa::Signal => {
+                    self.signal(at, fail);
+                    continue;
+                }
+                _ => at,
+            };
+            self.f.jump(join, &[cfa]);
+        }
+        self.f.switch_to(join);
+        self.f.block_param(join, 0)
+    }
+
+    /// Goes to what a signal has interrupted, whose registers lie around `at`.
+    fn signal(&mut self, at: Value, fail: Block) {
+        let (ip_at, fp_at) = (self.f.add_imm(at, 8), self.f.add_imm(at, -40));
+        let sp = self.read(at, fail);
+        let ip = self.read(ip_at, fail);
+        let fp = self.read(fp_at, fail);
+        self.set(SP, sp);
+        self.set(IP, ip);
+        self.set(FP, fp);
+        self.finish(0);
+    }
+
+    /// The caller's frame pointer.
+    fn saved(&mut self, rule: Value, offset: Value, cfa: Value, fail: Block) -> Value {
+        let (same, at_cfa, at_fp) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
+        let join = self.f.block(&[Type::U64]);
+        self.dispatch(rule, &[(Saved::AtCfa as u8, at_cfa), (Saved::AtFp as u8, at_fp)], same);
+        self.f.switch_to(same);
+        let fp = self.get(FP);
+        self.f.jump(join, &[fp]);
+        self.f.switch_to(at_cfa);
+        let at = self.add(cfa, offset);
+        let fp = self.read(at, fail);
+        self.f.jump(join, &[fp]);
+        self.f.switch_to(at_fp);
+        let fp = self.get(FP);
+        let at = self.add(fp, offset);
+        let fp = self.read(at, fail);
+        self.f.jump(join, &[fp]);
+        self.f.switch_to(join);
+        self.f.block_param(join, 0)
+    }
+
+    /// Where the frame returns to; 0: nowhere.
+    fn return_address(&mut self, rule: Value, offset: Value, cfa: Value, arch: Arch, fail: Block) -> Value {
+        let at = self.add(cfa, offset);
+        if arch == Arch::X86_64 {
+            return self.read(at, fail);
+        }
+        let (saved, link, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[Type::U64]));
+        self.dispatch(rule, &[(Return::Link as u8, link)], saved);
+        self.f.switch_to(saved);
+        let there = self.read(at, fail);
+        self.f.jump(join, &[there]);
+        self.f.switch_to(link);
+        let register = self.get(LINK);
+        self.f.jump(join, &[register]);
+        self.f.switch_to(join);
+        let (ip, mask) = (self.f.block_param(join, 0), self.f.u64(ADDRESS_BITS));
+        self.f.bin(BinOp::And, Type::U64, ip, mask)
+    }
+}
