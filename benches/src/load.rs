@@ -1,8 +1,10 @@
 //! Loads: this binary run again as a child that makes a known number of calls and says how long one took.
 
+use crate::target;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -18,21 +20,51 @@ pub(crate) enum Load {
     Read,
     /// `getppid`.
     Getppid,
+    /// A function of this program, `bench_target`.
+    Target,
+    /// The USDT probe `bench:pass`.
+    Usdt,
 }
 
-const NAMES: &[(Load, &str)] = &[(Load::Open, "open"), (Load::Read, "read"), (Load::Getppid, "getppid")];
+const NAMES: &[(Load, &str)] = &[
+    (Load::Open, "open"),
+    (Load::Read, "read"),
+    (Load::Getppid, "getppid"),
+    (Load::Target, "target"),
+    (Load::Usdt, "usdt"),
+];
 
 impl Load {
     /// Runs `calls` calls in a child on CPU 1; gives nanoseconds a call.
     pub(crate) fn run(self, calls: u64) -> Result<f64> {
         let name = NAMES.iter().find(|(l, _)| *l == self).map_or("", |(_, n)| n);
-        let output = Command::new(std::env::current_exe()?)
+        let output = Command::new(program()?)
             .env(LOAD, format!("{name} {calls}"))
             .stdin(Stdio::null())
             .output()
             .context("cannot start the load")?;
         let text = String::from_utf8_lossy(&output.stdout);
         text.trim().parse().with_context(|| format!("the load said {text:?}"))
+    }
+}
+
+/// This program's file where every tracer finds it, also one in another root that shares the directory for temporary
+/// files: a copy of it there.
+pub(crate) fn program() -> Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("skep-bench-{}", std::process::id())).join("skep-bench");
+    if !path.exists() {
+        std::fs::create_dir_all(path.parent().context("no directory")?)?;
+        std::fs::copy(std::env::current_exe()?, &path).context("cannot copy the benchmark's program")?;
+    }
+    Ok(path)
+}
+
+/// Removes the copy.
+pub(crate) fn clean_up() {
+    if let Ok(path) = program()
+        && let Some(directory) = path.parent()
+    {
+        let _ = std::fs::remove_dir_all(directory);
     }
 }
 
@@ -69,6 +101,13 @@ fn child(load: Load, calls: u64) -> Result<()> {
                 black_box(rustix::process::getppid());
             }
         }
+        Load::Target => {
+            let function = black_box(target::bench_target as extern "C" fn(u64) -> u64);
+            for number in 0..calls {
+                black_box(function(number));
+            }
+        }
+        Load::Usdt => (0..calls).for_each(target::pass),
     }
     println!("{}", begin.elapsed().as_nanos() as f64 / calls as f64);
     Ok(())

@@ -1,14 +1,19 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|syscall]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large]…`
 
+mod added;
 mod attach;
 mod event;
+mod large;
 mod load;
+mod scripts;
 mod start;
 mod stat;
 mod syscall;
+mod target;
+mod throughput;
 mod tracer;
 
 use anyhow::Result;
@@ -26,7 +31,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, syscall (all without)
+    /// What to measure: start, attach, event, added, syscall, throughput, large (all without)
     what: Vec<String>,
 }
 
@@ -48,8 +53,18 @@ fn main() -> Result<()> {
     if wanted("event") {
         event::measure(&skep, &peer, args.rounds)?;
     }
+    if wanted("added") {
+        added::measure(&skep, &peer, args.rounds)?;
+    }
     if wanted("syscall") {
         syscall::measure(&skep, &peer, args.rounds)?;
     }
+    if wanted("throughput") {
+        throughput::measure(&skep, &peer, args.rounds)?;
+    }
+    if wanted("large") {
+        large::measure(&skep, &peer, args.rounds)?;
+    }
+    load::clean_up();
     Ok(())
 }

@@ -13,6 +13,11 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// Geometric mean of ratios; NaN without any.
+pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
+    (ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64).exp()
+}
+
 /// Run statistics on, as long as the value lives.
 #[derive(Debug)]
 pub(crate) struct RunStats {

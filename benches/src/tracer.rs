@@ -40,6 +40,27 @@ impl Command {
         Command { name, words: words.split_whitespace().map(str::to_owned).collect() }
     }
 
+    /// Runs it on `script`, from a file, to its end; how long that took.
+    pub(crate) fn run_file(&self, script: &str) -> Result<Duration> {
+        let path = crate::load::program()?.with_extension("bt");
+        std::fs::write(&path, script)?;
+        let (program, first) = self.words.split_first().context("an empty command")?;
+        let begin = Instant::now();
+        let status = Process::new(program)
+            .args(first)
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot start {program}"))?;
+        let took = begin.elapsed();
+        if !status.success() {
+            bail!("{} failed ({status}) on a script of {} lines", self.name, script.lines().count());
+        }
+        Ok(took)
+    }
+
     /// Starts it with `script` and waits until it is attached. What it prints is read and counted.
     pub(crate) fn start(&self, script: &str) -> Result<Tracer> {
         let (program, first) = self.words.split_first().context("an empty command")?;

@@ -159,7 +159,7 @@ pub(crate) struct Trace {
     #[arg(long = "info")]
     pub(crate) info: bool,
 
-    /// Unwind stacks of this process by its DWARF
+    /// Let `dw_ustack` walk the stacks of this process too, by its call frame information; may be given more than once
     #[arg(long = "dwarf-pid", value_name = "PID", value_parser = pid)]
     pub(crate) dwarf_pids: Vec<u32>,
 

@@ -19,6 +19,8 @@ pub enum Error {
     Environment(skep_kernel::Error),
     /// Events could not be read, or output not be written.
     Session(skep_runtime::Error),
+    /// `dw_ustack` is used, and no process is named whose stacks it is to walk.
+    NoProcess,
     /// There is no map of that name.
     NoMap(String),
     /// An object file cannot be written, read, or run on this machine.
@@ -106,6 +108,9 @@ impl std::fmt::Display for Error {
                     file => write!(f, "{file}: {why}"),
                 }
             }
+            Error::NoProcess => f.write_str(
+                "dw_ustack requires a target process: name one with -p or --dwarf-pid, or start it with -c",
+            ),
             Error::NoMap(name) => write!(f, "the script has no map {name}"),
             Error::Internal(why) => write!(f, "this is a bug in skep: {why}"),
         }

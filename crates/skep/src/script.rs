@@ -155,6 +155,11 @@ impl Program {
         self.diagnostics.render(&self.source.name, &self.source.text, style)
     }
 
+    /// Whether it walks stacks by the call frame information of the processes that are named when it is loaded.
+    pub fn walks_stacks(&self) -> bool {
+        self.object.session.unwind.is_some()
+    }
+
     /// Names of the signals that its `self:signal` probes wait for.
     pub fn signals(&self) -> Vec<String> {
         let points = self.object.programs.iter().flat_map(|p| &p.attach);

@@ -47,6 +47,8 @@ pub struct Limits {
     pub warnings: bool,
     /// Output is sent on only when its buffer is full.
     pub full_buffer: bool,
+    /// Processes whose stacks `dw_ustack` can walk; a script that uses it needs at least one.
+    pub walked: Vec<u32>,
 }
 
 /// Why [`Tracer::pump`] ended.
@@ -89,7 +91,10 @@ impl<'p> Tracer<'p> {
         limits: &Limits,
         log_level: u32,
     ) -> Result<Tracer<'p>, Error> {
-        let options = LoadOptions { log_level };
+        if program.object.session.unwind.is_some() && limits.walked.is_empty() {
+            return Err(Error::NoProcess);
+        }
+        let options = LoadOptions { log_level, walked: limits.walked.clone() };
         let loaded =
             Loaded::load(&program.object, program.target.clone(), &options).map_err(Error::Kernel)?;
         let settings = Options {

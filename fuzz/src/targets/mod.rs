@@ -2,6 +2,7 @@
 //! failure, and so is an end of the process.
 
 mod bytes;
+mod format;
 mod ir;
 mod records;
 mod source;
@@ -26,6 +27,9 @@ pub(crate) const TARGETS: &[(&str, &str, Make)] = &[
     }),
     ("preamble", "C declarations and directives in front of a script", || {
         Box::new(source::Source::preamble())
+    }),
+    ("format", "the formatter: what it prints means the same, keeps the comments and stays as it is", || {
+        Box::new(format::Format::new())
     }),
     ("ir", "the text form of IR: parser, checker, passes, lowering", || Box::new(ir::Ir::new())),
     ("elf", "ELF objects", || Box::new(bytes::Elf::new())),

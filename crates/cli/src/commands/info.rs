@@ -12,7 +12,7 @@ type Line = (&'static str, fn(&LiveTarget) -> bool);
 const BUILD: &[Line] = &[
     ("libdw (DWARF support)", |_| true),
     ("blazesym (advanced symbolization)", |_| true),
-    ("dwunwind (DWARF stack unwinding)", |_| false),
+    ("dwunwind (DWARF stack unwinding)", |target| target.supports(Feature::Loop)),
 ];
 
 const HELPERS: &[Line] = &[

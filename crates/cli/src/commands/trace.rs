@@ -119,10 +119,17 @@ fn show(text: &str) {
 
 /// Loads, attaches, and prints until the end.
 fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> Result<ExitCode> {
+    if program.walks_stacks()
+        && let Some(child) = child.as_deref_mut()
+    {
+        child.run_to_entry().map_err(skep::Error::from)?;
+    }
+    let walked = options.dwarf_pids.iter().copied().chain(options.pid).chain(child.as_ref().map(|c| c.pid()));
     let limits = Limits {
         allow_system: options.allow_unsafe,
         warnings: !options.no_warnings,
         full_buffer: options.buffering == Buffering::Full,
+        walked: walked.collect(),
     };
     let own_signals: Vec<i32> = program.signals().iter().filter_map(|n| signal_number(n)).collect();
     let mut signals = Signals::receive(&own_signals).map_err(skep::Error::from)?;

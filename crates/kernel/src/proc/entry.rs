@@ -24,22 +24,22 @@ impl Child {
             return Err(Error::Damaged { what: format!("command {}", self.name), why: why.to_owned() });
         }
         let pid = self.pid.as_raw_nonzero().get();
-        let operation = || format!("hold {} where it begins", self.name);
-        let failed = |errno| Error::os(operation(), errno);
+        let operation = format!("hold {} where it begins", self.name);
+        let failed = |errno| Error::os(operation.clone(), errno);
+        let no_memory = |e: std::io::Error| Error::io(operation.clone(), &e);
         trace::seize(pid).map_err(failed)?;
         self.release()?;
-        let operation = || format!("hold {} where it begins", self.name);
         self.next_stop(libc::SIGTRAP, libc::PTRACE_EVENT_EXEC)?;
         let entry = entry_point(pid)?;
         let memory = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
-        let memory = memory.map_err(|e| Error::io(operation(), &e))?;
+        let memory = memory.map_err(no_memory)?;
         let mut code = [0];
-        memory.read_exact_at(&mut code, entry).map_err(|e| Error::io(operation(), &e))?;
-        memory.write_all_at(&[BREAKPOINT], entry).map_err(|e| Error::io(operation(), &e))?;
-        trace::go_on(pid, 0).map_err(|e| Error::os(operation(), e))?;
+        memory.read_exact_at(&mut code, entry).map_err(no_memory)?;
+        memory.write_all_at(&[BREAKPOINT], entry).map_err(no_memory)?;
+        trace::go_on(pid, 0).map_err(failed)?;
         self.next_stop(libc::SIGTRAP, 0)?;
-        memory.write_all_at(&code, entry).map_err(|e| Error::io(operation(), &e))?;
-        set_program_counter(pid, entry).map_err(|e| Error::os(operation(), e))?;
+        memory.write_all_at(&code, entry).map_err(no_memory)?;
+        set_program_counter(pid, entry).map_err(failed)?;
         self.held = true;
         Ok(())
     }

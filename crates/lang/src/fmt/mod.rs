@@ -9,6 +9,9 @@ use crate::parse;
 mod layout;
 #[cfg(test)]
 mod tests;
+mod verify;
+
+pub use verify::verify;
 
 /// A piece of the source that is printed as one.
 #[derive(Clone, PartialEq, Debug)]

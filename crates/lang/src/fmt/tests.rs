@@ -72,3 +72,40 @@ fn only_blanks_change() {
         assert_eq!(format(&once).unwrap(), once, "{text}");
     }
 }
+
+/// Scripts of the fixtures below a folder of the tests: whole files, and those within the files of live tests.
+fn scripts(folder: &std::path::Path, out: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.path().display().to_string());
+        if path.is_dir() {
+            scripts(&path, out);
+        } else if name.ends_with(".bt") {
+            out.push((name, std::fs::read_to_string(&path).unwrap()));
+        } else if name.ends_with(".test") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for part in text.split("\nscript:\n").skip(1) {
+                let lines = part.lines().map_while(|line| line.strip_prefix("  "));
+                out.push((name.clone(), lines.map(|line| format!("{line}\n")).collect()));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_fixture_keeps_its_meaning_and_comments() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = Vec::new();
+    scripts(&root.join("../../tests"), &mut all);
+    scripts(&root.join("std"), &mut all);
+    let mut done = 0;
+    let mut wrong = Vec::new();
+    for (name, text) in &all {
+        let Ok(once) = format(text) else { continue };
+        done += 1;
+        if let Err(why) = verify(text, &once) {
+            wrong.push(format!("{name}: {why}\n{text}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(done > 300, "{done} of {} scripts", all.len());
+}

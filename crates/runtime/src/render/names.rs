@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use skep_bpf::backend::{Backend, Symbol, WallTime};
 use skep_bpf::kinds::MapType;
 use skep_bpf::object::Object;
+use skep_bpf::unwind::walked_map;
 use skep_bpf::schema::{Clock, StackFormat};
 
 use super::escape::{self, Keep};
@@ -125,6 +126,12 @@ impl<'a> Names<'a> {
         let mut all = (0..self.object.maps.len()).filter(|m| is_stack(*m));
         let mut rest = all.clone();
         all.find(|m| fits(*m)).or_else(|| rest.next())
+    }
+
+    /// The map that holds walked stacks of this format.
+    pub(super) fn walked_map(&self, format: StackFormat) -> Option<usize> {
+        let name = walked_map(format.limit);
+        self.object.maps.iter().position(|m| m.map_type == MapType::Hash && m.name == name)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use skep_bpf::backend::{BuildIdFrame, Symbol};
 use skep_bpf::schema::{StackFormat, StackMode};
+use skep_bpf::unwind::{UNKNOWN_CALLER, WALKED};
 
 use super::names::{Names, bare_address};
 use super::write_into;
@@ -9,8 +10,6 @@ use crate::value::{Frames, Value};
 
 const INDENT: &[u8] = b"        ";
 
-/// What a DWARF unwinder leaves for a frame that it could not find.
-const UNWIND_FAILED: u64 = u64::MAX;
 
 /// The stack's text; a stack that could not be taken is just the newline.
 pub(super) fn render(value: &Value<'_>, names: &mut Names<'_>) -> Vec<u8> {
@@ -20,7 +19,7 @@ pub(super) fn render(value: &Value<'_>, names: &mut Names<'_>) -> Vec<u8> {
         _ => return Vec::new(),
     };
     let addresses = addresses(format, frames, names);
-    let known = addresses.iter().position(|a| *a == UNWIND_FAILED).unwrap_or(addresses.len());
+    let known = addresses.iter().position(|a| *a == UNKNOWN_CALLER).unwrap_or(addresses.len());
     let (known, failed) = addresses.split_at(known);
     let mut out = vec![b'\n'];
     match (format.mode, pid) {
@@ -41,6 +40,7 @@ pub(super) fn render(value: &Value<'_>, names: &mut Names<'_>) -> Vec<u8> {
 fn addresses(format: StackFormat, frames: Frames<'_>, names: &mut Names<'_>) -> Vec<u64> {
     let mut addresses = match frames {
         Frames::Id(id) if id < 0 => Vec::new(),
+        Frames::Id(id) if id & WALKED != 0 => walked(format, id, names),
         Frames::Id(id) => match names.stack_map(format) {
             Some(map) => names.backend().stack(map, id).unwrap_or_default(),
             None => Vec::new(),
@@ -53,6 +53,16 @@ fn addresses(format: StackFormat, frames: Frames<'_>, names: &mut Names<'_>) -> 
     let used = addresses.iter().rposition(|a| *a != 0).map_or(0, |last| last + 1);
     addresses.truncate(used);
     addresses
+}
+
+/// The addresses of a stack that the program has walked: u64 number, then so many.
+fn walked(format: StackFormat, id: i64, names: &mut Names<'_>) -> Vec<u64> {
+    let Some(map) = names.walked_map(format) else { return Vec::new() };
+    let Ok(found) = names.backend().map_lookup(map, &id.to_ne_bytes()) else { return Vec::new() };
+    let Some(entry) = found.get(0) else { return Vec::new() };
+    let mut words = entry.value().chunks_exact(8).map(|b| u64::from_ne_bytes(b.try_into().unwrap_or_default()));
+    let count = words.next().unwrap_or(0);
+    words.take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
 }
 
 fn symbols(out: &mut Vec<u8>, addresses: &[u64], pid: Option<u32>, mode: StackMode, names: &mut Names<'_>) {
