@@ -20,7 +20,7 @@ pub(crate) enum Load {
     Read,
     /// `getppid`.
     Getppid,
-    /// A function of this program, `bench_target`.
+    /// `getppid` of the C library.
     Target,
     /// The USDT probe `bench:pass`.
     Usdt,
@@ -102,9 +102,8 @@ fn child(load: Load, calls: u64) -> Result<()> {
             }
         }
         Load::Target => {
-            let function = black_box(target::bench_target as extern "C" fn(u64) -> u64);
-            for number in 0..calls {
-                black_box(function(number));
+            for _ in 0..calls {
+                target::call();
             }
         }
         Load::Usdt => (0..calls).for_each(target::pass),

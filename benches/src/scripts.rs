@@ -1,4 +1,5 @@
-//! The scripts that are measured, by kind of probe. `TARGET` in a script stands for this program's file.
+//! The scripts that are measured, by kind of probe. `TARGET` in a script stands for this program's file, `LIBC`
+//! for the C library's.
 
 use crate::load::Load;
 
@@ -19,7 +20,8 @@ impl Script {
     /// The text with this program's file in its place.
     pub(crate) fn text(&self) -> String {
         let target = crate::load::program().map(|p| p.display().to_string()).unwrap_or_default();
-        self.text.replace("TARGET", &target)
+        let libc = crate::target::libc().unwrap_or_default();
+        self.text.replace("TARGET", &target).replace("LIBC", &libc)
     }
 }
 
@@ -110,15 +112,15 @@ pub(crate) const CALLED: &[(&str, &[Script])] = &[
     (
         "uprobe",
         &[
-            script("count()", Load::Target, 1, "uprobe:TARGET:bench_target { @ = count(); }"),
-            script("arguments", Load::Target, 1, "uprobe:TARGET:bench_target { @[comm] = hist(arg0); }"),
+            script("count()", Load::Target, 1, "uprobe:LIBC:getppid { @ = count(); }"),
+            script("arguments", Load::Target, 1, "uprobe:LIBC:getppid { @[comm] = hist(arg0); }"),
         ],
     ),
     (
         "uretprobe",
         &[
-            script("count()", Load::Target, 1, "uretprobe:TARGET:bench_target { @ = count(); }"),
-            script("values", Load::Target, 1, "uretprobe:TARGET:bench_target { @[comm] = hist(retval); }"),
+            script("count()", Load::Target, 1, "uretprobe:LIBC:getppid { @ = count(); }"),
+            script("values", Load::Target, 1, "uretprobe:LIBC:getppid { @[comm] = hist(retval); }"),
         ],
     ),
     (

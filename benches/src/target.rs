@@ -1,17 +1,20 @@
-//! A function and a USDT probe that loads call: `bench_target(n)` and `bench:pass` with the same number.
+//! What loads call for user probes: a function of the C library, and the USDT probe `bench:pass` with a number.
 
-#![allow(
-    unsafe_code,
-    reason = "symbols of known names and assembler are what uprobes and USDT probes attach to"
-)]
+#![allow(unsafe_code, reason = "a USDT probe is assembler")]
 
 use std::hint::black_box;
 
-/// What uprobes attach to. Gives the number back.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn bench_target(number: u64) -> u64 {
-    black_box(number)
+/// The C library that this program uses, by a path that also leads there from another root; uprobes attach to its
+/// `getppid`.
+pub(crate) fn libc() -> Option<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path = maps.lines().filter_map(|l| l.split_whitespace().nth(5)).find(|p| p.contains("/libc.so"))?;
+    Some(format!("/proc/{}/root{path}", std::process::id()))
+}
+
+/// Calls the C library's `getppid`.
+pub(crate) fn call() {
+    black_box(std::os::unix::process::parent_id());
 }
 
 // x86-64 only: elsewhere there is no such probe.

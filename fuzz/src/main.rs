@@ -21,9 +21,13 @@ mod backend;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: skep-fuzz [TARGET…] [--count N] [--seed N] [--jobs N]   N inputs for each target (all without a name)
-       skep-fuzz --show TARGET SEED NUMBER                     prints that input
-       skep-fuzz --take TARGET FILE                            takes one input from a file
+usage: cargo xtask fuzz [TARGET…] [--count N] [--seed N] [--jobs N]
+           N inputs (10,000) for each target, all of them without a name, in so many processes at a time (2)
+       cargo xtask fuzz --show TARGET SEED NUMBER   prints an input
+       cargo xtask fuzz --take TARGET FILE          takes one input from a file, as those in target/fuzz/TARGET
+
+An input that breaks something is kept as target/fuzz/TARGET/SEED-NUMBER. Equal seeds give equal inputs as long as the
+fixtures, which inputs are made from, are the same.
 
 targets:";
 

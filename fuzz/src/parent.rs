@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::rng::Rng;
 use crate::{corpus, targets};
 
-/// Inputs that one worker is given at a time.
+/// Most inputs that one worker is given at a time.
 const BATCH: u64 = 20_000;
 /// Most failures of one target before it is given up.
 const MOST: usize = 2_000;
@@ -83,7 +83,11 @@ fn one(target: &str, options: &Options) -> Result<bool, String> {
     let failures = failures.into_inner().map_err(|e| e.to_string())?;
     let (count, seconds) = (options.count, start.elapsed().as_secs_f64());
     let kinds = failures.len();
-    println!("{target:<12} {count} inputs, seed {}, {seconds:.0} s: {kinds} kinds of failure", options.seed);
+    let rate = count as f64 / seconds.max(0.001);
+    println!(
+        "{target:<12} {count} inputs, seed {}, {seconds:.1} s, {rate:.0} a second: {kinds} kinds of failure",
+        options.seed
+    );
     let maker = targets::find(target).ok_or("no such target")?;
     for (times, first, what) in failures.values() {
         let file = dir.join(format!("{}-{first}", options.seed));
@@ -102,17 +106,18 @@ fn work(
     failures: &std::sync::Mutex<Failures>,
     progress: &Path,
 ) -> Result<(), String> {
+    let size = options.count.div_ceil(options.jobs as u64).clamp(1, BATCH);
     loop {
         let from = {
             let mut next = next.lock().map_err(|e| e.to_string())?;
             let from = *next;
-            *next = (from + BATCH).min(options.count);
+            *next = (from + size).min(options.count);
             from
         };
         if from >= options.count || failures.lock().map_err(|e| e.to_string())?.len() >= MOST {
             return Ok(());
         }
-        batch(target, options.seed, from, (from + BATCH).min(options.count), failures, progress)?;
+        batch(target, options.seed, from, (from + size).min(options.count), failures, progress)?;
     }
 }
 

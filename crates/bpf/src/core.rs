@@ -75,8 +75,8 @@ pub struct FieldAccess {
     pub right: u32,
 }
 
-/// How to read the field `at` of `btf`. `None` when its type has no size, or it is a bit field that no aligned load
-/// of up to eight bytes covers.
+/// How to read the field `at` of `btf`. `None` when its type has no size, it is a bit field that no aligned load of up to
+/// eight bytes covers, or it is none and starts within a byte.
 pub fn access(btf: &Btf, at: &FieldPath) -> Option<FieldAccess> {
     let signed = match btf.get_resolved(at.ty)? {
         Type::Int { signed, .. } | Type::Enum { signed, .. } => Some(signed),
@@ -93,6 +93,8 @@ pub fn access(btf: &Btf, at: &FieldPath) -> Option<FieldAccess> {
         };
         size = (0..4).map(|n| 1 << n).filter(|&s| s >= size).find(|&s| covers(s))?;
         start = aligned(size);
+    } else if !at.bit_offset.is_multiple_of(8) {
+        return None;
     }
     let first = at.bit_offset - start * 8;
     let (left, right) = if bits > 64 || size > 8 {

@@ -54,8 +54,8 @@ pub mod row {
     pub const FP_RULE: i32 = 13;
     /// u8: [`super::Return`].
     pub const RA_RULE: i32 = 14;
-    /// u8: the number of [`super::Cfa::Plt`].
-    pub const PLT: i32 = 15;
+    /// u8: the number that some of [`super::Cfa`] have besides.
+    pub const EXTRA: i32 = 15;
 }
 
 /// Offsets in a place.
@@ -78,13 +78,15 @@ pub enum Cfa {
     Sp = 1,
     /// Frame pointer plus offset.
     Fp = 2,
-    /// As `Sp`, and 8 more from byte N of each 16 on: what linkers write for a procedure linkage table.
+    /// As `Sp`, and 8 more from byte `extra` of each 16 on: what linkers write for a procedure linkage table.
     Plt = 3,
-    /// What lies at the frame pointer plus offset.
+    /// What lies at the frame pointer plus offset, plus `extra`.
     AtFp = 4,
     /// A signal handler's caller (x86-64): at the stack pointer plus offset lie its stack pointer and program counter,
     /// and 40 bytes below its frame pointer (`struct sigcontext`, arch/x86/include/uapi/asm/sigcontext.h).
     Signal = 5,
+    /// What lies at the stack pointer plus offset, plus `extra`.
+    AtSp = 6,
 }
 
 /// Where a register of the caller is.
@@ -120,14 +122,14 @@ pub struct Rule {
     pub fp: (Saved, i16),
     /// The return address, and its offset.
     pub ra: (Return, i16),
-    /// The number of [`Cfa::Plt`].
-    pub plt: u8,
+    /// The number that some of [`Cfa`] have besides.
+    pub extra: u8,
 }
 
 impl Rule {
     /// Nothing is known.
     pub const UNKNOWN: Rule =
-        Rule { cfa: (Cfa::Unknown, 0), fp: (Saved::Same, 0), ra: (Return::AtCfa, 0), plt: 0 };
+        Rule { cfa: (Cfa::Unknown, 0), fp: (Saved::Same, 0), ra: (Return::AtCfa, 0), extra: 0 };
 
     /// The row of this rule from `pc` on.
     pub fn row(&self, pc: u32) -> [u8; ROW_BYTES as usize] {
@@ -136,7 +138,7 @@ impl Rule {
         bytes[4..8].copy_from_slice(&self.cfa.1.to_ne_bytes());
         bytes[8..10].copy_from_slice(&self.fp.1.to_ne_bytes());
         bytes[10..12].copy_from_slice(&self.ra.1.to_ne_bytes());
-        bytes[12..].copy_from_slice(&[self.cfa.0 as u8, self.fp.0 as u8, self.ra.0 as u8, self.plt]);
+        bytes[12..].copy_from_slice(&[self.cfa.0 as u8, self.fp.0 as u8, self.ra.0 as u8, self.extra]);
         bytes
     }
 }
@@ -192,10 +194,10 @@ mod tests {
 
     #[test]
     fn rows_and_places_lie_as_programs_read_them() {
-        let rule = Rule { cfa: (Cfa::Plt, 8), fp: (Saved::AtCfa, -16), ra: (Return::AtCfa, -8), plt: 11 };
+        let rule = Rule { cfa: (Cfa::Plt, 8), fp: (Saved::AtCfa, -16), ra: (Return::AtCfa, -8), extra: 11 };
         let bytes = rule.row(7);
         let half = |at: i32| i16::from_ne_bytes([bytes[at as usize], bytes[at as usize + 1]]);
-        assert_eq!((half(row::FP), half(row::RA), bytes[row::PLT as usize]), (-16, -8, 11));
+        assert_eq!((half(row::FP), half(row::RA), bytes[row::EXTRA as usize]), (-16, -8, 11));
         assert_eq!(bytes[row::CFA_RULE as usize], Cfa::Plt as u8);
         assert_eq!(place_key(3, 0x1234, 64)[8..], [0, 0, 0, 0, 0, 0, 0x12, 0x34]);
         assert_eq!(place_value(1, 2, 3)[place::COUNT as usize..], 3u32.to_ne_bytes());

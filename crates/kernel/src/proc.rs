@@ -97,7 +97,15 @@ impl Child {
             sys::fork_gated(&text(path.into_os_string())?, &arguments, &environment).map_err(failed)?;
         let pid = Pid::from_raw(forked.pid).ok_or_else(|| failed(Errno::SRCH))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
-        Ok(Child { pid, pidfd, gate: Some(forked.gate), report: Some(forked.report), name, status: None, held: false })
+        Ok(Child {
+            pid,
+            pidfd,
+            gate: Some(forked.gate),
+            report: Some(forked.report),
+            name,
+            status: None,
+            held: false,
+        })
     }
 
     /// The process id, in this process's PID namespace.

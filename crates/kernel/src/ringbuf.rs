@@ -2,7 +2,8 @@
 //! reserved them; discarded ones are skipped; one that is still being written ends the round.
 //!
 //! Layout of the mapping: one page with the consumer position (ours to write), one with the producer position, then
-//! the data twice, so that a record that wraps is contiguous. Positions only grow; a record is a u32 of length and
+//! the data twice, so that a record that wraps is contiguous; of the second time only as much is mapped as a record may
+//! need, since every page mapped counts as this process's memory. Positions only grow; a record is a u32 of length and
 //! flags, u32 page offset, then the bytes, padded to 8.
 
 use std::ops::ControlFlow;
@@ -22,6 +23,8 @@ const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
 /// Bytes before a record's content.
 const HEADER: u64 = 8;
+/// Bytes of the longest record that is handed over, header included.
+const LONGEST: usize = 64 << 10;
 
 /// A mapped ring buffer.
 #[derive(Debug)]
@@ -41,7 +44,8 @@ impl RingBuf {
         let (page, size) = (machine::page_size(), map.max_entries() as usize);
         let failed = |errno| Error::os(format!("mmap ring buffer {}", map.name()), errno);
         let consumer = Mapping::shared(map.as_fd(), 0, page, true).map_err(failed)?;
-        let producer = Mapping::shared(map.as_fd(), page as u64, page + 2 * size, false).map_err(failed)?;
+        let producer = Mapping::shared(map.as_fd(), page as u64, page + size + size.min(LONGEST), false)
+            .map_err(failed)?;
         Ok(RingBuf { consumer, producer, page, size: size as u64 })
     }
 

@@ -67,7 +67,7 @@ impl Default for Config {
         Config {
             max_strlen: 1024,
             max_map_keys: 4096,
-            ring_bytes: 256 * 1024,
+            ring_bytes: 4 << 20,
             print_maps_on_exit: true,
             truncation_trailer: "..".to_owned(),
             missing_probes: skep_bpf::object::MissingProbes::Error,

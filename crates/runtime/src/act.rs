@@ -68,7 +68,10 @@ pub(crate) fn act<S: Sink>(
         Action::Cat { format } => cat(session, backend, format, &args),
         Action::Exit => {
             session.outcome.exit_code = number(&args, 0) as i32;
-            session.exiting = true;
+            match number(&args, 1) {
+                0 => session.exiting = true,
+                _ => session.leaving = true,
+            }
             Ok(())
         }
         Action::RuntimeError { message: text } => {

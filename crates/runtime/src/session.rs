@@ -107,6 +107,8 @@ pub struct Session<'a, S> {
     pub(crate) outcome: Outcome,
     /// `exit()` was called in the current phase.
     pub(crate) exiting: bool,
+    /// An iterator called `exit()`: the events of the objects behind count, and the phase ends when no more come.
+    pub(crate) leaving: bool,
     /// Histograms and time series without key that were set to zero, by map; their buckets cannot tell that from never
     /// written.
     pub(crate) zeroed: Vec<bool>,
@@ -168,6 +170,7 @@ impl<'a, S: Sink> Session<'a, S> {
             options,
             outcome: Outcome::default(),
             exiting: false,
+            leaving: false,
             zeroed,
             reported: 0,
             batch: Batch::default(),
@@ -213,6 +216,7 @@ impl<'a, S: Sink> Session<'a, S> {
                 return Ok(End::Stopped);
             }
             let records = self.step(backend, self.options.poll, stop)?;
+            self.exiting |= self.leaving && records == 0;
             busy = if records == 0 { 0 } else { busy.wrapping_add(1) };
             if busy.is_multiple_of(LOSS_EVERY) {
                 self.report_loss(backend)?;
@@ -226,6 +230,7 @@ impl<'a, S: Sink> Session<'a, S> {
         self.ending = !self.batch.is_done();
         self.drain(backend)?;
         self.exiting = false;
+        self.leaving = false;
         self.ending = false;
         Ok(())
     }

@@ -12,8 +12,22 @@ pub(super) struct Format {
 
 /// What is put between words.
 const BETWEEN: &[&str] = &[
-    " ", "  ", "\n", "\n\n", "\n\n\n", "\t", "\r\n", " // why\n", "// \n", "\n// so\n", "/* c */", " /**/ ",
-    "\n/* a\n   b */\n", "/* d */\n", "\n/* e */ ", "\\\n",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\n\n\n",
+    "\t",
+    "\r\n",
+    " // why\n",
+    "// \n",
+    "\n// so\n",
+    "/* c */",
+    " /**/ ",
+    "\n/* a\n   b */\n",
+    "/* d */\n",
+    "\n/* e */ ",
+    "\\\n",
 ];
 
 impl Format {

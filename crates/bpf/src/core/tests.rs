@@ -99,6 +99,15 @@ fn a_bit_field_across_a_boundary_takes_a_wider_load() {
 }
 
 #[test]
+fn a_field_that_starts_within_a_byte_is_not_read() {
+    let mut b = BtfBuilder::new();
+    let word = b.int("u64", 8, false);
+    let root = b.struct_("damaged", 16, &[m("word", word, 3, 0)]);
+    let btf = Btf::parse(b.finish(), None).unwrap();
+    assert_eq!(access(&btf, &btf.find_member(root, "word").unwrap()), None);
+}
+
+#[test]
 fn what_is_missing_is_named() {
     use CoreKind::*;
     let text = |path: &[u32], kind| ask(path, kind).unwrap_err().to_string();

@@ -18,7 +18,7 @@ const MAX_FILE: usize = 64 << 20;
 const MAX_INSNS: usize = 1_000_000;
 const MAX_TOTAL: usize = 8_000_000;
 /// Most bytes of a data section.
-const MAX_DATA: u64 = 1 << 30;
+pub(super) const MAX_DATA: u64 = 1 << 30;
 
 /// A file, as far as its programs and maps go.
 #[derive(Clone, PartialEq, Debug, Default)]

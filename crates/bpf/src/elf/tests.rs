@@ -225,6 +225,9 @@ fn what_cannot_be_written_is_refused() {
     let mut object = whole.clone();
     object.programs[0].relocs[0].kind = RelocKind::Map(9);
     assert!(write(&object).is_err());
+    let mut object = whole.clone();
+    object.maps[1].value_size = 0;
+    assert!(write(&object).unwrap_err().to_string().contains("0 bytes"));
     let mut object = whole;
     object.programs[0].insns[8].imm = 1000;
     assert!(write(&object).unwrap_err().to_string().contains("refers to nothing"));

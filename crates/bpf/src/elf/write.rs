@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::ext::Ext;
 use super::file::{rel_type, symbol_kind};
 use super::image::{Image, SectionId, SymbolDef, SymbolId};
+use super::module::MAX_DATA;
 use super::tables::{Extra, NamedMap, NamedProgram};
 use super::{ElfError, maps, section};
 use crate::btf::{Btf, BtfBuilder, Linkage, NameKind, TypeId};
@@ -263,6 +264,10 @@ impl Writer<'_> {
     fn data_map(&mut self, spec: &MapSpec, name: &str) -> Result<SymbolId, ElfError> {
         if spec.max_entries != 1 {
             let what = format!("map `{}`: only the value of a map with one entry has an address", spec.name);
+            return Err(ElfError::unsupported(what));
+        }
+        if spec.value_size == 0 || u64::from(spec.value_size) > MAX_DATA {
+            let what = format!("map `{}`: a section of {} bytes", spec.name, spec.value_size);
             return Err(ElfError::unsupported(what));
         }
         let kind = if spec.frozen { ".rodata" } else { ".data" };

@@ -90,7 +90,10 @@ fn entry_point(pid: i32) -> Result<u64, Error> {
     let bytes = fs::read(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     let word = |b: &[u8]| b.try_into().map_or(0, u64::from_ne_bytes);
     let entry = bytes.chunks_exact(16).find(|pair| word(&pair[..8]) == AT_ENTRY).map(|pair| word(&pair[8..]));
-    entry.ok_or_else(|| Error::Damaged { what: path, why: "it does not say where the program begins".to_owned() })
+    entry.ok_or_else(|| Error::Damaged {
+        what: path,
+        why: "it does not say where the program begins".to_owned(),
+    })
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

@@ -11,7 +11,7 @@ use super::func::Fx;
 use crate::ast::Span;
 use skep_bpf::event::Action;
 use skep_bpf::helpers::id as helper;
-use skep_bpf::object::Counter;
+use skep_bpf::object::{CoreReloc, Counter};
 use skep_bpf::schema::StackFormat;
 use skep_bpf::target::{Arch, Feature};
 use skep_bpf::unwind::{
@@ -23,7 +23,8 @@ use skep_compiler::ir::{
 
 /// Offsets in what the loops share: program counter, stack pointer, frame pointer and link register of the frame at
 /// hand; frames so far, their hash, and where their addresses go; 1 if there are no tables for the process; the key of
-/// a place; the first row that may be looked for, the one behind the last, and what is looked for; a word to read to.
+/// a place; the first row that may be looked for, the one behind the last, and what is looked for; a word to read to; the
+/// kernel's innermost note of a return address that it has replaced, and the address to return to.
 const IP: i32 = 0;
 const SP: i32 = 8;
 const FP: i32 = 16;
@@ -38,8 +39,12 @@ const LOW: i32 = 80;
 const HIGH: i32 = 88;
 const WANTED: i32 = 96;
 const WORD: i32 = 104;
-const STATE_BYTES: u32 = 112;
+const RETURNS: i32 = 112;
+const FOUND: i32 = 120;
+const STATE_BYTES: u32 = 128;
 
+/// Notes of replaced return addresses at most (MAX_URETPROBE_DEPTH, include/linux/uprobes.h).
+const MOST_RETURNS: u64 = 64;
 /// Rounds of a binary search over all rows that 32 bits can count.
 const SEARCH_ROUNDS: u64 = 32;
 /// What the hash is multiplied with: 2^64 divided by the golden ratio.
@@ -78,6 +83,13 @@ impl Fx<'_, '_> {
         let state = self.scratch(STATE_BYTES, "walk");
         self.f.zero(state, 0, STATE_BYTES, 8);
         self.f.store(8, state, BUFFER, to);
+        // Zeros that the verifier does not know: it would follow numbers that it knows through every round.
+        let zero = self.cx.zero_map();
+        let zero = self.f.map_value_addr(zero, 0);
+        let zero = self.f.load(Type::U64, zero, 0);
+        for at in [FRAMES, HASH, LOW, HIGH, WANTED, WORD] {
+            self.f.store(8, state, at, zero);
+        }
         self.read_registers(state)?;
         let bits = self.f.u64(u64::from(PLACE_KEY_BITS));
         self.f.store(4, state, KEY, bits);
@@ -106,6 +118,7 @@ impl Fx<'_, '_> {
         let regs = Type::Ptr(PtrKind::Btf { type_id: 0, nullable: false });
         let regs = self.f.helper(helper::TASK_PT_REGS, &[task], regs);
         let regs = self.untrack(regs);
+        self.read_returns(task, state);
         let copy = self.scratch(size as u32, "registers");
         let size = self.f.u64(size);
         self.call(helper::PROBE_READ_KERNEL, &[copy, size, regs]);
@@ -114,6 +127,39 @@ impl Fx<'_, '_> {
             self.f.store(8, state, to, word);
         }
         Ok(())
+    }
+
+    /// The head of the list of return addresses that uretprobes have replaced (`struct uprobe_task`,
+    /// include/linux/uprobes.h); zero where there is none.
+    fn read_returns(&mut self, task: Value, state: Value) {
+        let utask = self.kernel_field("struct task_struct", "task_struct", &["utask"]);
+        let head = self.kernel_field("struct uprobe_task", "uprobe_task", &["return_instances"]);
+        let (Ok(utask), Ok(head)) = (utask, head) else { return };
+        let mut at = self.untrack(task);
+        for (offset, _, reloc) in [utask, head] {
+            let offset = self.f.push_value(Op::CoreConst { value: u64::from(offset), reloc }, Type::U64);
+            at = self.f.bin(BinOp::Add, Type::U64, at, offset);
+            let (to, size) = (self.f.ptr_add_imm(state, i64::from(RETURNS)), self.f.u64(8));
+            self.f.helper(helper::PROBE_READ_KERNEL, &[to, size, at], Type::I64);
+            at = self.f.load(Type::U64, state, RETURNS);
+        }
+    }
+
+    /// The function that looks for a replaced return address; `None` where the kernel's types do not have such.
+    fn finder(&mut self, round: &dyn Fn(String) -> Round) -> Option<FuncId> {
+        let own = (String::new(), "returns", 0);
+        if let Some(func) = self.cx.shared.get(&own) {
+            return Some(*func);
+        }
+        let mut field = |name| {
+            let found = self.kernel_field("struct return_instance", "return_instance", &[name]).ok()?;
+            Some((found.0, found.2))
+        };
+        let fields = [field("stack")?, field("orig_ret_vaddr")?, field("next")?];
+        let func = round(self.cx.func_name("returns")).find_return(fields);
+        let func = self.cx.add_func(func.f.finish());
+        self.cx.shared.insert(own, func);
+        Some(func)
     }
 
     /// The id of the current stack, kept in the map of walked stacks; negative where there is none.
@@ -167,6 +213,7 @@ impl Fx<'_, '_> {
             let state = f.param(1);
             Round { f, state, places, rows, limit }
         };
+        let finder = self.finder(&round);
         let search = match self.cx.shared.get(&own("search")) {
             Some(func) => *func,
             None => {
@@ -176,7 +223,7 @@ impl Fx<'_, '_> {
                 func
             }
         };
-        let func = round(self.cx.func_name("walk")).step(search, self.cx.arch);
+        let func = round(self.cx.func_name("walk")).step(search, finder, self.cx.arch);
         let func = self.cx.add_func(func.f.finish());
         self.cx.shared.insert(own("walk"), func);
         func
@@ -263,7 +310,7 @@ impl Round {
     }
 
     /// A round of the walk: notes the frame at hand and goes on to its caller.
-    fn step(mut self, search: FuncId, arch: Arch) -> Round {
+    fn step(mut self, search: FuncId, finder: Option<FuncId>, arch: Arch) -> Round {
         let (end, fail, unknown) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
         let ip = self.get(IP);
         let big = self.f.push_value(Op::Un { op: UnOp::Bswap(8), a: ip }, Type::U64);
@@ -275,7 +322,7 @@ impl Round {
         let count = self.unsigned(IntTy::U32, place, place::COUNT);
         self.note(ip);
         let row = self.find(search, (ip, bias), (first, count), fail);
-        self.apply(row, arch, end, fail);
+        self.apply(row, finder, arch, end, fail);
         self.f.switch_to(unknown);
         let one = self.f.u64(1);
         self.set(NO_TABLES, one);
@@ -358,6 +405,61 @@ impl Round {
         self.get(WORD)
     }
 
+    /// The return address of a frame, or the one that a uretprobe has put `ip` in place of.
+    fn original(&mut self, finder: FuncId, ip: Value, cfa: Value, arch: Arch) -> Value {
+        let (some, join) = (self.f.block(&[]), self.f.block(&[Type::U64]));
+        let (head, zero) = (self.get(RETURNS), self.f.u64(0));
+        self.f.branch_args(Cc::Eq, head, zero, (join, &[ip]), (some, &[]));
+        self.f.switch_to(some);
+        // What the kernel has noted: the stack pointer where the function began.
+        let began = match arch {
+            Arch::X86_64 => self.f.add_imm(cfa, -8),
+            Arch::Aarch64 => cfa,
+        };
+        self.set(WANTED, began);
+        self.set(FOUND, ip);
+        let (func, rounds, flags) = (self.f.func_addr(finder), self.f.u64(MOST_RETURNS), self.f.u64(0));
+        self.f.helper(helper::LOOP, &[rounds, func, self.state, flags], Type::I64);
+        let found = self.get(FOUND);
+        self.f.jump(join, &[found]);
+        self.f.switch_to(join);
+        self.f.block_param(join, 0)
+    }
+
+    /// A round of the search for a replaced return address: the fields are the stack pointer, the address, the next.
+    fn find_return(mut self, [stack, address, next]: [(u32, CoreReloc); 3]) -> Round {
+        let (look, stop) = (self.f.block(&[]), self.f.block(&[]));
+        let (note, zero) = (self.get(RETURNS), self.f.u64(0));
+        self.f.branch(Cc::Eq, note, zero, stop, look);
+        self.f.switch_to(look);
+        let began = self.read_field(note, stack);
+        let (outer, inner, here) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
+        let wanted = self.get(WANTED);
+        self.f.branch(Cc::Ult, began, wanted, inner, outer);
+        self.f.switch_to(inner);
+        let behind = self.read_field(note, next);
+        self.set(RETURNS, behind);
+        self.finish(0);
+        self.f.switch_to(outer);
+        self.f.branch(Cc::Eq, began, wanted, here, stop);
+        self.f.switch_to(here);
+        let original = self.read_field(note, address);
+        self.set(FOUND, original);
+        self.f.jump(stop, &[]);
+        self.f.switch_to(stop);
+        self.finish(1);
+        self
+    }
+
+    /// A word of a kernel object; 0 where it cannot be read.
+    fn read_field(&mut self, object: Value, (offset, reloc): (u32, CoreReloc)) -> Value {
+        let offset = self.f.push_value(Op::CoreConst { value: u64::from(offset), reloc }, Type::U64);
+        let from = self.add(object, offset);
+        let (to, size) = (self.f.ptr_add_imm(self.state, i64::from(WORD)), self.f.u64(8));
+        self.f.helper(helper::PROBE_READ_KERNEL, &[to, size, from], Type::I64);
+        self.get(WORD)
+    }
+
     /// On to the block of the rule with the number in `kind`; else to the last one.
     fn dispatch(&mut self, kind: Value, cases: &[(u8, Block)], other: Block) {
         for (number, block) in cases {
@@ -369,25 +471,29 @@ impl Round {
     }
 
     /// Goes to the caller by the rule of a row: `end` where there is none, `fail` where it is not known.
-    fn apply(&mut self, row: Value, arch: Arch, end: Block, fail: Block) {
+    fn apply(&mut self, row: Value, finder: Option<FuncId>, arch: Arch, end: Block, fail: Block) {
         let byte = IntTy { bits: 8, signed: false };
         let cfa_rule = self.unsigned(byte, row, row::CFA_RULE);
         let fp_rule = self.unsigned(byte, row, row::FP_RULE);
         let ra_rule = self.unsigned(byte, row, row::RA_RULE);
-        let plt = self.unsigned(byte, row, row::PLT);
+        let extra = self.unsigned(byte, row, row::EXTRA);
         let cfa_offset = self.signed(32, row, row::CFA);
         let fp_offset = self.signed(16, row, row::FP);
         let ra_offset = self.signed(16, row, row::RA);
         let (nowhere, inner) = (self.f.u64(Return::Nowhere as u64), self.f.block(&[]));
         self.f.branch(Cc::Eq, ra_rule, nowhere, end, inner);
         self.f.switch_to(inner);
-        let cfa = self.frame_address(cfa_rule, cfa_offset, plt, fail);
+        let cfa = self.frame_address(cfa_rule, cfa_offset, extra, fail);
         let sp = self.get(SP);
         let upwards = self.f.block(&[]);
         self.f.branch(Cc::Uge, cfa, sp, upwards, fail);
         self.f.switch_to(upwards);
         let fp = self.saved(fp_rule, fp_offset, cfa, fail);
         let ip = self.return_address(ra_rule, ra_offset, cfa, arch, fail);
+        let ip = match finder {
+            Some(finder) => self.original(finder, ip, cfa, arch),
+            None => ip,
+        };
         self.set(SP, cfa);
         self.set(FP, fp);
         let (zero, go_on) = (self.f.u64(0), self.f.block(&[]));
@@ -401,8 +507,8 @@ impl Round {
     }
 
     /// The frame's address; a signal's frame ends the round by itself.
-    fn frame_address(&mut self, rule: Value, offset: Value, plt: Value, fail: Block) -> Value {
-        let rules = [Cfa::Sp, Cfa::Fp, Cfa::Plt, Cfa::AtFp, Cfa::Signal];
+    fn frame_address(&mut self, rule: Value, offset: Value, extra: Value, fail: Block) -> Value {
+        let rules = [Cfa::Sp, Cfa::Fp, Cfa::Plt, Cfa::AtFp, Cfa::Signal, Cfa::AtSp];
         let blocks = rules.map(|_| self.f.block(&[]));
         let join = self.f.block(&[Type::U64]);
         let cases: Vec<(u8, Block)> = rules.iter().zip(blocks).map(|(rule, b)| (*rule as u8, b)).collect();
@@ -412,12 +518,15 @@ impl Round {
             let base = self.get(if matches!(rule, Cfa::Fp | Cfa::AtFp) { FP } else { SP });
             let at = self.add(base, offset);
             let cfa = match rule {
-                Cfa::AtFp => self.read(at, fail),
+                Cfa::AtFp | Cfa::AtSp => {
+                    let there = self.read(at, fail);
+                    self.add(there, extra)
+                }
                 Cfa::Plt => {
                     let (ip, fifteen) = (self.get(IP), self.f.u64(15));
                     let within = self.f.bin(BinOp::And, Type::U64, ip, fifteen);
                     let pushed = self.f.block(&[]);
-                    self.f.branch_args(Cc::Ult, within, plt, (join, &[at]), (pushed, &[]));
+                    self.f.branch_args(Cc::Ult, within, extra, (join, &[at]), (pushed, &[]));
                     self.f.switch_to(pushed);
                     self.f.add_imm(at, 8)
                 }

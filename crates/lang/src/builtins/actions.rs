@@ -4,6 +4,7 @@ use super::{Builtin, Call, Check, Checked, Kind, MANY};
 use crate::ast;
 use crate::check::{Checker, Typed};
 use crate::hir::{Expr, ExprKind, StmtKind};
+use crate::resolve::ProbeKind;
 use crate::ty::{Space, Ty};
 use crate::types::infer::castable;
 use skep_bpf::event::{Action, Stream};
@@ -248,7 +249,12 @@ fn exit(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         0 => Typed::constant(0, Ty::U64, call.span).expr,
         _ => call.integer(c, 0, false)?,
     };
-    emit(Action::Exit, vec![code])
+    let mut args = vec![code];
+    // The kernel goes on with the next object all the same, and what is printed of it counts.
+    if c.instance.is_some_and(|i| i.kind == ProbeKind::Iter) {
+        args.push(Typed::constant(1, Ty::U64, call.span).expr);
+    }
+    emit(Action::Exit, args)
 }
 
 /// Signals by name, as on x86-64 and aarch64 (include/uapi/asm-generic/signal.h).

@@ -4,9 +4,11 @@ use super::values::with as row;
 use super::{Builtin, Call, Checked};
 use crate::ast::{self, BinOp};
 use crate::check::{Checker, Typed};
+use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use crate::types::infer::as_int;
+use skep_bpf::object::BtfTarget;
 use skep_bpf::schema::Clock;
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -443,11 +445,33 @@ fn pointer_to(c: &mut Checker<'_>, call: &Call<'_>, name: &str) -> Option<Expr> 
     }
 }
 
+/// The functions in which the kernel allows bpf_d_path (btf_allowlist_d_path, kernel/trace/bpf_trace.c).
+const WITH_PATHS: [&str; 9] = [
+    "security_file_permission",
+    "security_inode_getattr",
+    "security_file_open",
+    "security_path_truncate",
+    "vfs_truncate",
+    "vfs_fallocate",
+    "dentry_open",
+    "vfs_getattr",
+    "filp_close",
+];
+
 fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     use crate::resolve::ProbeKind::{Fentry, Fexit, Iter};
-    let kind = c.instance?.kind;
+    let instance = c.instance?;
+    let kind = instance.kind;
     if !matches!(kind, Fentry | Fexit | Iter) {
         c.error("no-path", call.span, format!("`path` is not available in {} probes", kind.name()));
+        return None;
+    }
+    if let Some(BtfTarget::Function { name, .. }) = &instance.attach_btf
+        && !WITH_PATHS.contains(&name.as_str())
+    {
+        let message = "helper bpf_d_path not allowed in probe";
+        let hint = format!("the kernel makes paths only in iterators and in {}", WITH_PATHS.join(", "));
+        c.diags.push(Diagnostic::error("no-path", call.span, message).hint(hint));
         return None;
     }
     let size = match call.args.get(1) {

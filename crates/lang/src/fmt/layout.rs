@@ -45,6 +45,13 @@ pub(super) fn layout(pieces: &[Piece<'_>]) -> String {
     l.out
 }
 
+/// Whether two pieces without a blank between them would be read as something else: `- -1`, `& &$x`, `/ *$p`.
+fn joins(before: &str, text: &str) -> bool {
+    let (last, first) = (before.chars().next_back(), text.chars().next());
+    matches!((last, first), (Some('-'), Some('-')) | (Some('+'), Some('+')) | (Some('&'), Some('&')))
+        || matches!((last, first), (Some('/'), Some('*' | '/')))
+}
+
 fn is_comment(kind: Kind) -> bool {
     matches!(kind, Kind::LineComment | Kind::BlockComment)
 }
@@ -88,7 +95,8 @@ impl Layout {
     }
 
     fn comment(&mut self, piece: &Piece<'_>) {
-        if piece.breaks > 0 || self.fresh && self.out.is_empty() {
+        let own_line = piece.breaks > 0 || self.fresh && self.out.is_empty();
+        if own_line {
             self.end_line();
             self.keep_blank_line(piece);
             self.start_line(0);
@@ -103,7 +111,7 @@ impl Layout {
             self.line.push(' ');
         }
         self.line.push_str(piece.text);
-        if piece.kind == Kind::LineComment || piece.breaks > 0 {
+        if piece.kind == Kind::LineComment || own_line {
             self.end_line();
         }
     }
@@ -193,6 +201,9 @@ impl Layout {
     fn blank_before(&self, piece: &Piece<'_>, next: Option<&Piece<'_>>) -> bool {
         let Some((kind, before)) = &self.before else { return false };
         let (before, text) = (before.as_str(), piece.text);
+        if joins(before, text) {
+            return true;
+        }
         if matches!(kind, Kind::PredicateStart) || piece.kind == Kind::PredicateEnd || self.prefix {
             return false;
         }

@@ -48,6 +48,20 @@ fn signs_and_stars() {
 }
 
 #[test]
+fn signs_that_would_join_stay_apart() {
+    check(
+        "BEGIN { $a = - -$b; $c = - --$b; $d = -(-1); }",
+        "BEGIN\n{\n  $a = - -$b;\n  $c = - --$b;\n  $d = -(-1);\n}\n",
+    );
+    check("k:f / *arg0 == 1/ { }", "k:f\n/ *arg0 == 1/\n{}\n");
+}
+
+#[test]
+fn a_comment_on_its_own_line_stays_there() {
+    check("\n/* a\n b */\nconfig = { max_strlen=2 }", "/* a\n b */\nconfig = {\n  max_strlen = 2\n}\n");
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     assert!(format("BEGIN { ").is_err());
 }

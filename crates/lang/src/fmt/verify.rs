@@ -32,11 +32,13 @@ fn marks(text: &str) -> String {
 /// The syntax tree as text, without places.
 fn tree(text: &str) -> Result<String, String> {
     let mut diagnostics = Diagnostics::default();
-    let script = parse::parse(text, &mut diagnostics);
+    let mut script = parse::parse(text, &mut diagnostics);
     if diagnostics.has_errors() {
         let said = diagnostics.render("formatted", text, Style::Lines);
         return Err(format!("it does not parse: {said}"));
     }
+    // Blanks behind a line of the preprocessor are blanks too.
+    script.c_decls.iter_mut().for_each(|c| c.text.truncate(c.text.trim_end().len()));
     let shown = format!("{script:?}");
     let mut out = String::with_capacity(shown.len());
     let mut rest = shown.as_str();

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use skep_bpf::backend::{Backend, Symbol, WallTime};
 use skep_bpf::kinds::MapType;
 use skep_bpf::object::Object;
-use skep_bpf::unwind::walked_map;
 use skep_bpf::schema::{Clock, StackFormat};
+use skep_bpf::unwind::walked_map;
 
 use super::escape::{self, Keep};
 use super::{errno, inet, signal, stack, write_into};

@@ -10,7 +10,6 @@ use crate::value::{Frames, Value};
 
 const INDENT: &[u8] = b"        ";
 
-
 /// The stack's text; a stack that could not be taken is just the newline.
 pub(super) fn render(value: &Value<'_>, names: &mut Names<'_>) -> Vec<u8> {
     let (format, pid, frames) = match value {
@@ -60,7 +59,8 @@ fn walked(format: StackFormat, id: i64, names: &mut Names<'_>) -> Vec<u64> {
     let Some(map) = names.walked_map(format) else { return Vec::new() };
     let Ok(found) = names.backend().map_lookup(map, &id.to_ne_bytes()) else { return Vec::new() };
     let Some(entry) = found.get(0) else { return Vec::new() };
-    let mut words = entry.value().chunks_exact(8).map(|b| u64::from_ne_bytes(b.try_into().unwrap_or_default()));
+    let mut words =
+        entry.value().chunks_exact(8).map(|b| u64::from_ne_bytes(b.try_into().unwrap_or_default()));
     let count = words.next().unwrap_or(0);
     words.take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
 }

@@ -8,7 +8,7 @@ use super::arg;
 use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use skep_bpf::helpers::id as helper;
-use skep_compiler::ir::{Type, Value};
+use skep_compiler::ir::{Block, PtrKind, Type, Value};
 
 impl Fx<'_, '_> {
     /// Where `buf` reads and how much, at most the type's size; the caller bounds it again where it is used.
@@ -43,15 +43,35 @@ pub(super) fn buf(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr, to: Value, off: 
     Ok(())
 }
 
-/// bpf_d_path; the kernel allows it in few places and says so.
+/// bpf_d_path, which takes a pointer that the verifier knows by its type and that is not null; empty where it is.
 pub(super) fn path(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr, to: Value, off: i32) -> Result<()> {
     let size = fx.cx.size_of(&e.ty);
-    let path = fx.tracked_value(arg(args, 0)?)?;
     fx.f.zero(to, off, size, alignment(off, size));
+    let done = fx.f.block(&[]);
+    let path = typed_pointer(fx, arg(args, 0)?, done)?;
     let at = fx.f.ptr_add_imm(to, i64::from(off));
     let len = fx.f.u64(u64::from(size));
     fx.call(helper::D_PATH, &[path, at, len]);
+    fx.f.jump(done, &[]);
+    fx.f.switch_to(done);
     Ok(())
+}
+
+/// A pointer to a kernel object as the verifier tracks it, checked for null (then `nowhere` goes on), and so the address
+/// of a struct that lies inside of such an object.
+fn typed_pointer(fx: &mut Fx<'_, '_>, e: &Expr, nowhere: Block) -> Result<Value> {
+    let tracked =
+        |fx: &Fx<'_, '_>, v| matches!(fx.f.type_of(v), Type::Ptr(PtrKind::Btf { nullable: true, .. }));
+    let ExprKind::AddrOf(of) = &e.kind else {
+        let pointer = fx.tracked_value(e)?;
+        return Ok(if tracked(fx, pointer) { fx.f.check_null(pointer, nowhere) } else { pointer });
+    };
+    let mem = fx.place(of)?;
+    if !tracked(fx, mem.base) {
+        return Ok(fx.address(&mem));
+    }
+    let base = fx.f.check_null(mem.base, nowhere);
+    Ok(fx.pointer(&Mem { base, ..mem }))
 }
 
 /// Bytes before the NUL.
