@@ -137,6 +137,12 @@ impl Error {
                 "the program is too large or too complex for this kernel's verifier (1,000,000 steps; below 5.17, \
                  which has bpf_loop, each round of a loop counts)",
             ),
+            Some(libc::E2BIG) if matches!(self, Error::Os { operation, .. } if operation.starts_with("create map")) => {
+                Some(
+                    "below Linux 5.11 the key of a map has at most 512 bytes: cut the strings in it, such as \
+                     `str(…, 64)`, or set `max_strlen`",
+                )
+            }
             Some(libc::ENOSPC) if matches!(self, Error::Load { .. }) => {
                 Some("the verifier's log did not fit")
             }

@@ -249,7 +249,7 @@ impl Fx<'_, '_> {
         let value = if !in_place && self.shares(Operation::Get, &info) {
             let nothing = self.f.u64(0);
             let value = self.shared_operation(Operation::Get, map, &info, Some(at), nothing)?;
-            self.f.cast(value, reg)
+            self.narrow(value, reg)
         } else {
             self.get_at(&info, at)?
         };

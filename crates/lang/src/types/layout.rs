@@ -51,7 +51,8 @@ impl Types<'_> {
                 continue;
             }
             let ty = self.ty(module, m.ty, Space::Kernel);
-            if ty == Ty::None || m.name.is_empty() {
+            let float = matches!(btf.get_resolved(m.ty), Some(Type::Float { .. }));
+            if ty == Ty::None && !float || m.name.is_empty() {
                 continue;
             }
             let Some((offset, bits)) = place(&path, self.size_of(&ty).unwrap_or(8)) else { continue };

@@ -5,6 +5,7 @@ mod events;
 mod flow;
 mod hist;
 mod maps;
+mod parts;
 mod scripts;
 mod values;
 
