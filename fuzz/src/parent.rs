@@ -61,6 +61,8 @@ type Failures = BTreeMap<String, (u64, u64, String)>;
 fn one(target: &str, options: &Options) -> Result<bool, String> {
     let dir = corpus::root().join("target").join("fuzz").join(target);
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    // Made at the start: the fixtures that inputs are made from may change meanwhile.
+    let maker = targets::find(target).ok_or("no such target")?;
     let start = Instant::now();
     let next = std::sync::Mutex::new(0u64);
     let failures = std::sync::Mutex::new(Failures::new());
@@ -88,7 +90,6 @@ fn one(target: &str, options: &Options) -> Result<bool, String> {
         "{target:<12} {count} inputs, seed {}, {seconds:.1} s, {rate:.0} a second: {kinds} kinds of failure",
         options.seed
     );
-    let maker = targets::find(target).ok_or("no such target")?;
     for (times, first, what) in failures.values() {
         let file = dir.join(format!("{}-{first}", options.seed));
         let _ = std::fs::write(&file, maker.make(&mut Rng::new(options.seed, *first)));

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::targets::{self, Target};
 
 /// Longest time for one input.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Most bytes that the process may use.
 const MEMORY: u64 = 4 << 30;
 

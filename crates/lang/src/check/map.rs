@@ -334,7 +334,17 @@ impl Checker<'_> {
         span: Span,
     ) -> Option<Stmt> {
         let map = place.map;
+        let shown = name::aggregation(&agg);
         let ty = self.widen_value(map, &Ty::Agg(agg).into(), span)?;
+        // A number takes in what an aggregation is read as, but cannot be aggregated into.
+        if !matches!(ty, Ty::Agg(_)) {
+            let found = name::display(&ty);
+            let info = &self.maps.list[map.0 as usize];
+            let message = format!("`{}` holds values of type `{found}`, not `{shown}`", info.name);
+            let d = Diagnostic::error("type-mismatch", span, message).label(info.first, "first used here");
+            self.diags.push(d);
+            return None;
+        }
         let arg = match (arg, &ty) {
             (Some(arg), Ty::Agg(agg)) => {
                 Some(super::coerce::retype(arg, &Ty::Int { bits: 64, signed: sign_of(agg) }))
