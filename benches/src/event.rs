@@ -24,28 +24,42 @@ fn kind(name: &str, scripts: &[Script], (skep, peer): (&Command, &Command), roun
     println!("  {name}:");
     let mut ratios = Vec::new();
     for script in scripts {
-        let mut least = [f64::INFINITY; 2];
-        let mut rates = [0.0, 0.0];
-        for _ in 0..rounds {
-            for (i, command) in [skep, peer].into_iter().enumerate() {
-                let tracer = command.start(&script.text())?;
-                let before = tracer.cost()?;
-                script.load.run(CALLS)?;
-                let after = tracer.cost()?;
-                tracer.stop()?;
-                // Without events of its own: all that the programs did, by the run.
-                let (matched, nanos) = match script.events {
-                    0 => (after.runs as f64, after.nanos as f64),
-                    events => ((CALLS * events) as f64, (after.nanos - before.nanos) as f64),
-                };
-                least[i] = least[i].min(nanos / matched);
-                rates[i] = (after.runs - before.runs) as f64 / matched;
+        let ([a, b], rates) = match one(script, [skep, peer], rounds) {
+            Ok(measured) => measured,
+            // What one of the two cannot attach on this kernel is no comparison.
+            Err(why) => {
+                println!("  {:<28} not measured: {why}", script.name);
+                continue;
             }
-        }
-        let [a, b] = least;
+        };
         println!("  {:<28}{a:>9.0}{b:>9.0}{:>8.2}   {:.2} and {:.2}", script.name, a / b, rates[0], rates[1]);
         ratios.push(a / b);
     }
-    println!("  {name}: geometric mean of the ratios {:.2}", geometric_mean(&ratios));
+    if !ratios.is_empty() {
+        println!("  {name}: geometric mean of the ratios {:.2}", geometric_mean(&ratios));
+    }
     Ok(())
+}
+
+/// Nanoseconds of a matched event and runs for each, of both commands.
+fn one(script: &Script, commands: [&Command; 2], rounds: usize) -> Result<([f64; 2], [f64; 2])> {
+    let mut least = [f64::INFINITY; 2];
+    let mut rates = [0.0, 0.0];
+    for _ in 0..rounds {
+        for (i, command) in commands.into_iter().enumerate() {
+            let tracer = command.start(&script.text())?;
+            let before = tracer.cost()?;
+            script.load.run(CALLS)?;
+            let after = tracer.cost()?;
+            tracer.stop()?;
+            // Without events of its own: all that the programs did, by the run.
+            let (matched, nanos) = match script.events {
+                0 => (after.runs as f64, after.nanos as f64),
+                events => ((CALLS * events) as f64, (after.nanos - before.nanos) as f64),
+            };
+            least[i] = least[i].min(nanos / matched);
+            rates[i] = (after.runs - before.runs) as f64 / matched;
+        }
+    }
+    Ok((least, rates))
 }

@@ -9,12 +9,16 @@ use std::cell::{Cell, RefCell};
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Set by test engines that want to know when everything is attached; the line that says so has the same text.
 const NOTIFY_ATTACHED: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
 /// The version of bpftrace whose language this is.
 const LANGUAGE: &str = "0.27";
+
+/// A test engine gets so long to see that line before the process ends.
+const NOTICED: Duration = Duration::from_millis(30);
 
 /// Largest script that is read.
 pub(super) const MAX_SCRIPT: u64 = 16 << 20;
@@ -156,9 +160,10 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     if !options.quiet {
         tracer.announce(report.probes)?;
     }
-    if std::env::var_os(NOTIFY_ATTACHED).is_some() {
+    let notified = std::env::var_os(NOTIFY_ATTACHED).map(|_| {
         show(NOTIFY_ATTACHED);
-    }
+        Instant::now()
+    });
     tracer.watch(&signals)?;
     if let Some(child) = child.as_deref_mut() {
         tracer.watch(&*child)?;
@@ -172,6 +177,9 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     // A second Ctrl-C ends the process at once.
     signals.release();
     let outcome = tracer.finish()?;
+    if let Some(at) = notified {
+        std::thread::sleep(NOTICED.saturating_sub(at.elapsed()));
+    }
     Ok(ExitCode::from(u8::try_from(outcome.exit_code & 0xff).unwrap_or(1)))
 }
 

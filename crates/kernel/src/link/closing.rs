@@ -17,6 +17,7 @@ use crate::link::Link;
 use crate::machine;
 use crate::sys::attr::MapCreate;
 use crate::sys::map::RawMap;
+use crate::sys::perf;
 
 /// Most threads that close descriptors at the same time, and their stacks in bytes: they do nothing but wait.
 const CLOSERS: usize = 64;
@@ -48,9 +49,17 @@ impl Drop for Closing {
     }
 }
 
+/// So many perf events are stopped before anything is closed, so that a timer does not fire while that goes on; more would
+/// take their time.
+const STOPPED: usize = 64;
+
 /// Starts to detach links. On kernels before 5.15 a perf event holds its program until it is closed, so there the
 /// events are waited for.
 pub fn detach_all(all: Vec<Link>) -> Closing {
+    for event in all.iter().flat_map(|link| &link.events).take(STOPPED) {
+        // One that cannot be stopped fires until it is closed.
+        let _ = perf::disable(event.as_fd());
+    }
     let (mut links, mut events) = (Vec::new(), Vec::new());
     for link in all {
         if link.links.is_empty() {

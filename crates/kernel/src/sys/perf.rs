@@ -10,6 +10,7 @@ use super::bpf::last_errno;
 
 /// `_IO('$', 0)` and `_IOW('$', 8, __u32)` (include/uapi/linux/perf_event.h).
 const IOC_ENABLE: libc::Ioctl = 0x2400;
+const IOC_DISABLE: libc::Ioctl = 0x2401;
 const IOC_SET_BPF: libc::Ioctl = 0x4004_2408;
 const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
@@ -141,7 +142,12 @@ pub(crate) fn enable(event: BorrowedFd<'_>) -> Result<(), Errno> {
     ioctl(event, IOC_ENABLE, 0)
 }
 
+/// Stops an event.
+pub(crate) fn disable(event: BorrowedFd<'_>) -> Result<(), Errno> {
+    ioctl(event, IOC_DISABLE, 0)
+}
+
 fn ioctl(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: libc::c_long) -> Result<(), Errno> {
-    // SAFETY: these two requests take a number, no pointer.
+    // SAFETY: these requests take a number, no pointer.
     if unsafe { libc::ioctl(fd.as_raw_fd(), request, argument) } < 0 { Err(last_errno()) } else { Ok(()) }
 }
