@@ -3,7 +3,7 @@
 
 use super::func::Fx;
 use super::map::MapInfo;
-use super::{Result, internal};
+use super::{BuildError, Result};
 use crate::ast::Span;
 use crate::hir::{Expr, MapNo};
 use skep_bpf::helpers::id as helper;
@@ -57,7 +57,8 @@ impl Fx<'_, '_> {
 
     fn merge(&mut self, map: MapNo, key: Value, agg: &Agg) -> Result<Merged> {
         if matches!(agg, Agg::Hist { .. } | Agg::LHist { .. } | Agg::TSeries { .. }) {
-            return internal("a histogram read as a number");
+            let what = "reading a histogram or a time series as a number".to_owned();
+            return Err(BuildError::Unsupported { what, since: None, span: self.here });
         }
         let info = self.map_info(map)?;
         let (first, second) = (self.scratch(8, "merged"), self.scratch(8, "merged"));
