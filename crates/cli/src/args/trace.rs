@@ -1,36 +1,8 @@
-//! The command line: one definition gives parser, help, completions and man pages.
+//! Options of `skep trace`, which are those of bpftrace and skep's own.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use super::{Format, format};
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
-
-/// The house for eBPF: trace what the Linux kernel does. Text in, verified eBPF out.
-#[derive(Debug, Parser)]
-#[command(name = "skep", version, max_term_width = 100, propagate_version = true)]
-pub(crate) struct Cli {
-    /// What to do
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// Commands.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Run a bpftrace program: compile, load, attach, print what it sees
-    Trace(Box<Trace>),
-    /// Say what this kernel can do and what stands in the way, with the mend
-    Doctor(Doctor),
-    /// Print a completion script for a shell
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
-    /// Write the manual pages into a directory
-    #[command(hide = true)]
-    Man {
-        /// The directory, which must exist
-        dir: PathBuf,
-    },
-}
 
 /// Options of `skep trace`.
 #[derive(Debug, Args)]
@@ -180,23 +152,6 @@ pub(crate) struct Trace {
     pub(crate) args: Vec<String>,
 }
 
-/// Options of `skep doctor`.
-#[derive(Debug, Args)]
-pub(crate) struct Doctor {
-    /// Output format
-    #[arg(short = 'f', long = "format", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
-}
-
-/// Output formats.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 /// What `--mode` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Mode {
@@ -272,11 +227,6 @@ fn pid(text: &str) -> Result<u32, String> {
         Ok(pid) if pid <= PID_MAX => u32::try_from(pid).map_err(|e| e.to_string()),
         _ => Err(format!("Pid out of range: {text}")),
     }
-}
-
-/// An output format.
-fn format(text: &str) -> Result<Format, String> {
-    Format::from_str(text, false).map_err(|_| format!("Invalid output format \"{text}\""))
 }
 
 const TEMPLATE: &str = "{about-with-newline}\nUSAGE:\n    {usage}\n\n{all-args}{after-help}";

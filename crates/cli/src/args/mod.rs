@@ -1,0 +1,54 @@
+//! The command line: one definition gives parser, help, completions and man pages. One file per command; what several
+//! take is here.
+
+mod doctor;
+mod trace;
+
+pub(crate) use doctor::Doctor;
+pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The house for eBPF: trace what the Linux kernel does. Text in, verified eBPF out.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a bpftrace program: compile, load, attach, print what it sees
+    Trace(Box<Trace>),
+    /// Say what this kernel can do and what stands in the way, with the mend
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory, which must exist
+        dir: PathBuf,
+    },
+}
+
+/// Output formats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// An output format.
+fn format(text: &str) -> Result<Format, String> {
+    Format::from_str(text, false).map_err(|_| format!("Invalid output format \"{text}\""))
+}
