@@ -1,10 +1,10 @@
 //! What processes map while probes are attached: code, by process, so that addresses of processes that have ended keep
-//! their names. The kernel tells of it in one ring buffer for each CPU; news leave in the order of each CPU. What is
+//! their names. The kernel tells of it in one ring buffer for each CPU; news leave in the order of time. What is
 //! told while a buffer is full is lost, and so are names of processes that end meanwhile.
 //!
 //! Layout of the mapping (include/uapi/linux/perf_event.h, `struct perf_event_mmap_page`, Linux 6.18): a page with the
 //! kernel's position at byte 1024 and ours at 1032, then the data. A record is u32 type, u16 flags, u16 size, then its
-//! words, and may wrap at the end of the data.
+//! words, the last of them its time (`PERF_SAMPLE_TIME` with `sample_id_all`), and may wrap at the end of the data.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -18,6 +18,8 @@ const HEAD: usize = 1024;
 const TAIL: usize = 1032;
 /// Data of each CPU, in pages.
 const PAGES: usize = 64;
+/// Most passes over the buffers in one go: a busy machine always has news.
+const PASSES: usize = 8;
 /// `PERF_RECORD_*`, and the flag of an execve's COMM.
 const RECORD_COMM: u32 = 3;
 const RECORD_FORK: u32 = 7;
@@ -76,14 +78,26 @@ impl Mappings {
         rings.collect::<Option<Vec<_>>>().map(Mappings)
     }
 
-    /// Hands over what was told since the last call.
+    /// Hands over what was told since the last call, oldest first. What a record follows from may stand in the buffer of
+    /// a CPU that was read before it was written (a fork there, the child's execve here), so all are read again until
+    /// nothing is new.
     pub(super) fn drain(&self, sink: &mut dyn FnMut(News)) {
-        self.0.iter().for_each(|ring| ring.drain(sink));
+        let mut news = Vec::new();
+        for _ in 0..PASSES {
+            let before = news.len();
+            self.0.iter().for_each(|ring| ring.drain(&mut |time, told| news.push((time, told))));
+            if news.len() == before {
+                break;
+            }
+        }
+        news.sort_by_key(|(time, _)| *time);
+        news.into_iter().for_each(|(_, told)| sink(told));
     }
 }
 
 impl Ring {
-    fn drain(&self, sink: &mut dyn FnMut(News)) {
+    /// Each record with its time, in nanoseconds of the kernel's clock for perf.
+    fn drain(&self, sink: &mut dyn FnMut(u64, News)) {
         let positions = self.mapping.atomic_u64(HEAD).zip(self.mapping.atomic_u64(TAIL));
         let Some((head, tail)) = positions else { return };
         // Acquire pairs with the kernel's barrier: what lies below its position is written.
@@ -98,7 +112,7 @@ impl Ring {
             }
             self.copy(at, size, &mut record);
             if let Some(news) = parse(&record) {
-                sink(news);
+                sink(u64_at(&record, size.saturating_sub(8)), news);
             }
             at = at.wrapping_add(size as u64);
         }

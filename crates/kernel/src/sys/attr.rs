@@ -148,6 +148,7 @@ pub(crate) mod perf_flags {
     pub(crate) const COMM: u64 = 1 << 9;
     pub(crate) const FREQ: u64 = 1 << 10;
     pub(crate) const TASK: u64 = 1 << 13;
+    pub(crate) const SAMPLE_ID_ALL: u64 = 1 << 18;
     pub(crate) const MMAP2: u64 = 1 << 23;
     pub(crate) const COMM_EXEC: u64 = 1 << 24;
 }

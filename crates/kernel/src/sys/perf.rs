@@ -17,6 +17,8 @@ const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// `PERF_TYPE_SOFTWARE` and its `PERF_COUNT_SW_DUMMY`.
 const TYPE_SOFTWARE: u32 = 1;
 const SOFTWARE_DUMMY: u64 = 9;
+/// `PERF_SAMPLE_TIME`.
+const SAMPLE_TIME: u64 = 1 << 2;
 /// `PERF_TYPE_TRACEPOINT`.
 pub(crate) const TYPE_TRACEPOINT: u32 = 2;
 /// `PERF_TYPE_BREAKPOINT`.
@@ -78,7 +80,8 @@ pub(crate) fn mappings(cpu: i32) -> Result<OwnedFd, Errno> {
     let mut attr = PerfEventAttr {
         perf_type: TYPE_SOFTWARE,
         config: SOFTWARE_DUMMY,
-        flags: tell,
+        sample_type: SAMPLE_TIME,
+        flags: tell | perf_flags::SAMPLE_ID_ALL,
         ..PerfEventAttr::default()
     };
     open(&mut attr, -1, cpu)
