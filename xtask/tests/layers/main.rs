@@ -55,3 +55,18 @@ fn only_kernel_and_cli_touch_the_machine() {
         broken.join("\n")
     );
 }
+
+#[test]
+fn unsafe_code_is_where_it_may_be() {
+    let mut broken = Vec::new();
+    for dir in crates().into_iter().filter(|dir| dir.starts_with(root().join("crates"))) {
+        for (path, text) in source::files(&dir.join("src")) {
+            let shown = path.strip_prefix(root().join("crates")).unwrap().display().to_string();
+            if manifest::UNSAFE.iter().any(|place| shown.starts_with(place)) {
+                continue;
+            }
+            broken.extend(source::unsafe_lines(&text).into_iter().map(|line| format!("{shown}:{line}")));
+        }
+    }
+    assert!(broken.is_empty(), "`unsafe` outside of {:?}:\n{}", manifest::UNSAFE, broken.join("\n"));
+}

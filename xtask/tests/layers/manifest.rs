@@ -41,8 +41,16 @@ const TESTED_BY_ENGINE: &[&str] =
 const MACHINE: &[&str] = &["skep-kernel", "skep-cli", "livetest", "xtask"];
 
 /// Other projects' crates that only these may use, in their product and in their tests.
-const RESERVED: &[(&str, &[&str])] =
-    &[("anyhow", &["skep-cli"]), ("rustix", MACHINE), ("libc", MACHINE), ("nix", MACHINE)];
+/// (The engine maps memory for its programs, and nothing else.)
+const RESERVED: &[(&str, &[&str])] = &[
+    ("anyhow", &["skep-cli"]),
+    ("rustix", &["skep-kernel", "skep-cli", "skep-engine", "livetest", "xtask"]),
+    ("libc", MACHINE),
+    ("nix", MACHINE),
+];
+
+/// Where `unsafe` may be: paths below `crates/`.
+pub(crate) const UNSAFE: &[&str] = &["kernel/src/", "engine/src/native/", "livetest/src/workload/"];
 
 /// The crate's name.
 pub(crate) fn name(text: &str) -> String {

@@ -61,6 +61,13 @@ pub(crate) fn check(text: &str) -> Vec<(usize, String)> {
     broken
 }
 
+/// The lines of a file with the word `unsafe`.
+pub(crate) fn unsafe_lines(text: &str) -> Vec<usize> {
+    let code = plain(text);
+    let words = paths(&code).into_iter().filter(|(_, path)| path == "unsafe");
+    words.map(|(at, _)| 1 + code[..at].matches('\n').count()).collect()
+}
+
 /// Every path in the code with its place; groups in braces are written out, so `std::{fs, io}` is two paths.
 fn paths(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -278,6 +285,12 @@ mod tests {
             assert_eq!(lines(text), Vec::<usize>::new(), "{text}");
         }
         assert_eq!(lines("#[cfg(test)]\nmod tests {}\nuse std::fs;"), [3]);
+    }
+
+    #[test]
+    fn unsafe_is_a_word_of_the_code() {
+        let text = "// unsafe\nfn f() {}\nunsafe fn g() { \"unsafe\" }\nfn h() { unsafe { g() } }\n#[allow(unsafe_code)]";
+        assert_eq!(unsafe_lines(text), [3, 4]);
     }
 
     #[test]

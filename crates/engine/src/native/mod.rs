@@ -1,0 +1,4 @@
+//! The one place with `unsafe`: the region that programs' memory lies in. Outside of this module everything is checked by
+//! the compiler.
+
+pub(crate) mod region;

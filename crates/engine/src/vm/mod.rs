@@ -1,0 +1,28 @@
+//! The machine: memory, programs, contexts, the interpreter, and how all of it fails.
+
+pub mod fault;
+pub mod memory;
+pub mod packet;
+pub mod program;
+pub mod state;
+
+use rustix::io::Errno;
+
+/// The machine cannot be built as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum VmError {
+    /// No address space.
+    #[error("cannot reserve 4 GiB of address space for the machine: {0}")]
+    Reserve(Errno),
+    /// No memory.
+    #[error(transparent)]
+    OutOfMemory(#[from] memory::OutOfMemory),
+    /// A map that cannot be made.
+    #[error("map `{name}`: {what}")]
+    Map {
+        /// The map.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+}
