@@ -4,6 +4,7 @@
 pub mod compile;
 mod emit;
 pub mod ir;
+pub mod layers;
 mod lower;
 pub mod passes;
 pub mod pipeline;

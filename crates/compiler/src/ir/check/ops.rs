@@ -313,6 +313,8 @@ impl Check<'_> {
             {
                 true
             }
+            // A copy of a packet's bytes stands for them.
+            (Type::Ptr(PtrKind::Stack), Type::Ptr(PtrKind::Packet)) => true,
             _ => narrowed || ty.non_null() == own,
         };
         self.require(good, || format!("{from} of type {own} cannot become {ty}"));

@@ -5,7 +5,7 @@ use skep_bpf::object::CoreReloc;
 
 use super::Selector;
 use crate::compile::{CompileError, Cpu};
-use crate::ir::{AtomicOp, IntTy, Offset, Op, Type, UnOp, Value, Width};
+use crate::ir::{AtomicOp, IntTy, Offset, Op, PtrKind, Type, UnOp, Value, Width};
 use crate::lower::chain::chunks;
 use crate::lower::mir::{Addr, Base, MOp, Src, VReg};
 
@@ -62,6 +62,12 @@ impl Selector<'_> {
         let dst = self.home(v);
         let int = match ty {
             Type::Int(int) => int,
+            // The context holds the packet's bounds in 32 bits, which the kernel makes pointers of.
+            Type::Ptr(PtrKind::Packet | PtrKind::PacketEnd)
+                if self.func.type_of(ptr) == Type::Ptr(PtrKind::Ctx) =>
+            {
+                IntTy::U32
+            }
             Type::Ptr(_) => IntTy::U64,
         };
         self.load_int(int, addr, dst);
