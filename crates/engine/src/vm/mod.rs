@@ -2,6 +2,7 @@
 
 pub mod fault;
 pub mod memory;
+pub mod op;
 pub mod packet;
 pub mod program;
 pub mod state;
