@@ -9,6 +9,7 @@ use crate::object::{CoreKind, CoreReloc};
 
 pub mod embed;
 pub mod link;
+mod types;
 
 /// Why a relocation has no value.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -114,7 +115,8 @@ pub fn relocation(btf: &Btf, at: &FieldPath, kind: CoreKind) -> CoreReloc {
 
 /// The value of `reloc`, which was made with `local`, on the kernel whose types are `target`.
 ///
-/// A missing type or member is an error, except for [`CoreKind::FieldExists`], whose value then is 0.
+/// A missing type or member is an error, except where the question is whether there is one, or one of a whole type: the
+/// value then is 0.
 pub fn resolve(reloc: &CoreReloc, local: &Btf, target: &Btf) -> Result<u64, CoreError> {
     resolve_field(reloc, local, target).map(|(value, _)| value)
 }
@@ -125,6 +127,9 @@ pub fn resolve_field(
     local: &Btf,
     target: &Btf,
 ) -> Result<(u64, Option<FieldPath>), CoreError> {
+    if types::is_of_types(reloc.kind) {
+        return types::resolve(reloc, local, target).map(|value| (value, None));
+    }
     let root = TypeId(reloc.root);
     let invalid = |what: &str| CoreError::Invalid {
         root: reloc.root_name.clone(),
@@ -168,7 +173,12 @@ pub fn apply(insns: &mut [Insn], at: usize, value: u64) -> Result<(), CoreError>
     let Some(insn) = insns.get_mut(at) else { return Err(range) };
     match insn.class() {
         class::LDX | class::ST | class::STX => insn.off = i16::try_from(value).map_err(|_| range)?,
-        class::ALU | class::ALU64 => insn.imm = i32::try_from(value).map_err(|_| range)?,
+        class::ALU | class::ALU64 => {
+            let signed = i32::try_from(value as i64);
+            // A 32-bit operation takes the bits as they are.
+            let bits = u32::try_from(value).ok().filter(|_| insn.class() == class::ALU);
+            insn.imm = signed.ok().or(bits.map(|b| b as i32)).ok_or(range)?;
+        }
         _ if insn.is_ld_imm64() => {
             insn.imm = value as u32 as i32;
             insns.get_mut(at + 1).ok_or(range)?.imm = (value >> 32) as u32 as i32;
@@ -192,7 +202,9 @@ fn name_kind(btf: &Btf, id: TypeId) -> Option<NameKind> {
         Type::Composite { name, union, .. } => (name, if union { NameKind::Union } else { NameKind::Struct }),
         Type::Typedef { name, .. } => (name, NameKind::Typedef),
         Type::Enum { name, .. } => (name, NameKind::Enum),
+        Type::Fwd { name, union } => (name, if union { NameKind::Union } else { NameKind::Struct }),
         Type::Int { name, .. } | Type::Float { name, .. } => (name, NameKind::Int),
+        Type::Func { name, .. } => (name, NameKind::Func),
         _ => return None,
     };
     (!name.is_empty()).then_some(kind)
@@ -201,7 +213,6 @@ fn name_kind(btf: &Btf, id: TypeId) -> Option<NameKind> {
 fn value_of(btf: &Btf, field: &FieldPath, kind: CoreKind) -> Option<u64> {
     Some(match kind {
         CoreKind::FieldExists => 1,
-        CoreKind::TypeSize => btf.size_of(field.ty)?.into(),
         // A flexible array or a function has an offset all the same.
         CoreKind::FieldByteOffset if !field.is_bitfield() => field.byte_offset(),
         CoreKind::FieldByteOffset => access(btf, field)?.byte_offset,
@@ -209,6 +220,7 @@ fn value_of(btf: &Btf, field: &FieldPath, kind: CoreKind) -> Option<u64> {
         CoreKind::FieldSigned => access(btf, field)?.signed?.into(),
         CoreKind::FieldLshiftU64 => access(btf, field)?.left.into(),
         CoreKind::FieldRshiftU64 => access(btf, field)?.right.into(),
+        _ => return None,
     })
 }
 

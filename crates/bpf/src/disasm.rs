@@ -108,6 +108,7 @@ fn reloc_name(kind: &RelocKind, object: &Object) -> Option<String> {
     match kind {
         RelocKind::Map(map) | RelocKind::MapValue(map) => object.maps.get(*map).map(|m| m.name.clone()),
         RelocKind::KernelSymbol(name) | RelocKind::Kfunc(name) => Some(name.clone()),
+        RelocKind::Ksym(symbol) => Some(symbol.name.clone()),
         RelocKind::Core(_) => None,
     }
 }

@@ -3,10 +3,16 @@
 
 use crate::event::EventLayout;
 use crate::insn::Insn;
-use crate::kinds::{AttachType, MapType, ProgType};
+use crate::kinds::{AttachType, ProgType};
 use crate::origin::Origin;
-use crate::schema::ValueType;
 use crate::unwind::UnwindMaps;
+
+mod map;
+
+pub use map::{
+    InnerMap, KconfigKind, KconfigVar, MapDetails, MapSchema, MapSpec, MapTypes, NamedSlot, SlotContent,
+    Storage,
+};
 
 /// A compiled source.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -192,9 +198,33 @@ pub enum RelocKind {
     KernelSymbol(String),
     /// Call of a kernel function, by name.
     Kfunc(String),
+    /// A symbol that an object file leaves to the kernel and that may be missing or has no type there: see [`Ksym`].
+    Ksym(Ksym),
     /// A CO-RE relocation. `insns` holds the value for the types the object was compiled with; the ELF form records it,
     /// and loading on another kernel patches it.
     Core(CoreReloc),
+}
+
+/// A symbol of section `.ksyms` that is not simply a kernel variable or function that must be there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Ksym {
+    /// Name.
+    pub name: String,
+    /// Where the kernel lacks it: its address is 0, and a call of it is poisoned. `false`: that is an error.
+    pub weak: bool,
+    /// What the instruction wants of it.
+    pub kind: KsymKind,
+}
+
+/// What an instruction wants of a kernel symbol.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum KsymKind {
+    /// 64-bit load: the address as the kernel lists it, a plain number (`extern const void NAME __ksym`).
+    Address,
+    /// 64-bit load: the variable or function by its BTF id (`pseudo::BTF_ID`).
+    Typed,
+    /// Call of a kernel function.
+    Call,
 }
 
 /// A field of a kernel type, as CO-RE describes it (include/uapi/linux/bpf.h, struct bpf_core_relo).
@@ -227,8 +257,20 @@ pub enum CoreKind {
     FieldLshiftU64 = 4,
     /// Right shift of a bit field in a u64.
     FieldRshiftU64 = 5,
+    /// Id of the type in the object's own BTF.
+    TypeIdLocal = 6,
+    /// Id of the type in the target's BTF.
+    TypeIdTarget = 7,
+    /// Whether the type exists.
+    TypeExists = 8,
     /// Size of the type.
     TypeSize = 9,
+    /// Whether the enumerator exists; the path is its index.
+    EnumvalExists = 10,
+    /// Value of the enumerator.
+    EnumvalValue = 11,
+    /// Whether the type exists and is made as the object's own (5.19).
+    TypeMatches = 12,
 }
 
 impl CoreKind {
@@ -242,61 +284,16 @@ impl CoreKind {
             FieldSigned,
             FieldLshiftU64,
             FieldRshiftU64,
+            TypeIdLocal,
+            TypeIdTarget,
+            TypeExists,
             TypeSize,
+            EnumvalExists,
+            EnumvalValue,
+            TypeMatches,
         ];
         all.into_iter().find(|kind| *kind as u32 == number)
     }
-}
-
-/// A map before it is created.
-#[derive(Clone, PartialEq, Debug)]
-pub struct MapSpec {
-    /// The source's name (`@`, `@bytes`) or an internal one (starts with a letter).
-    pub name: String,
-    /// Kind.
-    pub map_type: MapType,
-    /// Bytes of a key.
-    pub key_size: u32,
-    /// Bytes of a value (for per-CPU kinds: on one CPU).
-    pub value_size: u32,
-    /// Entries; for a ring buffer its bytes (a power of two and multiple of the page size). 0: per-CPU entries = CPUs.
-    pub max_entries: u32,
-    /// `map_flags`.
-    pub flags: u32,
-    /// First contents of the one value of an array (global data); empty: zero.
-    pub initial: Vec<u8>,
-    /// Freeze after filling (read-only data).
-    pub frozen: bool,
-    /// What user space prints; `None` for internal maps.
-    pub schema: Option<MapSchema>,
-}
-
-/// How a user's map prints.
-#[derive(Clone, PartialEq, Debug)]
-pub struct MapSchema {
-    /// How the source's map is stored.
-    pub storage: Storage,
-    /// Key parts as printed, joined by ", ". Empty for a map without a key.
-    pub key: Vec<ValueType>,
-    /// The key's layout is that of `ValueType::tuple(key)`; a histogram's key has a u64 bucket number appended
-    /// (aligned to 8) when `storage` is `Hash`.
-    pub value: ValueType,
-    /// Order of declaration in the source.
-    pub order: u32,
-}
-
-/// Where the entries of a source map are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Storage {
-    /// A hash (or LRU) map keyed by the key's tuple.
-    Hash,
-    /// A map without a key that holds an aggregation: entry 0 of a per-CPU array. Value: the aggregation's, then
-    /// u64 that is nonzero on any CPU once the map has been written. Histograms: one entry per bucket of u64 (set
-    /// when any is nonzero).
-    PercpuScalar,
-    /// A map without a key and without aggregation: entry 0 of an array. Value: u64 that is nonzero once written,
-    /// then the value.
-    Scalar,
 }
 
 /// Where a program is attached.

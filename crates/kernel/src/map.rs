@@ -296,6 +296,7 @@ impl AsFd for Map {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_bpf::object::MapDetails;
 
     #[test]
     fn object_names_are_the_kernels() {
@@ -317,6 +318,7 @@ mod tests {
             initial: Vec::new(),
             frozen: false,
             schema: None,
+            details: MapDetails::default(),
         };
         Some(Map::create(&spec).unwrap())
     }

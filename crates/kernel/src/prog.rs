@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use skep_bpf::btf::{Btf, NameKind};
-use skep_bpf::core::link::{Missed, POISON, relocate};
+use skep_bpf::core::link::{Missed, POISON};
 use skep_bpf::helpers;
 use skep_bpf::kinds::{AttachType, ProgType};
-use skep_bpf::object::{BtfTarget, Object, Program, RelocKind};
+use skep_bpf::object::{BtfTarget, Object, Program};
 
 use crate::error::Error;
 use crate::live::LiveTarget;
@@ -17,6 +17,8 @@ use crate::machine;
 use crate::map::{Map, object_name};
 use crate::sys::attr;
 use crate::sys::bpf::{self, LoadRequest};
+
+mod link;
 
 /// `BPF_F_SLEEPABLE`.
 const SLEEPABLE: u32 = 1 << 4;
@@ -114,15 +116,6 @@ struct BtfPlace {
     id: u32,
     /// BTF of the module that has the type, or the program that does (one field of `bpf_attr` takes either).
     owner: Option<OwnedFd>,
-}
-
-/// A program with its relocations applied.
-struct Linked {
-    insns: Vec<[u8; 8]>,
-    /// Module BTF descriptors that kfunc calls name; slot 0 stays empty.
-    fds: Vec<OwnedFd>,
-    /// Fields that this kernel lacks; their instructions are poisoned.
-    missed: Vec<Missed>,
 }
 
 impl<'a> Loader<'a> {
@@ -278,63 +271,6 @@ impl<'a> Loader<'a> {
         }
         Err(not_in_btf(program, &name))
     }
-
-    fn link(&self, program: &Program) -> Result<Linked, Error> {
-        let mut insns = program.insns.clone();
-        let mut fds = Vec::new();
-        let bad = |insn: u32| Error::Damaged {
-            what: format!("program of {}", program.name),
-            why: format!("relocation at instruction {insn} of {}", program.insns.len()),
-        };
-        for reloc in &program.relocs {
-            let at = reloc.insn as usize;
-            let insn = insns.get_mut(at).ok_or_else(|| bad(reloc.insn))?;
-            match &reloc.kind {
-                RelocKind::Map(map) | RelocKind::MapValue(map) => {
-                    let map = self.maps.get(*map).ok_or_else(|| bad(reloc.insn))?;
-                    insn.imm = map.as_fd().as_raw_fd();
-                }
-                RelocKind::KernelSymbol(name) => {
-                    let types = self.target.vmlinux_types()?;
-                    insn.imm = type_id(&types, NameKind::Var, name)?;
-                }
-                RelocKind::Kfunc(name) => {
-                    let (id, module) = self.kfunc(name)?;
-                    insn.imm = id;
-                    if let Some(fd) = module {
-                        fds.push(fd);
-                        insn.off = i16::try_from(fds.len()).map_err(|_| bad(reloc.insn))?;
-                    }
-                }
-                RelocKind::Core(_) => {}
-            }
-        }
-        let missed = match &self.types {
-            Some(own) => relocate(program, &mut insns, own, &*self.target.vmlinux_types()?),
-            None => Vec::new(),
-        };
-        Ok(Linked { insns: insns.into_iter().map(|i| i.to_bytes()).collect(), fds, missed })
-    }
-
-    /// BTF id of a kernel function, and the module that has it.
-    fn kfunc(&self, name: &str) -> Result<(i32, Option<OwnedFd>), Error> {
-        if let Ok(id) = type_id(&*self.target.vmlinux_types()?, NameKind::Func, name) {
-            return Ok((id, None));
-        }
-        for module in crate::btf::modules() {
-            let Ok(types) = self.target.module_types(&module) else { continue };
-            if let Ok(id) = type_id(&types, NameKind::Func, name) {
-                return Ok((id, Some(crate::btf::module_fd(&module)?)));
-            }
-        }
-        Err(Error::Missing(format!("kernel function {name}")))
-    }
-}
-
-fn type_id(types: &Btf, kind: NameKind, name: &str) -> Result<i32, Error> {
-    let id = types.find(kind, name).ok_or_else(|| Error::Missing(format!("{name} in the kernel's types")))?;
-    i32::try_from(id.0)
-        .map_err(|_| Error::Damaged { what: "the kernel's types".into(), why: "id too large".into() })
 }
 
 fn not_in_btf(program: &Program, name: &str) -> Error {

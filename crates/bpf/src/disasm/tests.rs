@@ -5,7 +5,7 @@ use crate::asm;
 use crate::btf::{BtfBuilder, Linkage, TypeId};
 use crate::insn::Reg;
 use crate::kinds::{AttachType, MapType, ProgType};
-use crate::object::{CoreKind, CoreReloc, FuncInfo, LineInfo, MapSpec, Reloc};
+use crate::object::{CoreKind, CoreReloc, FuncInfo, LineInfo, MapDetails, MapSpec, Reloc};
 
 fn sample() -> Object {
     let mut b = BtfBuilder::new();
@@ -58,6 +58,7 @@ fn sample() -> Object {
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     };
     let license = "GPL".to_owned();
     Object { license, programs: vec![program], maps: vec![map], btf: b.finish(), ..Object::default() }

@@ -4,7 +4,7 @@
 use super::ElfError;
 use crate::btf::{Btf, BtfBuilder, MemberDef, Type, TypeId};
 use crate::kinds::MapType;
-use crate::object::MapSpec;
+use crate::object::{MapDetails, MapSpec};
 
 /// Largest key or value that is believed.
 const MAX_SIZE: u32 = 1 << 30;
@@ -45,6 +45,7 @@ pub(super) fn parse(btf: &Btf, name: &str, ty: TypeId) -> Result<MapSpec, ElfErr
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     };
     let mut known = false;
     for member in &members {
@@ -99,6 +100,7 @@ mod tests {
             initial: Vec::new(),
             frozen: false,
             schema: None,
+            details: MapDetails::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{ElfError, maps};
 use crate::btf::{Btf, NameKind, Type, TypeId};
 use crate::insn::{Insn, class, jmp, pseudo};
 use crate::kinds::{MapType, map_flags};
-use crate::object::{CoreKind, CoreReloc, FuncInfo, LineInfo, MapSpec, Reloc, RelocKind};
+use crate::object::{CoreKind, CoreReloc, FuncInfo, LineInfo, MapDetails, MapSpec, Reloc, RelocKind};
 
 /// Largest file.
 const MAX_FILE: usize = 64 << 20;
@@ -432,5 +432,6 @@ fn data_map(section: &Section<'_>, kind: &str) -> Result<MapSpec, ElfError> {
         initial: section.data.to_vec(),
         frozen,
         schema: None,
+        details: MapDetails::default(),
     })
 }

@@ -10,8 +10,8 @@ use crate::event::{Action, EventArg, EventLayout, Stream};
 use crate::format::{Conv, ConvKind, Piece};
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
-    Attach, AttachPoint, BtfTarget, Counter, MapSchema, MapSpec, MissingProbes, Sample, SessionSpec, Storage,
-    SymbolSpec,
+    Attach, AttachPoint, BtfTarget, Counter, InnerMap, KconfigKind, KconfigVar, MapDetails, MapSchema,
+    MapSpec, MapTypes, MissingProbes, NamedSlot, Sample, SessionSpec, SlotContent, Storage, SymbolSpec,
 };
 use crate::origin::{Assumption, Origin, Place};
 use crate::schema::{Agg, Clock, Field, SeriesFold, StackFormat, StackMode, ValueType};
@@ -76,7 +76,12 @@ wire_structs! {
     Origin { arch, kernel, assumptions }
     KernelVersion { major, minor, patch }
     Place { name, offset, size }
-    MapSpec { name, map_type, key_size, value_size, max_entries, flags, initial, frozen, schema }
+    MapSpec { name, map_type, key_size, value_size, max_entries, flags, initial, frozen, schema, details }
+    MapDetails { types, inner, slots, pin_by_name, numa_node, map_extra, kconfig }
+    MapTypes { key, value }
+    InnerMap { map_type, key_size, value_size, max_entries, flags, types }
+    NamedSlot { index, content }
+    KconfigVar { name, offset, size, kind, weak }
     MapSchema { storage, key, value, order }
     SessionSpec {
         events, counter_map, counters, print_maps_on_exit, control_map, start_map, truncation_trailer, missing_probes,
@@ -129,6 +134,17 @@ wire_enums! {
         0 Hash;
         1 PercpuScalar;
         2 Scalar;
+    }
+    SlotContent {
+        0 Map(map);
+        1 Program(symbol);
+    }
+    KconfigKind {
+        0 Bool;
+        1 Char;
+        2 Tristate;
+        3 Int { signed };
+        4 Text;
     }
     Sample {
         0 Period(n);

@@ -44,6 +44,7 @@ fn map(name: &str, map_type: MapType, schema: Option<MapSchema>) -> MapSpec {
         initial: Vec::new(),
         frozen: false,
         schema,
+        details: MapDetails::default(),
     }
 }
 

@@ -398,6 +398,7 @@ impl Writer<'_> {
                 Open::Object(RelocKind::KernelSymbol(symbol) | RelocKind::Kfunc(symbol)) => {
                     Some(self.external(symbol))
                 }
+                Open::Object(RelocKind::Ksym(symbol)) => Some(self.external(&symbol.name)),
                 Open::Object(RelocKind::Core(core)) => {
                     let path: Vec<String> = core.path.iter().map(u32::to_string).collect();
                     let path = self.btf.string(&path.join(":"));
@@ -487,12 +488,18 @@ fn push<const N: usize>(part: &mut super::ext::Part<N>, section: &str, record: [
 /// Writes the first of `insns` as an ELF file has it: what the loader fills in is left to it.
 fn leave_open(kind: &RelocKind, insns: &mut [Insn]) {
     match (kind, insns) {
-        (RelocKind::Map(_) | RelocKind::KernelSymbol(_), [first, ..]) if first.is_ld_imm64() => first.src = 0,
+        (RelocKind::Map(_) | RelocKind::KernelSymbol(_) | RelocKind::Ksym(_), [first, ..])
+            if first.is_ld_imm64() =>
+        {
+            first.src = 0
+        }
         // The offset within the value is what the relocation adds to.
         (RelocKind::MapValue(_), [first, second, ..]) if first.is_ld_imm64() => {
             (first.src, first.imm, second.imm) = (0, second.imm, 0);
         }
-        (RelocKind::Kfunc(_), [first, ..]) => (first.src, first.imm) = (pseudo::CALL, -1),
+        (RelocKind::Kfunc(_) | RelocKind::Ksym(_), [first, ..]) => {
+            (first.src, first.imm) = (pseudo::CALL, -1)
+        }
         _ => {}
     }
 }

@@ -22,7 +22,7 @@
 use std::collections::HashMap;
 
 use skep_bpf::kinds::MapType;
-use skep_bpf::object::{Counter, MapSpec, Object};
+use skep_bpf::object::{Counter, MapDetails, MapSpec, Object};
 
 use super::chain::Chains;
 use super::expand::{Append, split_block};
@@ -66,6 +66,7 @@ impl Area {
             initial: Vec::new(),
             frozen: false,
             schema: None,
+            details: MapDetails::default(),
         };
         object.maps.push(array("scratch", ENTRIES as u32, HEAD));
         let map = MapId(object.maps.len() as u32 - 1);

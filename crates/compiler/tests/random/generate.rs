@@ -4,7 +4,7 @@
 
 use skep_bpf::helpers::id;
 use skep_bpf::kinds::{AttachType, MapType, ProgType};
-use skep_bpf::object::MapSpec;
+use skep_bpf::object::{MapDetails, MapSpec};
 use skep_compiler::ir::*;
 
 const TYPES: [IntTy; 7] = [
@@ -96,6 +96,7 @@ pub(crate) fn module(tape: &[u16]) -> Module {
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     });
     module.programs.push(ProgramDecl {
         main: FuncId(0),

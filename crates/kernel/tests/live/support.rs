@@ -4,7 +4,9 @@ use skep_bpf::backend::Backend;
 use skep_bpf::helpers::id;
 use skep_bpf::insn::{Insn, Reg, alu, atomic, jmp, pseudo, size};
 use skep_bpf::kinds::{AttachType, MapType, ProgType};
-use skep_bpf::object::{Attach, AttachPoint, MapSpec, Object, Program, Reloc, RelocKind, SessionSpec};
+use skep_bpf::object::{
+    Attach, AttachPoint, MapDetails, MapSpec, Object, Program, Reloc, RelocKind, SessionSpec,
+};
 use skep_kernel::{LiveTarget, LoadOptions, Loaded, machine};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub(crate) fn map(name: &str, map_type: MapType, key: u32, value: u32, entries: 
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     }
 }
 

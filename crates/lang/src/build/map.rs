@@ -12,7 +12,7 @@ use crate::hir::{self, Expr, MapNo};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
 use skep_bpf::kinds::{MapType, ProgType};
-use skep_bpf::object::{Counter, MapSchema, MapSpec, Storage};
+use skep_bpf::object::{Counter, MapDetails, MapSchema, MapSpec, Storage};
 use skep_bpf::schema::{Agg, ValueType, hist_buckets};
 use skep_bpf::target::Feature;
 use skep_compiler::ir::{AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, IntTy, MapId, Op, PtrKind, Type, Value};
@@ -96,6 +96,7 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
         initial: Vec::new(),
         frozen: false,
         schema: Some(MapSchema { storage, key: key_layouts, value, order }),
+        details: MapDetails::default(),
     });
     Ok(MapInfo {
         id,

@@ -11,7 +11,7 @@ use crate::source;
 use crate::ty::{Composite, Ty};
 use skep_bpf::event::EventLayout;
 use skep_bpf::kinds::{MapType, map_flags};
-use skep_bpf::object::{Counter, MapSpec};
+use skep_bpf::object::{Counter, MapDetails, MapSpec};
 use skep_bpf::schema::ValueType;
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
 use skep_bpf::unwind;
@@ -309,5 +309,6 @@ fn internal(name: &str) -> MapSpec {
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     }
 }

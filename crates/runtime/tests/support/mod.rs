@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
 use skep_bpf::kinds::MapType;
-use skep_bpf::object::{MapSchema, MapSpec};
+use skep_bpf::object::{MapDetails, MapSchema, MapSpec};
 use skep_bpf::schema::Clock;
 
 /// A machine that is whatever the test says.
@@ -173,6 +173,7 @@ pub fn map(name: &str, map_type: MapType, key: u32, value: u32, schema: Option<M
         initial: Vec::new(),
         frozen: false,
         schema,
+        details: MapDetails::default(),
     }
 }
 

@@ -53,7 +53,13 @@ pub(super) const CORE: &[(CoreKind, &str)] = &[
     (CoreKind::FieldSigned, "signed"),
     (CoreKind::FieldLshiftU64, "lshift"),
     (CoreKind::FieldRshiftU64, "rshift"),
+    (CoreKind::TypeIdLocal, "type_id_local"),
+    (CoreKind::TypeIdTarget, "type_id"),
+    (CoreKind::TypeExists, "type_exists"),
     (CoreKind::TypeSize, "type_size"),
+    (CoreKind::EnumvalExists, "enumval_exists"),
+    (CoreKind::EnumvalValue, "enumval"),
+    (CoreKind::TypeMatches, "type_matches"),
 ];
 
 /// Program types.

@@ -8,7 +8,7 @@ use crate::ir::func::{Function, InstData, SlotData, ValueData};
 use crate::ir::module::{FuncKind, Module, ProgramDecl};
 use crate::ir::types::{Block, FuncId, Inst, IntTy, Loc, MapId, PtrKind, Slot, Type, Value};
 use skep_bpf::kinds::AttachType;
-use skep_bpf::object::{BtfTarget, MapSpec};
+use skep_bpf::object::{BtfTarget, MapDetails, MapSpec};
 use std::fmt;
 
 /// The greatest number of a value, block, slot, map or function.
@@ -257,7 +257,19 @@ impl Parser {
         let initial = if self.eat_word("initial") { self.bytes()? } else { Vec::new() };
         let frozen = self.eat_word("frozen");
         let schema = None;
-        Ok(MapSpec { name, map_type, key_size, value_size, max_entries, flags, initial, frozen, schema })
+        let details = MapDetails::default();
+        Ok(MapSpec {
+            name,
+            map_type,
+            key_size,
+            value_size,
+            max_entries,
+            flags,
+            initial,
+            frozen,
+            schema,
+            details,
+        })
     }
 
     /// Hexadecimal digits in quotes.

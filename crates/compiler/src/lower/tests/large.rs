@@ -2,7 +2,7 @@
 
 use skep_bpf::insn::{class, jmp};
 use skep_bpf::kinds::MapType;
-use skep_bpf::object::MapSpec;
+use skep_bpf::object::{MapDetails, MapSpec};
 
 use super::oracle::Oracle;
 use super::vm::Vm;
@@ -56,6 +56,7 @@ fn module(count: u32) -> Module {
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     });
     let mut b = FuncBuilder::new("main", FuncKind::Main, &[Type::Ptr(PtrKind::Ctx)], Type::I32);
     let vars: Vec<Slot> = (0..8).map(|_| b.slot(8, 8, "$x")).collect();
