@@ -7,6 +7,8 @@ use skep_bpf::insn::{Insn, alu, atomic, class, jmp, mode, pseudo, size, source};
 
 mod decode;
 
+#[allow(unused_imports, reason = "the engines come next")]
+pub(crate) use decode::target;
 pub use decode::{DecodeError, decode};
 
 /// How much of the registers counts; 32-bit results are zero-extended.
