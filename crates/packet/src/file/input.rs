@@ -1,0 +1,96 @@
+//! Bytes of a capture, as a window that slides over them: a reader enters, slices of what lies ahead leave. Compressed
+//! files (gzip) are unpacked on the way.
+
+use std::io::{self, Read};
+
+use flate2::read::MultiGzDecoder;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 1 << 20;
+
+/// First bytes of a gzip file (RFC 1952), with its only compression method.
+const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+
+/// What lies ahead in a file.
+pub struct Input<'s> {
+    source: Box<dyn Read + 's>,
+    buffer: Vec<u8>,
+    /// First byte that is not consumed.
+    start: usize,
+    /// Behind the last byte that was read.
+    end: usize,
+    /// Offset in the file of `start`.
+    offset: u64,
+}
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("offset", &self.offset).finish_non_exhaustive()
+    }
+}
+
+impl<'s> Input<'s> {
+    /// Starts to read; a gzip file is unpacked.
+    pub fn new(source: impl Read + 's) -> io::Result<Input<'s>> {
+        let mut plain = Input::over(Box::new(source));
+        if plain.ahead(GZIP.len())? && plain.bytes().starts_with(&GZIP) {
+            let packed = io::Cursor::new(plain.bytes().to_vec()).chain(plain.source);
+            return Ok(Input::over(Box::new(MultiGzDecoder::new(packed))));
+        }
+        Ok(plain)
+    }
+
+    fn over(source: Box<dyn Read + 's>) -> Input<'s> {
+        Input { source, buffer: Vec::new(), start: 0, end: 0, offset: 0 }
+    }
+
+    /// Makes at least `wanted` bytes lie ahead; whether the file has so many.
+    #[inline]
+    pub(super) fn ahead(&mut self, wanted: usize) -> io::Result<bool> {
+        if self.end - self.start >= wanted {
+            return Ok(true);
+        }
+        self.fill(wanted)
+    }
+
+    #[cold]
+    fn fill(&mut self, wanted: usize) -> io::Result<bool> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        while self.end < wanted {
+            // Room grows with what is there, not with what a damaged length claims.
+            let room = (self.end + CHUNK).next_multiple_of(CHUNK);
+            if self.buffer.len() < room {
+                self.buffer.resize(room, 0);
+            }
+            let space = self.buffer.get_mut(self.end..).unwrap_or_default();
+            match self.source.read(space) {
+                Ok(0) => return Ok(false),
+                Ok(n) => self.end += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// All bytes that lie ahead just now.
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Goes on by `count` bytes, which must lie ahead.
+    #[inline]
+    pub(super) fn consume(&mut self, count: usize) {
+        let count = count.min(self.end - self.start);
+        self.start += count;
+        self.offset += count as u64;
+    }
+
+    /// Offset in the (unpacked) file of the next byte.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+}

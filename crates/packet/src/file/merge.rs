@@ -1,0 +1,81 @@
+//! Several captures as one, by time: the packet that is shown is the earliest of those that are next in their files. A
+//! file that is not in order itself stays so.
+
+use super::{FileError, Packet, Reader};
+
+/// Captures that are read together.
+#[derive(Debug)]
+pub struct Merge<'s> {
+    files: Vec<File<'s>>,
+    /// The file that has the current packet.
+    current: usize,
+    started: bool,
+}
+
+#[derive(Debug)]
+struct File<'s> {
+    reader: Reader<'s>,
+    name: String,
+    /// Whether it has a packet to show.
+    alive: bool,
+}
+
+/// Damage or a failure of one of the files; the others go on.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {error}")]
+pub struct MergeError {
+    /// The file's name as it was given.
+    pub name: String,
+    /// What is wrong with it.
+    pub error: FileError,
+}
+
+impl<'s> Merge<'s> {
+    /// Reads these files, each with the name that messages call it by.
+    pub fn new(files: Vec<(String, Reader<'s>)>) -> Merge<'s> {
+        let files = files.into_iter().map(|(name, reader)| File { reader, name, alive: false }).collect();
+        Merge { files, current: 0, started: false }
+    }
+
+    /// Goes to the next packet; `false` at the end of all files. After an error it goes on with what is left.
+    pub fn advance(&mut self) -> Result<bool, MergeError> {
+        let mut failed = None;
+        let step = |file: &mut File<'s>, failed: &mut Option<MergeError>| match file.reader.advance() {
+            Ok(more) => file.alive = more,
+            Err(error) => {
+                file.alive = false;
+                failed.get_or_insert(MergeError { name: file.name.clone(), error });
+            }
+        };
+        if !self.started {
+            self.started = true;
+            self.files.iter_mut().for_each(|file| step(file, &mut failed));
+        } else if let Some(file) = self.files.get_mut(self.current).filter(|file| file.alive) {
+            step(file, &mut failed);
+        }
+        if let Some(error) = failed {
+            // The file that failed has no packet: the next call steps over it and shows another's.
+            self.current = usize::MAX;
+            return Err(error);
+        }
+        if self.files.len() == 1 {
+            self.current = 0;
+            return Ok(self.files.first().is_some_and(|file| file.alive));
+        }
+        let alive = self.files.iter().enumerate().filter(|(_, file)| file.alive);
+        let first = alive.min_by_key(|(index, file)| (file.reader.packet().time, *index));
+        self.current = first.map_or(usize::MAX, |(index, _)| index);
+        Ok(first.is_some())
+    }
+
+    /// Index of the file that the current packet is of, and the packet.
+    pub fn packet(&self) -> Option<(usize, Packet<'_>)> {
+        let file = self.files.get(self.current).filter(|file| file.alive)?;
+        Some((self.current, file.reader.packet()))
+    }
+
+    /// The reader of one of the files.
+    pub fn reader(&self, file: usize) -> Option<&Reader<'s>> {
+        self.files.get(file).map(|file| &file.reader)
+    }
+}
