@@ -1,0 +1,95 @@
+//! Bloom filters: values go in, and a question whether one is there is answered with "no" or "perhaps" (kernel/bpf/bloom_filter.c).
+
+use rustix::io::Errno;
+use skep_bpf::kinds::map_flags::ZERO_SEED;
+use skep_bpf::object::MapSpec;
+
+use super::{Map, jhash, update_flag};
+use crate::vm::memory::{Addr, Memory};
+
+/// Hash functions where the map does not say how many.
+const HASHES: u32 = 5;
+/// What stands for the kernel's random seed.
+const SEED: u32 = 0x736b_6570;
+
+/// A Bloom filter.
+pub(super) struct Bloom {
+    spec: MapSpec,
+    bits: Vec<u64>,
+    mask: u32,
+    seed: u32,
+}
+
+impl Bloom {
+    pub(super) fn new(spec: &MapSpec) -> Bloom {
+        // Bits for few wrong answers: entries * hashes / ln 2, up to a power of two (bloom_map_alloc).
+        let wanted = u64::from(spec.max_entries) * u64::from(HASHES) * 7 / 5;
+        let bits = wanted.clamp(64, 1 << 31).next_power_of_two();
+        let seed = if spec.flags & ZERO_SEED != 0 { 0 } else { SEED };
+        Bloom { spec: spec.clone(), bits: vec![0; (bits / 64) as usize], mask: (bits - 1) as u32, seed }
+    }
+
+    fn positions(&self, value: &[u8]) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let words: Vec<u32> =
+            value.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect();
+        let hashes: Vec<u32> = (0..HASHES)
+            .map(|number| match value.len() % 4 {
+                0 => jhash::words(&words, self.seed.wrapping_add(number)),
+                _ => jhash::bytes(value, self.seed.wrapping_add(number)),
+            })
+            .collect();
+        let mask = self.mask;
+        hashes.into_iter().map(move |hash| {
+            let bit = hash & mask;
+            ((bit / 64) as usize, 1u64 << (bit % 64))
+        })
+    }
+}
+
+impl Map for Bloom {
+    fn spec(&self) -> &MapSpec {
+        &self.spec
+    }
+
+    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
+        None
+    }
+
+    fn update(
+        &mut self,
+        _memory: &mut Memory,
+        _cpu: u32,
+        _key: &[u8],
+        value: &[u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        self.push(value, flags)
+    }
+
+    fn delete(&mut self, _memory: &mut Memory, _key: &[u8]) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn next_key(&self, _key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+
+    fn push(&mut self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        if flags != update_flag::ANY {
+            return Err(Errno::INVAL);
+        }
+        for (word, bit) in self.positions(value) {
+            self.bits[word] |= bit;
+        }
+        Ok(())
+    }
+
+    fn peek(&self, value: &[u8]) -> Result<Vec<u8>, Errno> {
+        let there = self.positions(value).all(|(word, bit)| self.bits[word] & bit != 0);
+        if there { Ok(value.to_vec()) } else { Err(Errno::NOENT) }
+    }
+
+    fn pop(&mut self) -> Result<Vec<u8>, Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
+}

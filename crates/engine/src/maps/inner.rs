@@ -1,0 +1,132 @@
+//! Maps of maps (kernel/bpf/map_in_map.c): arrays and hashes whose values are maps. A program gets the address that it knows the
+//! inner map by; user space reads and writes its number.
+
+use std::collections::BTreeMap;
+
+use rustix::io::Errno;
+use skep_bpf::kinds::MapType;
+use skep_bpf::object::MapSpec;
+
+use super::{Map, check_existing, check_flags, fd_index, next_index};
+use crate::vm::memory::{Addr, MapId, Memory};
+
+/// A map of maps.
+#[derive(Debug)]
+pub struct OuterMap {
+    spec: MapSpec,
+    inner: BTreeMap<Vec<u8>, (MapId, Addr)>,
+    shape: Option<Shape>,
+}
+
+/// What all inner maps must have in common (bpf_map_meta_equal; arrays and others may differ in their entries where the kernel
+/// can cope with it, see [`Shape::of`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Shape {
+    map_type: MapType,
+    key_size: u32,
+    value_size: u32,
+    flags: u32,
+    /// For arrays: programs index them with a bound that was checked against the first map's.
+    entries: Option<u32>,
+}
+
+/// `BPF_F_INNER_MAP`: inner arrays of any length.
+const ANY_LENGTH: u32 = 1 << 12;
+
+impl Shape {
+    fn of(spec: &MapSpec) -> Shape {
+        let fixed = spec.map_type == MapType::Array && spec.flags & ANY_LENGTH == 0;
+        Shape {
+            map_type: spec.map_type,
+            key_size: spec.key_size,
+            value_size: spec.value_size,
+            flags: spec.flags,
+            entries: fixed.then_some(spec.max_entries),
+        }
+    }
+}
+
+impl OuterMap {
+    pub(super) fn new(spec: &MapSpec) -> OuterMap {
+        OuterMap { spec: spec.clone(), inner: BTreeMap::new(), shape: None }
+    }
+
+    /// Says what inner maps look like; without it the first one that is put in does.
+    pub fn set_template(&mut self, inner: &MapSpec) {
+        self.shape = Some(Shape::of(inner));
+    }
+
+    fn is_array(&self) -> bool {
+        self.spec.map_type == MapType::ArrayOfMaps
+    }
+
+    /// Puts a map in.
+    pub(super) fn put(
+        &mut self,
+        key: &[u8],
+        id: MapId,
+        handle: Addr,
+        inner: &MapSpec,
+        flags: u64,
+    ) -> Result<(), Errno> {
+        if self.is_array() {
+            fd_index(key, self.spec.max_entries, flags)?;
+        } else {
+            check_flags(flags)?;
+            check_existing(self.inner.contains_key(key), flags)?;
+            if !self.inner.contains_key(key) && self.inner.len() >= self.spec.max_entries as usize {
+                return Err(Errno::TOOBIG);
+            }
+        }
+        if *self.shape.get_or_insert_with(|| Shape::of(inner)) != Shape::of(inner) {
+            return Err(Errno::INVAL);
+        }
+        self.inner.insert(key.to_vec(), (id, handle));
+        Ok(())
+    }
+}
+
+impl Map for OuterMap {
+    fn spec(&self) -> &MapSpec {
+        &self.spec
+    }
+
+    fn find(&self, _cpu: u32, key: &[u8]) -> Option<Addr> {
+        self.inner.get(key).map(|(_, handle)| *handle)
+    }
+
+    fn read(&self, _memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let (MapId(number), _) = self.inner.get(key).ok_or(Errno::NOENT)?;
+        Ok(number.to_ne_bytes().to_vec())
+    }
+
+    fn update(
+        &mut self,
+        _memory: &mut Memory,
+        _cpu: u32,
+        _key: &[u8],
+        _value: &[u8],
+        _flags: u64,
+    ) -> Result<(), Errno> {
+        // Only user space puts maps in: see `Maps::user_update`.
+        Err(Errno::INVAL)
+    }
+
+    fn delete(&mut self, _memory: &mut Memory, key: &[u8]) -> Result<(), Errno> {
+        if self.is_array() {
+            fd_index(key, self.spec.max_entries, 0)?;
+        }
+        self.inner.remove(key).map(|_| ()).ok_or(Errno::NOENT)
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
+        if self.is_array() {
+            return Ok(next_index(key, self.spec.max_entries));
+        }
+        let from = key.filter(|key| self.inner.contains_key(*key));
+        Ok(match from {
+            Some(key) => self.inner.keys().find(|k| k.as_slice() > key).cloned(),
+            None => self.inner.keys().next().cloned(),
+        })
+    }
+}
