@@ -9,6 +9,8 @@ use crate::vm::memory::{Addr, Memory};
 
 /// Hash functions where the map does not say how many.
 const HASHES: u32 = 5;
+/// Most hash functions, in the low bits of `map_extra`.
+pub(super) const MOST_HASHES: u32 = 15;
 /// What stands for the kernel's random seed.
 const SEED: u32 = 0x736b_6570;
 
@@ -18,21 +20,27 @@ pub(super) struct Bloom {
     bits: Vec<u64>,
     mask: u32,
     seed: u32,
+    hashes: u32,
 }
 
 impl Bloom {
     pub(super) fn new(spec: &MapSpec) -> Bloom {
+        let hashes = match spec.details.map_extra as u32 & MOST_HASHES {
+            0 => HASHES,
+            number => number,
+        };
         // Bits for few wrong answers: entries * hashes / ln 2, up to a power of two (bloom_map_alloc).
-        let wanted = u64::from(spec.max_entries) * u64::from(HASHES) * 7 / 5;
+        let wanted = u64::from(spec.max_entries) * u64::from(hashes) * 7 / 5;
         let bits = wanted.clamp(64, 1 << 31).next_power_of_two();
         let seed = if spec.flags & ZERO_SEED != 0 { 0 } else { SEED };
-        Bloom { spec: spec.clone(), bits: vec![0; (bits / 64) as usize], mask: (bits - 1) as u32, seed }
+        let mask = (bits - 1) as u32;
+        Bloom { spec: spec.clone(), bits: vec![0; (bits / 64) as usize], mask, seed, hashes }
     }
 
     fn positions(&self, value: &[u8]) -> impl Iterator<Item = (usize, u64)> + use<> {
         let words: Vec<u32> =
             value.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect();
-        let hashes: Vec<u32> = (0..HASHES)
+        let hashes: Vec<u32> = (0..self.hashes)
             .map(|number| match value.len() % 4 {
                 0 => jhash::words(&words, self.seed.wrapping_add(number)),
                 _ => jhash::bytes(value, self.seed.wrapping_add(number)),

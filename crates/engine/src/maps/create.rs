@@ -5,7 +5,7 @@ use skep_bpf::kinds::{MapType, map_flags as flag};
 use skep_bpf::object::MapSpec;
 
 use super::array::Array;
-use super::bloom::Bloom;
+use super::bloom::{Bloom, MOST_HASHES};
 use super::hash::Hash;
 use super::inner::OuterMap;
 use super::lpm::Lpm;
@@ -293,6 +293,9 @@ fn check(spec: &MapSpec) -> Result<(), String> {
     }
     if map_type == MapType::StackTrace && !value_size.is_multiple_of(8) {
         return Err(format!("{value_size} bytes hold no whole number of addresses (EINVAL)"));
+    }
+    if map_type == MapType::BloomFilter && spec.details.map_extra > MOST_HASHES.into() {
+        return Err(format!("more than {MOST_HASHES} hash functions in map_extra (EINVAL)"));
     }
     check_count(rule.count, map_type, max_entries)?;
     check_map_flags(rule, map_type, flags)

@@ -15,6 +15,7 @@ use crate::vm::memory::{Addr, MapId, Memory};
 pub struct OuterMap {
     spec: MapSpec,
     inner: BTreeMap<Vec<u8>, (MapId, Addr)>,
+    /// What inner maps look like; where the spec does not say, the first one that is put in does.
     shape: Option<Shape>,
 }
 
@@ -48,12 +49,8 @@ impl Shape {
 
 impl OuterMap {
     pub(super) fn new(spec: &MapSpec) -> OuterMap {
-        OuterMap { spec: spec.clone(), inner: BTreeMap::new(), shape: None }
-    }
-
-    /// Says what inner maps look like; without it the first one that is put in does.
-    pub fn set_template(&mut self, inner: &MapSpec) {
-        self.shape = Some(Shape::of(inner));
+        let shape = spec.details.inner.as_ref().map(|inner| Shape::of(&inner.spec("")));
+        OuterMap { spec: spec.clone(), inner: BTreeMap::new(), shape }
     }
 
     fn is_array(&self) -> bool {

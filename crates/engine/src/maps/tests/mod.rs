@@ -21,17 +21,7 @@ struct Rig {
 }
 
 fn spec(map_type: MapType, key: u32, value: u32, entries: u32, flags: u32) -> MapSpec {
-    MapSpec {
-        name: "m".to_owned(),
-        map_type,
-        key_size: key,
-        value_size: value,
-        max_entries: entries,
-        flags,
-        initial: Vec::new(),
-        frozen: false,
-        schema: None,
-    }
+    MapSpec { flags, ..MapSpec::new("m", map_type, key, value, entries) }
 }
 
 fn n(value: u32) -> Vec<u8> {
