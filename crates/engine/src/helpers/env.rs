@@ -21,6 +21,11 @@ impl Default for Env {
 }
 
 impl Env {
+    /// The address of a variable of the kernel; `None` where none is recorded.
+    pub fn kernel_symbol(&self, _name: &str) -> Option<u64> {
+        None
+    }
+
     /// Memory of the kernel at `at`, as far as it is recorded; what is not reads as zero.
     pub fn kernel_memory(&self, _at: u64, bytes: &mut [u8]) {
         bytes.fill(0);

@@ -1,13 +1,17 @@
 //! The machine: memory, programs, contexts, the interpreter, and how all of it fails.
 
-#[allow(dead_code, reason = "the engines come next")]
 pub(crate) mod charge;
+pub mod context;
 pub mod fault;
+pub mod interp;
+pub mod link;
+pub mod machine;
 pub mod memory;
 pub mod op;
 pub mod packet;
 pub mod program;
 pub mod state;
+pub mod trace;
 
 use rustix::io::Errno;
 

@@ -7,7 +7,6 @@ use skep_bpf::insn::{Insn, alu, atomic, class, jmp, mode, pseudo, size, source};
 
 mod decode;
 
-#[allow(unused_imports, reason = "the engines come next")]
 pub(crate) use decode::target;
 pub use decode::{DecodeError, decode};
 

@@ -26,15 +26,31 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Puts a packet into memory.
+    /// Puts a packet into memory of its own.
     pub fn new(memory: &mut Memory, bytes: &[u8]) -> Result<Packet, OutOfMemory> {
+        let mut place = (memory.alloc(ObjectKind::Packet, 0, Access::ReadWrite)?, 0);
+        Packet::reuse(memory, &mut place, bytes)
+    }
+
+    /// Puts a packet where another one was; `place` is that memory with its bytes, and becomes larger where it must.
+    pub(super) fn reuse(
+        memory: &mut Memory,
+        place: &mut (Addr, u32),
+        bytes: &[u8],
+    ) -> Result<Packet, OutOfMemory> {
         let full = OutOfMemory { bytes: bytes.len() as u64 };
         let len = u32::try_from(bytes.len()).map_err(|_| full)?;
         let room = len.checked_add(HEADROOM + TAILROOM).ok_or(full)?;
-        let head = memory.alloc(ObjectKind::Packet, room, Access::ReadWrite)?;
+        if room > place.1 {
+            memory.free(place.0);
+            *place = (memory.alloc(ObjectKind::Packet, room, Access::ReadWrite)?, room);
+        }
+        let head = place.0;
+        memory.set_access(head, Access::ReadWrite);
+        memory.host_mut(head, HEADROOM).ok_or(full)?.fill(0);
         let data = head.plus(HEADROOM);
-        let packet = Packet { head, room, meta: data, data, end: data.plus(len) };
         memory.host_mut(data, len).ok_or(full)?.copy_from_slice(bytes);
+        let packet = Packet { head, room, meta: data, data, end: data.plus(len) };
         packet.apply(memory)?;
         Ok(packet)
     }

@@ -1,5 +1,6 @@
 //! What a running program can see and change, apart from its registers: memory, maps, the world, and the run itself.
 
+use skep_bpf::context::Layout;
 use skep_bpf::kinds::ProgType;
 
 use super::fault::FaultKind;
@@ -33,8 +34,16 @@ pub struct Run {
     pub prog_type: ProgType,
     /// Where its context is.
     pub context: Addr,
+    /// Its fields, where it is a struct of the kernel's interface.
+    pub layout: Option<&'static Layout>,
     /// The packet that the context speaks of.
     pub packet: Option<Packet>,
+    /// Where the packet's network header starts.
+    pub network_offset: u32,
+    /// Where the stack is: frame `i` starts [`STRIDE`] times `i` further.
+    pub stack: Addr,
+    /// r2 at entry.
+    pub second: u64,
     /// Instructions that it may still run.
     pub budget: u64,
     /// Instructions that it might run at most.
@@ -45,9 +54,36 @@ pub struct Run {
     pub depth: u32,
 }
 
+impl Run {
+    /// Before the first program.
+    pub(super) fn new(stack: Addr, context: Addr) -> Run {
+        Run {
+            program: ProgId(0),
+            prog_type: ProgType::SocketFilter,
+            context,
+            layout: None,
+            packet: None,
+            network_offset: 0,
+            stack,
+            second: 0,
+            budget: 0,
+            limit: 0,
+            tail_calls: 0,
+            depth: 0,
+        }
+    }
+
+    /// r10 of the function that runs: the end of its frame.
+    pub fn frame_end(&self) -> u64 {
+        self.stack.get() + u64::from(STRIDE) * u64::from(self.depth.saturating_sub(1)) + u64::from(FRAME)
+    }
+}
+
 /// Frames of the stack: functions that may be running at once (MAX_CALL_FRAMES, include/linux/bpf_verifier.h).
 pub const FRAMES: u32 = 8;
 /// Bytes of a frame (MAX_BPF_STACK, include/linux/filter.h).
 pub const FRAME: u32 = 512;
+/// Bytes from one frame to the next: as much as lies in a frame separates it from the next.
+pub const STRIDE: u32 = 2 * FRAME;
 /// Tail calls in one run (MAX_TAIL_CALL_CNT, include/linux/bpf.h).
 pub const TAIL_CALLS: u32 = 33;

@@ -1,0 +1,220 @@
+//! The machine as a whole: objects are loaded, inputs enter, outcomes leave.
+
+use skep_bpf::btf::Btf;
+use skep_bpf::insn::Insn;
+use skep_bpf::kinds::ProgType;
+use skep_bpf::object::Object;
+
+use super::VmError;
+use super::context::Input;
+use super::fault::Fault;
+use super::interp::{self, Entry};
+use super::link::{self, LinkError};
+use super::memory::{Access, Addr, MapId, Memory, ObjectKind};
+use super::packet::Packet;
+use super::program::{ProgId, Program};
+use super::state::{FRAME, FRAMES, Run, STRIDE, State};
+use super::trace::{Observe, Unobserved};
+use crate::helpers::env::Env;
+use crate::maps::Maps;
+
+/// What runs the instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Engine {
+    /// The interpreter.
+    #[default]
+    Interpreter,
+}
+
+/// How programs are run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// What runs them.
+    pub engine: Engine,
+    /// Instructions that one run may take.
+    pub budget: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { engine: Engine::Interpreter, budget: 100_000_000 }
+    }
+}
+
+/// What a run led to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    /// r0.
+    pub result: u64,
+    /// What was taken from the budget: at least the number of instructions that ran (see [`super::charge`]).
+    pub instructions: u64,
+    /// The context as the program left it.
+    pub context: Vec<u8>,
+    /// The packet as the program left it, without metadata.
+    pub packet: Option<Vec<u8>>,
+    /// What else the program did.
+    pub run: Run,
+}
+
+/// What was loaded from one object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    /// Its programs, in their order.
+    pub programs: Vec<ProgId>,
+    /// Its maps, in their order.
+    pub maps: Vec<MapId>,
+}
+
+/// Bytes that are kept for contexts, and for packets with the room around them.
+const CONTEXT: u32 = 4096;
+const PACKET: u32 = 4096;
+
+/// A machine: programs, maps and the world around them.
+pub struct Vm {
+    programs: Vec<Program>,
+    /// Memory, maps, the world.
+    pub state: State,
+    context: Addr,
+    packet: (Addr, u32),
+    /// Frames that programs can reach.
+    frames: u32,
+}
+
+impl Vm {
+    /// A machine without programs.
+    pub fn new(env: Env) -> Result<Vm, VmError> {
+        let mut memory = Memory::new()?;
+        let stack = memory.alloc_spaced(ObjectKind::Stack, FRAMES, FRAME, STRIDE, Access::ReadWrite)?;
+        let context = memory.alloc(ObjectKind::Context, CONTEXT, Access::None)?;
+        let packet = memory.alloc(ObjectKind::Packet, PACKET, Access::None)?;
+        let run = Run::new(stack, context);
+        let state = State { memory, maps: Maps::default(), env, run };
+        Ok(Vm { programs: Vec::new(), state, context, packet: (packet, PACKET), frames: 1 })
+    }
+
+    /// Creates an object's maps and links its programs. `types` are those of the kernel that it is to run as on; without them it
+    /// keeps the values that it was compiled with.
+    pub fn load(&mut self, object: &Object, types: Option<&Btf>) -> Result<Loaded, LinkError> {
+        let (programs, maps) = link::object(object, types, &mut self.state)?;
+        let programs = programs.into_iter().map(|program| self.add(program)).collect();
+        Ok(Loaded { programs, maps })
+    }
+
+    /// Links bare instructions; they refer to maps by their index in `maps`.
+    pub fn load_raw(
+        &mut self,
+        name: &str,
+        prog_type: ProgType,
+        insns: &[Insn],
+        maps: &[MapId],
+    ) -> Result<ProgId, LinkError> {
+        let program = link::raw(name, prog_type, insns, maps, &mut self.state)?;
+        Ok(self.add(program))
+    }
+
+    fn add(&mut self, program: Program) -> ProgId {
+        if program.functions.len() > 1 {
+            self.frames = FRAMES;
+        }
+        self.programs.push(program);
+        ProgId(self.programs.len() as u32 - 1)
+    }
+
+    /// All programs, by number.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// Runs a program.
+    pub fn run(&mut self, program: ProgId, input: &Input, options: Options) -> Result<Outcome, RunError> {
+        self.observed(program, input, options, None)
+    }
+
+    /// Runs a program, and shows each of its instructions to an observer.
+    pub fn observed(
+        &mut self,
+        program: ProgId,
+        input: &Input,
+        options: Options,
+        observer: Option<&mut dyn Observe>,
+    ) -> Result<Outcome, RunError> {
+        self.prepare(program, input, options.budget)?;
+        let result = self.execute(options.engine, observer)?;
+        let State { memory, run, .. } = &self.state;
+        let context = memory.host(run.context, input.context.len() as u32).unwrap_or(&[]).to_vec();
+        let packet = run.packet.map(|packet| packet.bytes(memory).to_vec());
+        Ok(Outcome { result, instructions: run.limit - run.budget, context, packet, run: run.clone() })
+    }
+
+    /// Puts an input into memory for the next [`Vm::execute`].
+    pub fn prepare(&mut self, program: ProgId, input: &Input, budget: u64) -> Result<(), RunError> {
+        let prog_type =
+            self.programs.get(program.0 as usize).ok_or(RunError::NoProgram(program.0))?.prog_type;
+        let State { memory, run, .. } = &mut self.state;
+        let stack = run.stack;
+        if let Some(frames) = memory.host_mut(stack, self.frames * STRIDE) {
+            frames.fill(0);
+        }
+        let length = u32::try_from(input.context.len()).unwrap_or(u32::MAX);
+        if length > CONTEXT {
+            memory.free(self.context);
+            self.context = memory.alloc(ObjectKind::Context, length, Access::None).map_err(VmError::from)?;
+        } else {
+            memory.set_bounds(self.context, self.context, length).map_err(VmError::from)?;
+        }
+        memory.set_access(self.context, input.access);
+        if let Some(place) = memory.host_mut(self.context, length) {
+            place.copy_from_slice(&input.context);
+        }
+        *run = Run::new(stack, self.context);
+        (run.program, run.prog_type, run.layout) = (program, prog_type, input.layout);
+        (run.budget, run.limit) = (budget, budget);
+        (run.second, run.network_offset) = (input.second, input.network_offset);
+        if let Some(bytes) = &input.packet {
+            run.packet = Some(Packet::reuse(memory, &mut self.packet, bytes).map_err(VmError::from)?);
+            self.state.sync_packet();
+        }
+        Ok(())
+    }
+
+    /// Runs what was prepared: r0.
+    pub fn execute(&mut self, engine: Engine, observer: Option<&mut dyn Observe>) -> Result<u64, Fault> {
+        let run = &self.state.run;
+        let entry = Entry { program: run.program, insn: 0, args: [run.context.get(), run.second, 0, 0, 0] };
+        match (engine, observer) {
+            (Engine::Interpreter, None) => {
+                interp::run(&self.programs, &mut self.state, &mut Unobserved, entry)
+            }
+            (Engine::Interpreter, Some(mut observer)) => {
+                interp::run(&self.programs, &mut self.state, &mut observer, entry)
+            }
+        }
+    }
+}
+
+/// A run that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The program was stopped.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The input does not fit into the machine.
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    /// There is no such program.
+    #[error("the machine has no program {0}")]
+    NoProgram(u32),
+}
+
+impl RunError {
+    /// The fault, if it is one.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            RunError::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
