@@ -58,7 +58,7 @@ pub(crate) fn run<O: Observe>(
     state: &mut State,
     observer: &mut O,
     entry: Entry,
-) -> Result<u64, Fault> {
+) -> Result<u64, Box<Fault>> {
     let program = &programs[entry.program.0 as usize];
     let mut it = Interp {
         programs,
@@ -96,7 +96,7 @@ struct Interp<'a, O> {
 }
 
 impl<O: Observe> Interp<'_, O> {
-    fn run(&mut self, state: &mut State) -> Result<u64, Fault> {
+    fn run(&mut self, state: &mut State) -> Result<u64, Box<Fault>> {
         loop {
             match self.step(state) {
                 Ok(Flow::Next) => self.at += 1,
@@ -113,10 +113,10 @@ impl<O: Observe> Interp<'_, O> {
     }
 
     #[cold]
-    fn fault(&self, kind: FaultKind) -> Fault {
+    fn fault(&self, kind: FaultKind) -> Box<Fault> {
         match kind {
-            FaultKind::Within(fault) => *fault,
-            kind => Fault { kind, place: self.program.place(self.at), registers: self.registers },
+            FaultKind::Within(fault) => fault,
+            kind => Box::new(Fault { kind, place: self.program.place(self.at), registers: self.registers }),
         }
     }
 
@@ -299,7 +299,7 @@ impl<O: Observe> Interp<'_, O> {
             let insn = insn.ok_or(FaultKind::NotAFunction { at })?;
             let result = run(programs, state, observer, Entry { program: id, insn, args });
             state.run.program = id;
-            result.map_err(|fault| FaultKind::Within(Box::new(fault)))
+            result.map_err(FaultKind::Within)
         };
         let [_, a, b, c, d, e, ..] = self.registers;
         let value = function(&mut Call { args: [a, b, c, d, e], state, invoke: &mut invoke })?;
@@ -325,8 +325,12 @@ impl<O: Observe> Interp<'_, O> {
 #[cold]
 pub(crate) fn probe(allowed: Probe, state: &State, at: u64, size: Size) -> Option<u64> {
     let null = at < 4096;
-    let outside = at >> 32 != 0 && allowed >= Probe::Kernel;
-    if !outside && !(null && allowed == Probe::KernelOrNull) {
+    let needed = match at >> 32 {
+        0 if null => Probe::KernelOrNull,
+        0 => return None,
+        _ => Probe::Kernel,
+    };
+    if allowed < needed {
         return None;
     }
     let mut bytes = [0; 8];

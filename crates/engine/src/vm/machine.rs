@@ -178,7 +178,7 @@ impl Vm {
     }
 
     /// Runs what was prepared: r0.
-    pub fn execute(&mut self, engine: Engine, observer: Option<&mut dyn Observe>) -> Result<u64, Fault> {
+    pub fn execute(&mut self, engine: Engine, observer: Option<&mut dyn Observe>) -> Result<u64, Box<Fault>> {
         let run = &self.state.run;
         let entry = Entry { program: run.program, insn: 0, args: [run.context.get(), run.second, 0, 0, 0] };
         match (engine, observer) {
@@ -197,7 +197,7 @@ impl Vm {
 pub enum RunError {
     /// The program was stopped.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    Fault(#[from] Box<Fault>),
     /// The input does not fit into the machine.
     #[error(transparent)]
     Vm(#[from] VmError),

@@ -14,7 +14,7 @@ fn run(text: &str) -> Result<Outcome, RunError> {
 
 fn fault(result: Result<Outcome, RunError>) -> Fault {
     match result {
-        Err(RunError::Fault(fault)) => fault,
+        Err(RunError::Fault(fault)) => *fault,
         other => panic!("{other:?}"),
     }
 }
