@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod needs;
 pub mod object;
 pub mod origin;
+pub mod record;
 pub mod schema;
 pub mod target;
 pub mod tracepoint;

@@ -7,7 +7,7 @@
 use skep_bpf::object::Object;
 use skep_bpf::target::Arch;
 
-use crate::ir::{Loc, Module};
+use crate::ir::{Loc, Module, check};
 use crate::pipeline::{PassOptions, optimize};
 
 /// Instruction set versions, as compilers number them.
@@ -52,6 +52,8 @@ pub struct CompileOptions<'a> {
     pub features: Features,
     /// Whether the optimising passes run.
     pub passes: bool,
+    /// Whether the programs record their runs ([`skep_bpf::record`]).
+    pub record: bool,
     /// Called with each stage.
     pub dump: Option<&'a mut dyn FnMut(Stage<'_>)>,
 }
@@ -116,6 +118,15 @@ pub fn compile(mut module: Module, options: &mut CompileOptions<'_>) -> Result<O
         };
         let mut passes = PassOptions { enabled: options.passes, dump: Some(&mut each) };
         optimize(&mut module, &mut passes).map_err(|e| CompileError::internal("", e.to_string()))?;
+    }
+    if options.record {
+        crate::record::instrument(&mut module, &options.features)?;
+        if cfg!(debug_assertions) {
+            check(&module).map_err(|errors| {
+                let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                CompileError::internal("", format!("after recording was added: {first}"))
+            })?;
+        }
     }
     let codes = crate::lower::lower(&mut module, &options.features)?;
     if let Some(dump) = &mut options.dump {

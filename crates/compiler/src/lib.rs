@@ -8,3 +8,4 @@ pub mod layers;
 mod lower;
 pub mod passes;
 pub mod pipeline;
+mod record;

@@ -55,7 +55,7 @@ fn outcome(words: &str, input: &str) -> String {
         may_goto: !has("no-may-goto"),
         ..Features::default()
     };
-    let mut options = CompileOptions { features, passes: has("passes"), dump: None };
+    let mut options = CompileOptions { features, passes: has("passes"), record: has("record"), dump: None };
     match compile(module, &mut options) {
         Ok(object) => show(&object),
         Err(CompileError::Internal { function, what }) => format!("internal error in {function}: {what}\n"),

@@ -98,6 +98,7 @@ pub fn compile(
     let mut compile_options = CompileOptions {
         features: features(target),
         passes: options.passes,
+        record: options.record,
         dump: if wants(Stage::Opt) { Some(&mut show) } else { None },
     };
     let object = match backend::compile(module, &mut compile_options) {

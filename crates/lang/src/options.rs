@@ -16,6 +16,8 @@ pub struct Options {
     pub config: Vec<(String, String)>,
     /// Compiler passes on.
     pub passes: bool,
+    /// Programs record their runs.
+    pub record: bool,
     /// Directories that `#include` and `import` look in, after the script's own.
     pub include_dirs: Vec<String>,
     /// Files included before the script's first line.

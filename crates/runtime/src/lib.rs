@@ -12,6 +12,7 @@ pub mod decode;
 pub mod error;
 pub mod loss;
 pub mod maps;
+pub mod record;
 pub mod render;
 pub mod session;
 pub mod sink;

@@ -23,7 +23,9 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use chain::Chains;
 pub(crate) use code::{Item, Open};
+pub(crate) use expand::Append;
 
 use crate::compile::{CompileError, Cpu, Features};
 use crate::ir::{FuncId, Function, Module, Terminator};

@@ -97,7 +97,7 @@ fn far_jumps() {
     context(&mut oracle.memory);
     let want = oracle.run(FuncId(0), &[CTX as i64]).map(|v| v as u64);
     for (cpu, passes) in [(Cpu::V3, false), (Cpu::V3, true), (Cpu::V4, false), (Cpu::V4, true)] {
-        let mut options = CompileOptions { features: features(cpu), passes, dump: None };
+        let mut options = CompileOptions { features: features(cpu), passes, ..CompileOptions::default() };
         let object = compile(module.clone(), &mut options).unwrap();
         let program = &object.programs[0];
         assert!(program.insns.len() > 40_000, "too small to be a test");
