@@ -86,7 +86,7 @@ impl Program {
         }
         let object = adapt(&object, target.as_ref()).map_err(refused)?;
         let source = Source { name: name.to_owned(), text: String::new() };
-        Ok(Program { object, diagnostics: Diagnostics::default(), source, target })
+        Ok(Program { object, diagnostics: Diagnostics::default(), source, target, recording: None })
     }
 
     /// Whether an object that runs elsewhere takes a thing for granted that only this machine, as it runs now, has: the

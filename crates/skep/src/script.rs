@@ -2,12 +2,15 @@
 
 use crate::error::Error;
 use crate::portable::{Elsewhere, detach};
+use crate::record;
 use skep_bpf::object::{Attach, Object};
+use skep_bpf::target::Recorder;
 use skep_bpf::version::KernelVersion;
 use skep_kernel::LiveTarget;
 use skep_lang::compile::{CompileFailure, Source, Stage, compile};
 use skep_lang::diag::{Diagnostics, Style};
 use skep_lang::options::{Mode, Options};
+use skep_runtime::record::Head;
 use std::sync::Arc;
 
 /// A script with its options.
@@ -28,6 +31,8 @@ pub struct Program {
     pub diagnostics: Diagnostics,
     pub(crate) source: Source,
     pub(crate) target: Arc<LiveTarget>,
+    /// The head of its recording, if it is compiled to be recorded.
+    pub(crate) recording: Option<Head>,
 }
 
 impl Script {
@@ -93,6 +98,12 @@ impl Script {
         self
     }
 
+    /// Whether the programs record their runs: [`Tracer::record`](crate::Tracer::record) writes them.
+    pub fn record(mut self, record: bool) -> Script {
+        self.options.record = record;
+        self
+    }
+
     /// Whether the optimising passes run (they do unless told otherwise).
     pub fn passes(mut self, passes: bool) -> Script {
         self.options.passes = passes;
@@ -125,22 +136,32 @@ impl Script {
         dump: &mut dyn FnMut(Stage, &str),
     ) -> Result<Program, Error> {
         let elsewhere = self.portable.then(|| Elsewhere::new(&target, self.oldest));
-        let compiled = match &elsewhere {
-            Some(elsewhere) => compile(&self.source, &self.options, elsewhere, wants, dump),
-            None => compile(&self.source, &self.options, target.as_ref(), wants, dump),
+        let recorder = self.options.record.then(|| Recorder::new(target.as_ref()));
+        let compiled = match (&elsewhere, &recorder) {
+            (Some(elsewhere), _) => compile(&self.source, &self.options, elsewhere, wants, dump),
+            (None, Some(recorder)) => compile(&self.source, &self.options, recorder, wants, dump),
+            (None, None) => compile(&self.source, &self.options, target.as_ref(), wants, dump),
         };
         let detached = match (&compiled, &elsewhere) {
             (Ok(compiled), Some(elsewhere)) => Some(detach(&compiled.object, elsewhere)?),
             _ => None,
         };
         drop(elsewhere);
+        let answers = recorder.map(|recorder| recorder.recorded());
         match compiled {
-            Ok(compiled) => Ok(Program {
-                object: detached.unwrap_or(compiled.object),
-                diagnostics: compiled.diagnostics,
-                source: self.source.clone(),
-                target,
-            }),
+            Ok(compiled) => {
+                let mut program = Program {
+                    object: detached.unwrap_or(compiled.object),
+                    diagnostics: compiled.diagnostics,
+                    source: self.source.clone(),
+                    target,
+                    recording: None,
+                };
+                if let Some(answers) = answers {
+                    program.recording = Some(record::head(&program, &self.options, &answers)?);
+                }
+                Ok(program)
+            }
             Err(CompileFailure::Diagnostics(diagnostics)) => {
                 Err(Error::Script { diagnostics, source: self.source.clone() })
             }

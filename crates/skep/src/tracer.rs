@@ -2,6 +2,7 @@
 //! everything, whatever happened before.
 
 use crate::error::Error;
+use crate::record::{Tape, Written};
 use crate::script::Program;
 use skep_bpf::backend::Backend;
 use skep_bpf::schema::Clock;
@@ -9,6 +10,7 @@ use skep_kernel::load::{AttachReport, LoadOptions, Loaded};
 use skep_kernel::proc::{clock_now, signal_number};
 use skep_runtime::maps::{self, Body, Cell, Selection};
 use skep_runtime::render::{self, Names};
+use skep_runtime::record::Phase;
 use skep_runtime::value::Value;
 use skep_runtime::{End, JsonSink, Options, Outcome, Session, Sink, TextSink};
 use std::io::Write;
@@ -62,11 +64,15 @@ pub enum Ended {
     Closed,
 }
 
+/// The session of an attached script.
+pub(crate) type Reading<'p> = Session<'p, Box<dyn Sink>>;
+
 /// An attached script.
 pub struct Tracer<'p> {
     pub(crate) loaded: Loaded,
     pub(crate) program: &'p Program,
-    pub(crate) session: Session<'p, Box<dyn Sink>>,
+    pub(crate) session: Reading<'p>,
+    pub(crate) tape: Option<Tape>,
     keep_running: bool,
 }
 
@@ -106,11 +112,12 @@ impl<'p> Tracer<'p> {
             ..Options::default()
         };
         let session = Session::new(&program.object, output.sink(), settings);
-        Ok(Tracer { loaded, program, session, keep_running: false })
+        Ok(Tracer { loaded, program, session, tape: None, keep_running: false })
     }
 
     /// Runs the `begin` probes, then attaches everything else.
     pub fn start(&mut self) -> Result<AttachReport, Error> {
+        let mut clocks = Vec::new();
         if let Some(map) = self.program.object.session.start_map {
             let boot = clock_now(Clock::Boot);
             let ahead = tai_offset();
@@ -118,13 +125,16 @@ impl<'p> Tracer<'p> {
             let entry = [word(boot), word(ahead)].concat();
             let set = self.loaded.map_update(map, &0u32.to_ne_bytes(), &entry);
             set.map_err(skep_runtime::Error::Events)?;
+            clocks = entry;
         }
+        self.phase(Phase::Start { clocks });
         self.loaded.run_begin()?;
         self.loaded.attach_all().map_err(Error::Kernel)
     }
 
     /// Says on the output how many probes are attached.
     pub fn announce(&mut self, probes: usize) -> Result<(), Error> {
+        self.phase(Phase::Attached { probes: probes as u64, said: true });
         Ok(self.session.attached(probes as u64)?)
     }
 
@@ -143,9 +153,12 @@ impl<'p> Tracer<'p> {
     pub fn pump(&mut self, stop: &dyn Fn() -> bool) -> Result<Ended, Error> {
         let unread = self.loaded.ends_by_itself().filter(|_| !self.keep_running);
         let stop = || stop() || unread.as_ref().is_some_and(|n| n.load(Ordering::Acquire) == 0);
-        Ok(match self.session.pump(&mut self.loaded, &stop)? {
+        Ok(match self.with_backend(|session, backend| session.pump(backend, &stop))? {
             End::Exit => Ended::Exit,
-            End::Stopped => Ended::Stopped,
+            End::Stopped => {
+                self.phase(Phase::Stopped);
+                Ended::Stopped
+            }
             End::Closed => Ended::Closed,
         })
     }
@@ -180,13 +193,16 @@ impl<'p> Tracer<'p> {
         })
     }
 
-    /// Detaches everything, runs the `end` probes, prints the maps, and says what was lost.
-    pub fn finish(mut self) -> Result<Outcome, Error> {
+    /// Detaches everything, runs the `end` probes, prints the maps, and says what was lost; and what the recording came
+    /// to, if there is one.
+    pub fn finish(mut self) -> Result<(Outcome, Option<Written>), Error> {
         let detached = self.loaded.detach();
-        self.session.settle(&mut self.loaded)?;
+        self.with_backend(|session, backend| session.settle(backend))?;
         detached?;
+        self.phase(Phase::Detached);
         self.loaded.run_end()?;
-        Ok(self.session.finish(&mut self.loaded)?)
+        let outcome = self.with_backend(|session, backend| session.finish(backend))?;
+        Ok((outcome, self.close_recording()?))
     }
 
     /// Ends a wait for events whenever `fd` is readable, so that the condition of [`Tracer::pump`] is looked at.

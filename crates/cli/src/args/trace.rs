@@ -40,6 +40,10 @@ pub(crate) struct Trace {
     #[arg(short = 'B', value_name = "MODE", value_enum, default_value_t = Buffering::Line)]
     pub(crate) buffering: Buffering,
 
+    /// Record to FILE what the programs see, as JSON lines; `skep run FILE` replays it without this kernel
+    #[arg(long = "record", value_name = "FILE", conflicts_with_all = ["dump", "emit", "dry_run", "mode", "test", "bench"])]
+    pub(crate) record: Option<PathBuf>,
+
     /// Print only what the program prints
     #[arg(short = 'q', long = "quiet")]
     pub(crate) quiet: bool,

@@ -4,7 +4,7 @@ use super::{info, list, object};
 use crate::args::{self, Buffering, Format, Stage, Trace, Without};
 use anyhow::{Context, Result, bail};
 use skep::machine::{Child, Signals, exists, signal_number};
-use skep::{Ended, Feature, Limits, LiveOptions, LiveTarget, Mode, Output, Program, Script, Tracer};
+use skep::{Ended, Feature, Limits, LiveOptions, LiveTarget, Mode, Output, Program, Script, Tracer, Written};
 use std::cell::{Cell, RefCell};
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -35,6 +35,9 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         return list::run(options);
     }
     if let Some(program) = object::open(options)? {
+        if options.record.is_some() {
+            bail!("--record needs the script: what is compiled already does not record its runs");
+        }
         require_privilege(options)?;
         let mut child =
             options.command.as_deref().map(Child::spawn).transpose().map_err(skep::Error::from)?;
@@ -61,6 +64,7 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         .mode(mode(options), options.probe_filter.clone())
         .helper_errors(options.helper_errors)
         .portable(options.emit.is_some(), object::oldest(options)?)
+        .record(options.record.is_some())
         .passes(!options.no_passes);
     let target = Arc::new(live_target(options));
     let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| show(text))?;
@@ -144,6 +148,10 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     if options.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(path) = &options.record {
+        let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        tracer.record(Box::new(BufWriter::with_capacity(64 << 10, file)))?;
+    }
     let report = tracer.start()?;
     for missing in &report.missing {
         eprintln!("warning: {}: {}", missing.of, missing.error);
@@ -176,11 +184,25 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     wait(options, &mut tracer, &mut signals, child)?;
     // A second Ctrl-C ends the process at once.
     signals.release();
-    let outcome = tracer.finish()?;
+    let (outcome, recording) = tracer.finish()?;
+    if let (Some(written), false) = (&recording, options.no_warnings) {
+        recorded(written);
+    }
     if let Some(at) = notified {
         std::thread::sleep(NOTICED.saturating_sub(at.elapsed()));
     }
     Ok(ExitCode::from(u8::try_from(outcome.exit_code & 0xff).unwrap_or(1)))
+}
+
+/// Says what is missing of a recording.
+fn recorded(written: &Written) {
+    let Written { runs, incomplete, lost } = written;
+    if *lost > 0 || *incomplete > 0 {
+        eprintln!(
+            "warning: the recording holds {runs} runs; {incomplete} are missing, because {lost} records found no room in the \
+             ring buffer: probe less, or raise the config perf_rb_pages"
+        );
+    }
 }
 
 /// What ended a stretch of waiting.

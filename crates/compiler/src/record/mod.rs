@@ -361,7 +361,8 @@ fn put(w: &mut Writer<'_>, inst: Inst, site: &Site) {
             w.record(Kind::Helper, *id, address, value, data);
         }
         Site::Kfunc => {
-            let value = w.result_of(inst);
+            // Some return nothing.
+            let value = if w.a.func.inst(inst).result.is_some() { w.result_of(inst) } else { zero };
             w.record(Kind::Kfunc, 0, zero, value, Data::None);
         }
         Site::Context { offset, size } => {

@@ -10,9 +10,6 @@ use skep_bpf::schema::Clock;
 
 use super::{Log, MapUse, Question, Told};
 
-/// Events that the log has seen and the session has not.
-pub type Ahead = VecDeque<Vec<u8>>;
-
 /// A backend that is recorded.
 pub struct Recording<'a> {
     /// The machine.
@@ -20,7 +17,7 @@ pub struct Recording<'a> {
     /// Where it is recorded.
     pub log: &'a mut Log,
     /// Events that wait for the session.
-    pub ahead: &'a mut Ahead,
+    pub ahead: &'a mut VecDeque<Vec<u8>>,
     /// What runs.
     pub object: &'a Object,
 }
