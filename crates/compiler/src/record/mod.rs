@@ -9,7 +9,7 @@ mod write;
 
 use skep_bpf::helpers::id;
 use skep_bpf::kinds::{MapType, ProgType};
-use skep_bpf::object::{MapSpec, Object};
+use skep_bpf::object::{MapDetails, MapSpec, Object};
 use skep_bpf::record::{self, Answer, Filled, Kind, Length};
 
 use crate::compile::{CompileError, Features};
@@ -61,6 +61,7 @@ fn add_maps(object: &mut Object, features: &Features) -> Maps {
         initial: Vec::new(),
         frozen: false,
         schema: None,
+        details: MapDetails::default(),
     };
     let mut add = |spec: MapSpec| {
         object.maps.push(spec);
