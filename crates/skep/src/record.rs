@@ -81,7 +81,10 @@ pub(crate) fn head(program: &Program, options: &Options, answers: &Recorded) -> 
     packed.write_all(&answers.to_bytes()).map_err(failed)?;
     Ok(Head {
         kernel: target.kernel_version().map(|v| v.to_string()).unwrap_or_default(),
-        arch: target.arch().map(|a| if a == Arch::X86_64 { "x86_64" } else { "aarch64" }.to_owned()).unwrap_or_default(),
+        arch: target
+            .arch()
+            .map(|a| if a == Arch::X86_64 { "x86_64" } else { "aarch64" }.to_owned())
+            .unwrap_or_default(),
         cpus: target.possible_cpus().ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
         name: program.source.name.clone(),
         text: program.source.text.clone(),

@@ -31,9 +31,17 @@ pub(super) struct Maps {
 pub(super) enum Data {
     None,
     /// So many bytes behind a pointer that the verifier tracks.
-    Bytes { ptr: Value, offset: i32, len: u32 },
+    Bytes {
+        ptr: Value,
+        offset: i32,
+        len: u32,
+    },
     /// The same, of a length that is known at run time and at most `max`.
-    Upto { ptr: Value, len: Value, max: u32 },
+    Upto {
+        ptr: Value,
+        len: Value,
+        max: u32,
+    },
 }
 
 /// Appends records.

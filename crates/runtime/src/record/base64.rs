@@ -23,14 +23,16 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
         if group.len() != 4 || padding > 2 {
             return None;
         }
-        let digits = group.get(..4 - padding)?.iter().map(|c| Some(match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        }));
+        let digits = group.get(..4 - padding)?.iter().map(|c| {
+            Some(match c {
+                b'A'..=b'Z' => c - b'A',
+                b'a'..=b'z' => c - b'a' + 26,
+                b'0'..=b'9' => c - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            })
+        });
         let bits = digits.into_iter().try_fold(0u32, |n, digit| Some(n << 6 | u32::from(digit?)))?;
         let bytes = (bits << (6 * padding)).to_be_bytes();
         out.extend_from_slice(bytes.get(1..4 - padding)?);
@@ -44,7 +46,9 @@ mod tests {
 
     #[test]
     fn the_rfcs_examples() {
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (plain, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(encode(plain.as_bytes()), text);
             assert_eq!(decode(text).as_deref(), Some(plain.as_bytes()));
         }

@@ -125,7 +125,10 @@ fn what_is_written_reads_back() {
         .filter_map(|l| if let Line::Run(run) = l { Some(&**run) } else { None })
         .collect();
     let [first, second] = runs[..] else { panic!("{} runs", runs.len()) };
-    assert_eq!((first.id, first.cpu, first.process, first.comm.as_slice()), (100, 1, 7 << 32 | 8, &b"cat"[..]));
+    assert_eq!(
+        (first.id, first.cpu, first.process, first.comm.as_slice()),
+        (100, 1, 7 << 32 | 8, &b"cat"[..])
+    );
     assert_eq!(first.context, [0, 0, 0, 0, 0x34, 0x12]);
     let text = Answer::Helper {
         id: id::PROBE_READ_USER_STR,
