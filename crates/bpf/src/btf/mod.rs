@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+mod accepted;
 mod builder;
 mod constants;
 mod names;
@@ -14,6 +15,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
+pub use accepted::SectionLayout;
 pub use builder::{BtfBuilder, Linkage, MemberDef};
 pub use query::{FieldPath, PtrTags};
 

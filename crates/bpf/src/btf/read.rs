@@ -98,7 +98,7 @@ pub(super) struct Record<'a> {
     /// `kind_flag`.
     pub(super) flag: bool,
     pub(super) vlen: u32,
-    name_off: u32,
+    pub(super) name_off: u32,
     /// `size` or `type`, by kind.
     pub(super) word: u32,
     /// Trailing bytes: exactly those of the kind.

@@ -43,12 +43,15 @@ pub(super) mod symbol_kind {
     pub(crate) const SECTION: u8 = 3;
     pub(crate) const LOCAL: u8 = 0;
     pub(crate) const GLOBAL: u8 = 1;
+    pub(crate) const WEAK: u8 = 2;
 }
 
 /// Relocations (`R_BPF_*`, Documentation/bpf/llvm_reloc.rst).
 pub(super) mod rel_type {
     /// Both halves of a 64-bit load.
     pub(crate) const LD64: u32 = 1;
+    /// An address in data.
+    pub(crate) const ABS64: u32 = 2;
     /// The immediate of a call.
     pub(crate) const CALL: u32 = 10;
 }

@@ -2,9 +2,9 @@
 //! says that property NAME is N (tools/lib/bpf/libbpf.c, `parse_btf_map_def`, Linux 6.18). Both directions.
 
 use super::ElfError;
-use crate::btf::{Btf, BtfBuilder, MemberDef, Type, TypeId};
+use crate::btf::{Btf, BtfBuilder, Member, MemberDef, Type, TypeId};
 use crate::kinds::MapType;
-use crate::object::{MapDetails, MapSpec};
+use crate::object::{InnerMap, MapSpec, MapTypes};
 
 /// Largest key or value that is believed.
 const MAX_SIZE: u32 = 1 << 30;
@@ -29,52 +29,104 @@ pub(super) fn define(out: &mut BtfBuilder, spec: &MapSpec) -> (u32, TypeId) {
     (size, out.struct_("", size, &members))
 }
 
-/// The map that the variable `name` of type `ty` defines.
-pub(super) fn parse(btf: &Btf, name: &str, ty: TypeId) -> Result<MapSpec, ElfError> {
-    let unusable = |what: String| ElfError::unsupported(format!("map `{name}`: {what}"));
-    let Some(Type::Composite { members, union: false, .. }) = btf.get_resolved(ty) else {
-        return Err(ElfError::damaged(format!("map `{name}` is not a struct")));
-    };
-    let mut spec = MapSpec {
-        name: name.to_owned(),
-        map_type: MapType::Array,
-        key_size: 0,
-        value_size: 0,
-        max_entries: 0,
-        flags: 0,
-        initial: Vec::new(),
-        frozen: false,
-        schema: None,
-        details: MapDetails::default(),
-    };
-    let mut known = false;
-    for member in &members {
-        let number = number(btf, member.ty);
-        let whole = || number.ok_or_else(|| unusable(format!("property `{}` is no number", member.name)));
-        let sized = || {
-            let size = btf.pointee(member.ty).and_then(|to| btf.size_of(to)).filter(|s| *s <= MAX_SIZE);
-            size.ok_or_else(|| unusable(format!("the type of its {} has no size", member.name)))
-        };
-        match member.name {
-            "type" => {
-                let number = whole()?;
-                let kind = MapType::from_number(number);
-                spec.map_type =
-                    kind.ok_or_else(|| unusable(format!("maps of type {number} are not known")))?;
-                known = true;
-            }
-            "key_size" => spec.key_size = whole()?,
-            "value_size" => spec.value_size = whole()?,
-            "max_entries" => spec.max_entries = whole()?,
-            "map_flags" => spec.flags = whole()?,
-            "key" => spec.key_size = sized()?,
-            "value" => spec.value_size = sized()?,
-            // Where it would be pinned, and on which memory node it lies.
-            "pinning" | "numa_node" => {}
-            other => return Err(unusable(format!("property `{other}` is not supported"))),
-        }
+/// The map that the variable `name` of type `ty` defines, and the offset of its list of first entries, if it has one.
+pub(super) fn parse(btf: &Btf, name: &str, ty: TypeId) -> Result<(MapSpec, Option<u32>), ElfError> {
+    let mut reader = Reader { btf, name, values: None };
+    let spec = reader.definition(ty, false)?;
+    Ok((spec, reader.values))
+}
+
+struct Reader<'a> {
+    btf: &'a Btf,
+    name: &'a str,
+    /// Offset of the member `values` in bytes.
+    values: Option<u32>,
+}
+
+impl Reader<'_> {
+    fn unusable(&self, what: impl std::fmt::Display) -> ElfError {
+        ElfError::unsupported(format!("map `{}`: {what}", self.name))
     }
-    if known { Ok(spec) } else { Err(unusable("it has no type".to_owned())) }
+
+    /// The definition in a struct; `inner`: of a map that a map of maps holds.
+    fn definition(&mut self, ty: TypeId, inner: bool) -> Result<MapSpec, ElfError> {
+        let btf = self.btf;
+        let Some(Type::Composite { members, union: false, .. }) = btf.get_resolved(ty) else {
+            return Err(ElfError::damaged(format!("map `{}` is not a struct", self.name)));
+        };
+        let mut spec = MapSpec::new(self.name, MapType::Array, 0, 0, 0);
+        let (mut known, mut types) = (false, MapTypes { key: 0, value: 0 });
+        for member in &members {
+            match member.name {
+                "type" => {
+                    let number = self.whole(member)?;
+                    let kind = MapType::from_number(number);
+                    spec.map_type =
+                        kind.ok_or_else(|| self.unusable(format!("maps of type {number} are not known")))?;
+                    known = true;
+                }
+                "key_size" => spec.key_size = self.whole(member)?,
+                "value_size" => spec.value_size = self.whole(member)?,
+                "max_entries" => spec.max_entries = self.whole(member)?,
+                "map_flags" => spec.flags = self.whole(member)?,
+                "map_extra" => spec.details.map_extra = self.whole(member)?.into(),
+                "numa_node" => spec.details.numa_node = Some(self.whole(member)?),
+                "key" => (types.key, spec.key_size) = self.sized(member)?,
+                "value" => (types.value, spec.value_size) = self.sized(member)?,
+                "pinning" => spec.details.pin_by_name = self.whole(member)? == 1,
+                "values" if !inner => self.values(&mut spec, member)?,
+                other => return Err(self.unusable(format!("property `{other}` is not supported"))),
+            }
+        }
+        if !known {
+            return Err(self.unusable("it has no type"));
+        }
+        if types.value != 0 {
+            spec.details.types = Some(types);
+        }
+        Ok(spec)
+    }
+
+    /// `N` of a member `int (*NAME)[N]`.
+    fn whole(&self, member: &Member<'_>) -> Result<u32, ElfError> {
+        number(self.btf, member.ty)
+            .ok_or_else(|| self.unusable(format!("property `{}` is no number", member.name)))
+    }
+
+    /// The type that a member `TYPE *NAME` names, and its bytes.
+    fn sized(&self, member: &Member<'_>) -> Result<(u32, u32), ElfError> {
+        let to = self.btf.pointee(member.ty);
+        let found = to.and_then(|to| Some((to.0, self.btf.size_of(to).filter(|s| *s <= MAX_SIZE)?)));
+        found.ok_or_else(|| self.unusable(format!("the type of its {} has no size", member.name)))
+    }
+
+    /// `__array(values, …)`: pointers to maps of a definition, or to functions.
+    fn values(&mut self, spec: &mut MapSpec, member: &Member<'_>) -> Result<(), ElfError> {
+        self.values = Some(member.bit_offset / 8);
+        let elem = match self.btf.get_resolved(member.ty) {
+            Some(Type::Array { elem, .. }) => self.btf.pointee(elem),
+            _ => None,
+        };
+        let elem = elem.ok_or_else(|| self.unusable("property `values` is no array of pointers"))?;
+        // The kernel wants descriptors of 4 bytes as values.
+        if spec.key_size == 0 {
+            spec.key_size = 4;
+        }
+        spec.value_size = 4;
+        if !matches!(spec.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+            return Ok(());
+        }
+        let inner = self.definition(elem, true)?;
+        spec.details.inner = Some(InnerMap {
+            map_type: inner.map_type,
+            key_size: inner.key_size,
+            value_size: inner.value_size,
+            max_entries: inner.max_entries,
+            flags: inner.flags,
+            types: inner.details.types,
+        });
+        Ok(())
+    }
 }
 
 /// N of `int (*)[N]`.
@@ -88,6 +140,7 @@ fn number(btf: &Btf, ty: TypeId) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::MapDetails;
 
     fn spec() -> MapSpec {
         MapSpec {
@@ -119,7 +172,7 @@ mod tests {
             let (size, ty) = define(&mut out, &spec);
             let btf = Btf::parse(out.finish(), None).unwrap();
             assert_eq!(btf.size_of(ty), Some(size));
-            assert_eq!(parse(&btf, "counts", ty), Ok(spec));
+            assert_eq!(parse(&btf, "counts", ty), Ok((spec, None)));
         }
     }
 
@@ -137,9 +190,10 @@ mod tests {
         let inner = out.struct_("", 16, &[at("type", kind, 0), at("values", value, 1)]);
         let nothing = out.struct_("", 0, &[]);
         let btf = Btf::parse(out.finish(), None).unwrap();
-        let spec = parse(&btf, "m", ty).unwrap();
+        let (spec, _) = parse(&btf, "m", ty).unwrap();
         assert_eq!((spec.map_type, spec.key_size, spec.value_size), (MapType::Hash, 4, 16));
-        for (ty, what) in [(inner, "`values`"), (nothing, "no type"), (int, "not a struct")] {
+        assert_eq!(spec.details.types, Some(MapTypes { key: int.0, value: pair.0 }));
+        for (ty, what) in [(inner, "`values` is no array"), (nothing, "no type"), (int, "not a struct")] {
             let error = parse(&btf, "m", ty).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }

@@ -7,6 +7,7 @@
 
 mod ext;
 mod file;
+mod foreign;
 mod image;
 mod maps;
 mod module;
@@ -18,6 +19,7 @@ pub(crate) mod tests;
 mod wire;
 mod write;
 
+pub use foreign::{ProgramRow, Selection};
 pub use module::{Code, Module, NamedMap};
 pub use read::read;
 pub use wire::WireError;

@@ -17,6 +17,8 @@ enum Rest {
     Kprobe { ret: bool },
     /// A kernel function or `MODULE:FUNCTION` by its BTF.
     Function,
+    /// An LSM hook.
+    Lsm,
     /// An iterator's NAME.
     Iter,
 }
@@ -39,17 +41,26 @@ const fn sleepable(head: &'static str, prog_type: ProgType, attach_type: AttachT
 
 /// The first row of a kind is the one that is written; short names before long ones.
 const ROWS: &[Row] = &[
+    row("socket", ProgType::SocketFilter, AttachType::None, Rest::Nothing),
+    row("sk_reuseport/migrate", ProgType::SkReuseport, AttachType::SkReuseportSelectOrMigrate, Rest::Nothing),
+    row("sk_reuseport", ProgType::SkReuseport, AttachType::SkReuseportSelect, Rest::Nothing),
     row("tp", ProgType::Tracepoint, AttachType::None, Rest::Tracepoint),
     row("tracepoint", ProgType::Tracepoint, AttachType::None, Rest::Tracepoint),
     row("raw_tp", ProgType::RawTracepoint, AttachType::None, Rest::RawTracepoint),
     row("raw_tracepoint", ProgType::RawTracepoint, AttachType::None, Rest::RawTracepoint),
+    row("raw_tp.w", ProgType::RawTracepointWritable, AttachType::None, Rest::RawTracepoint),
+    row("raw_tracepoint.w", ProgType::RawTracepointWritable, AttachType::None, Rest::RawTracepoint),
     row("tp_btf", ProgType::Tracing, AttachType::TraceRawTp, Rest::RawTracepoint),
     row("fentry", ProgType::Tracing, AttachType::TraceFentry, Rest::Function),
+    row("fmod_ret", ProgType::Tracing, AttachType::ModifyReturn, Rest::Function),
     row("fexit", ProgType::Tracing, AttachType::TraceFexit, Rest::Function),
     sleepable("fentry.s", ProgType::Tracing, AttachType::TraceFentry, Rest::Function),
+    sleepable("fmod_ret.s", ProgType::Tracing, AttachType::ModifyReturn, Rest::Function),
     sleepable("fexit.s", ProgType::Tracing, AttachType::TraceFexit, Rest::Function),
-    row("lsm", ProgType::Lsm, AttachType::LsmMac, Rest::Function),
-    sleepable("lsm.s", ProgType::Lsm, AttachType::LsmMac, Rest::Function),
+    row("freplace", ProgType::Ext, AttachType::None, Rest::Nothing),
+    row("lsm", ProgType::Lsm, AttachType::LsmMac, Rest::Lsm),
+    sleepable("lsm.s", ProgType::Lsm, AttachType::LsmMac, Rest::Lsm),
+    row("lsm_cgroup", ProgType::Lsm, AttachType::LsmCgroup, Rest::Lsm),
     row("iter", ProgType::Tracing, AttachType::TraceIter, Rest::Iter),
     sleepable("iter.s", ProgType::Tracing, AttachType::TraceIter, Rest::Iter),
     row("kprobe", ProgType::Kprobe, AttachType::None, Rest::Kprobe { ret: false }),
@@ -57,19 +68,92 @@ const ROWS: &[Row] = &[
     row("kprobe.multi", ProgType::Kprobe, AttachType::TraceKprobeMulti, Rest::Nothing),
     row("kretprobe.multi", ProgType::Kprobe, AttachType::TraceKprobeMulti, Rest::Nothing),
     row("kprobe.session", ProgType::Kprobe, AttachType::TraceKprobeSession, Rest::Nothing),
+    row("ksyscall", ProgType::Kprobe, AttachType::None, Rest::Nothing),
+    row("kretsyscall", ProgType::Kprobe, AttachType::None, Rest::Nothing),
     row("uprobe.multi", ProgType::Kprobe, AttachType::TraceUprobeMulti, Rest::Nothing),
     row("uretprobe.multi", ProgType::Kprobe, AttachType::TraceUprobeMulti, Rest::Nothing),
+    row("uprobe.session", ProgType::Kprobe, AttachType::TraceUprobeSession, Rest::Nothing),
+    sleepable("uprobe.multi.s", ProgType::Kprobe, AttachType::TraceUprobeMulti, Rest::Nothing),
+    sleepable("uretprobe.multi.s", ProgType::Kprobe, AttachType::TraceUprobeMulti, Rest::Nothing),
+    sleepable("uprobe.session.s", ProgType::Kprobe, AttachType::TraceUprobeSession, Rest::Nothing),
     row("uprobe", ProgType::Kprobe, AttachType::None, Rest::Nothing),
     row("uretprobe", ProgType::Kprobe, AttachType::None, Rest::Nothing),
     sleepable("uprobe.s", ProgType::Kprobe, AttachType::None, Rest::Nothing),
     sleepable("uretprobe.s", ProgType::Kprobe, AttachType::None, Rest::Nothing),
+    row("usdt", ProgType::Kprobe, AttachType::None, Rest::Nothing),
+    sleepable("usdt.s", ProgType::Kprobe, AttachType::None, Rest::Nothing),
     row("perf_event", ProgType::PerfEvent, AttachType::None, Rest::Nothing),
     row("xdp", ProgType::Xdp, AttachType::None, Rest::Nothing),
+    row("xdp.frags", ProgType::Xdp, AttachType::None, Rest::Nothing),
+    row("xdp/devmap", ProgType::Xdp, AttachType::XdpDevmap, Rest::Nothing),
+    row("xdp.frags/devmap", ProgType::Xdp, AttachType::XdpDevmap, Rest::Nothing),
+    row("xdp/cpumap", ProgType::Xdp, AttachType::XdpCpumap, Rest::Nothing),
+    row("xdp.frags/cpumap", ProgType::Xdp, AttachType::XdpCpumap, Rest::Nothing),
     row("tc", ProgType::SchedCls, AttachType::None, Rest::Nothing),
     row("classifier", ProgType::SchedCls, AttachType::None, Rest::Nothing),
-    row("socket", ProgType::SocketFilter, AttachType::None, Rest::Nothing),
+    row("tcx/ingress", ProgType::SchedCls, AttachType::TcxIngress, Rest::Nothing),
+    row("tcx/egress", ProgType::SchedCls, AttachType::TcxEgress, Rest::Nothing),
+    row("tc/ingress", ProgType::SchedCls, AttachType::TcxIngress, Rest::Nothing),
+    row("tc/egress", ProgType::SchedCls, AttachType::TcxEgress, Rest::Nothing),
+    row("action", ProgType::SchedAct, AttachType::None, Rest::Nothing),
+    row("netkit/primary", ProgType::SchedCls, AttachType::NetkitPrimary, Rest::Nothing),
+    row("netkit/peer", ProgType::SchedCls, AttachType::NetkitPeer, Rest::Nothing),
+    row("lwt_in", ProgType::LwtIn, AttachType::None, Rest::Nothing),
+    row("lwt_out", ProgType::LwtOut, AttachType::None, Rest::Nothing),
+    row("lwt_xmit", ProgType::LwtXmit, AttachType::None, Rest::Nothing),
+    row("lwt_seg6local", ProgType::LwtSeg6local, AttachType::None, Rest::Nothing),
     row("cgroup/skb", ProgType::CgroupSkb, AttachType::None, Rest::Nothing),
-    row("syscall", ProgType::Syscall, AttachType::None, Rest::Nothing),
+    row("cgroup_skb/ingress", ProgType::CgroupSkb, AttachType::None, Rest::Nothing),
+    row("cgroup_skb/egress", ProgType::CgroupSkb, AttachType::CgroupInetEgress, Rest::Nothing),
+    row("cgroup/sock_create", ProgType::CgroupSock, AttachType::CgroupInetSockCreate, Rest::Nothing),
+    row("cgroup/sock", ProgType::CgroupSock, AttachType::CgroupInetSockCreate, Rest::Nothing),
+    row("cgroup/sock_release", ProgType::CgroupSock, AttachType::CgroupInetSockRelease, Rest::Nothing),
+    row("cgroup/post_bind4", ProgType::CgroupSock, AttachType::CgroupInet4PostBind, Rest::Nothing),
+    row("cgroup/post_bind6", ProgType::CgroupSock, AttachType::CgroupInet6PostBind, Rest::Nothing),
+    row("cgroup/bind4", ProgType::CgroupSockAddr, AttachType::CgroupInet4Bind, Rest::Nothing),
+    row("cgroup/bind6", ProgType::CgroupSockAddr, AttachType::CgroupInet6Bind, Rest::Nothing),
+    row("cgroup/connect4", ProgType::CgroupSockAddr, AttachType::CgroupInet4Connect, Rest::Nothing),
+    row("cgroup/connect6", ProgType::CgroupSockAddr, AttachType::CgroupInet6Connect, Rest::Nothing),
+    row("cgroup/connect_unix", ProgType::CgroupSockAddr, AttachType::CgroupUnixConnect, Rest::Nothing),
+    row("cgroup/sendmsg4", ProgType::CgroupSockAddr, AttachType::CgroupUdp4Sendmsg, Rest::Nothing),
+    row("cgroup/sendmsg6", ProgType::CgroupSockAddr, AttachType::CgroupUdp6Sendmsg, Rest::Nothing),
+    row("cgroup/sendmsg_unix", ProgType::CgroupSockAddr, AttachType::CgroupUnixSendmsg, Rest::Nothing),
+    row("cgroup/recvmsg4", ProgType::CgroupSockAddr, AttachType::CgroupUdp4Recvmsg, Rest::Nothing),
+    row("cgroup/recvmsg6", ProgType::CgroupSockAddr, AttachType::CgroupUdp6Recvmsg, Rest::Nothing),
+    row("cgroup/recvmsg_unix", ProgType::CgroupSockAddr, AttachType::CgroupUnixRecvmsg, Rest::Nothing),
+    row("cgroup/getpeername4", ProgType::CgroupSockAddr, AttachType::CgroupInet4Getpeername, Rest::Nothing),
+    row("cgroup/getpeername6", ProgType::CgroupSockAddr, AttachType::CgroupInet6Getpeername, Rest::Nothing),
+    row(
+        "cgroup/getpeername_unix",
+        ProgType::CgroupSockAddr,
+        AttachType::CgroupUnixGetpeername,
+        Rest::Nothing,
+    ),
+    row("cgroup/getsockname4", ProgType::CgroupSockAddr, AttachType::CgroupInet4Getsockname, Rest::Nothing),
+    row("cgroup/getsockname6", ProgType::CgroupSockAddr, AttachType::CgroupInet6Getsockname, Rest::Nothing),
+    row(
+        "cgroup/getsockname_unix",
+        ProgType::CgroupSockAddr,
+        AttachType::CgroupUnixGetsockname,
+        Rest::Nothing,
+    ),
+    row("cgroup/sysctl", ProgType::CgroupSysctl, AttachType::CgroupSysctl, Rest::Nothing),
+    row("cgroup/getsockopt", ProgType::CgroupSockopt, AttachType::CgroupGetsockopt, Rest::Nothing),
+    row("cgroup/setsockopt", ProgType::CgroupSockopt, AttachType::CgroupSetsockopt, Rest::Nothing),
+    row("cgroup/dev", ProgType::CgroupDevice, AttachType::CgroupDevice, Rest::Nothing),
+    row("sockops", ProgType::SockOps, AttachType::CgroupSockOps, Rest::Nothing),
+    row("sk_skb/stream_parser", ProgType::SkSkb, AttachType::SkSkbStreamParser, Rest::Nothing),
+    row("sk_skb/stream_verdict", ProgType::SkSkb, AttachType::SkSkbStreamVerdict, Rest::Nothing),
+    row("sk_skb/verdict", ProgType::SkSkb, AttachType::SkSkbVerdict, Rest::Nothing),
+    row("sk_skb", ProgType::SkSkb, AttachType::None, Rest::Nothing),
+    row("sk_msg", ProgType::SkMsg, AttachType::SkMsgVerdict, Rest::Nothing),
+    row("sk_lookup", ProgType::SkLookup, AttachType::SkLookup, Rest::Nothing),
+    row("lirc_mode2", ProgType::LircMode2, AttachType::LircMode2, Rest::Nothing),
+    row("flow_dissector", ProgType::FlowDissector, AttachType::FlowDissector, Rest::Nothing),
+    row("netfilter", ProgType::Netfilter, AttachType::Netfilter, Rest::Nothing),
+    sleepable("syscall", ProgType::Syscall, AttachType::None, Rest::Nothing),
+    row("struct_ops", ProgType::StructOps, AttachType::None, Rest::Nothing),
+    sleepable("struct_ops.s", ProgType::StructOps, AttachType::None, Rest::Nothing),
 ];
 
 /// What a section's name says of its programs.
@@ -85,15 +169,25 @@ pub struct SectionKind {
     pub sleepable: bool,
     /// The place, where the name has it.
     pub attach: Option<Attach>,
+    /// What begins the name, such as `kprobe.multi`.
+    pub head: &'static str,
+    /// What follows it and a `/`.
+    pub rest: String,
+    /// Loaded only when it is asked for (`?` in front).
+    pub optional: bool,
 }
 
 /// Reads a section's name. `None` when it names no kind of program that is known here.
 pub fn parse(name: &str) -> Option<SectionKind> {
-    let by_head = |head: &str| ROWS.iter().find(|row| row.head == head);
-    let (row, rest) = match by_head(name) {
-        Some(row) => (row, ""),
-        None => name.split_once('/').and_then(|(head, rest)| Some((by_head(head)?, rest)))?,
+    let (optional, name) = match name.strip_prefix('?') {
+        Some(name) => (true, name),
+        None => (false, name),
     };
+    // The longest head that the name begins with.
+    let begins =
+        |row: &&Row| name.strip_prefix(row.head).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let row = ROWS.iter().filter(begins).max_by_key(|row| row.head.len())?;
+    let rest = name.get(row.head.len()..).and_then(|rest| rest.strip_prefix('/')).unwrap_or("");
     let (attach, attach_btf) = place(row, rest);
     Some(SectionKind {
         prog_type: row.prog_type,
@@ -101,6 +195,9 @@ pub fn parse(name: &str) -> Option<SectionKind> {
         attach_btf,
         sleepable: row.sleepable,
         attach,
+        head: row.head,
+        rest: rest.to_owned(),
+        optional,
     })
 }
 
@@ -137,6 +234,11 @@ fn place(row: &Row, rest: &str) -> (Option<Attach>, Option<BtfTarget>) {
                 None => (None, name),
             };
             (Some(Attach::Fentry), Some(BtfTarget::Function { name, module }))
+        }
+        Rest::Lsm => {
+            // The kernel's functions for hooks are called so.
+            let name = format!("bpf_lsm_{name}");
+            (Some(Attach::Fentry), Some(BtfTarget::Function { name, module: None }))
         }
         Rest::Iter => (Some(Attach::Iter), Some(BtfTarget::Iter(name))),
     }
@@ -175,7 +277,10 @@ fn rest(program: &Program) -> Option<String> {
     match &program.attach_btf {
         Some(BtfTarget::RawTracepoint(name) | BtfTarget::Iter(name)) => return Some(name.clone()),
         Some(BtfTarget::Function { name, module: Some(module) }) => return Some(format!("{module}:{name}")),
-        Some(BtfTarget::Function { name, module: None }) => return Some(name.clone()),
+        Some(BtfTarget::Function { name, module: None }) => {
+            let hook = name.strip_prefix("bpf_lsm_").filter(|_| program.prog_type == ProgType::Lsm);
+            return Some(hook.unwrap_or(name).to_owned());
+        }
         Some(BtfTarget::Program { id, function }) => return Some(format!("bpf:{id}:{function}")),
         None => {}
     }

@@ -1,0 +1,46 @@
+// One program of each kind that a section's name can ask for.
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define PROGRAM(name, section) SEC(section) int on_##name(void *ctx) { return 0; }
+
+PROGRAM(socket, "socket")
+PROGRAM(kprobe, "kprobe/vfs_read+4")
+PROGRAM(kretprobe, "kretprobe/vfs_read")
+PROGRAM(kprobe_multi, "kprobe.multi/vfs_*")
+PROGRAM(uprobe, "uprobe//usr/bin/true:main")
+PROGRAM(usdt, "usdt//usr/bin/true:a:b")
+PROGRAM(ksyscall, "ksyscall/openat")
+PROGRAM(tp, "tp/sched/sched_switch")
+PROGRAM(raw_tp, "raw_tp/sched_switch")
+PROGRAM(tp_btf, "tp_btf/sched_switch")
+PROGRAM(fentry, "fentry/vfs_read")
+PROGRAM(fexit, "fexit.s/vfs_read")
+PROGRAM(lsm, "lsm.s/file_open")
+PROGRAM(iter, "iter/task")
+PROGRAM(perf_event, "perf_event")
+PROGRAM(xdp, "xdp")
+PROGRAM(xdp_frags, "xdp.frags")
+PROGRAM(xdp_devmap, "xdp/devmap")
+PROGRAM(tc, "tc")
+PROGRAM(tcx, "tcx/ingress")
+PROGRAM(classifier, "classifier")
+PROGRAM(action, "action")
+PROGRAM(netkit, "netkit/primary")
+PROGRAM(cgroup_skb, "cgroup_skb/egress")
+PROGRAM(connect4, "cgroup/connect4")
+PROGRAM(sock_create, "cgroup/sock_create")
+PROGRAM(sysctl, "cgroup/sysctl")
+PROGRAM(setsockopt, "cgroup/setsockopt")
+PROGRAM(device, "cgroup/dev")
+PROGRAM(sockops, "sockops")
+PROGRAM(sk_skb, "sk_skb/stream_verdict")
+PROGRAM(sk_msg, "sk_msg")
+PROGRAM(sk_lookup, "sk_lookup")
+PROGRAM(netfilter, "netfilter")
+PROGRAM(syscall, "syscall")
+PROGRAM(freplace, "freplace/main")
+PROGRAM(struct_ops, "struct_ops/init")
+PROGRAM(optional, "?raw_tp/sys_exit")
+
+char _license[] SEC("license") = "GPL";
