@@ -11,11 +11,13 @@ pub mod decode;
 mod emit;
 pub mod rows;
 pub mod table;
+pub mod value;
 pub mod walk;
 
 pub use access::{At, Context, Mode, Reader, Window};
 pub use decode::{Decoded, Place, Stop, decode};
 pub use table::{Field, FieldKind, Guard, Layer, LayerId, Length, LinkType, Next, Shown, Space, Tier};
+pub use value::Value;
 pub use walk::{Depth, Frame};
 
 #[cfg(test)]
