@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Trace(options) => commands::trace::run(&options),
         Command::Doctor(options) => commands::doctor::run(&options),
+        Command::Conformance(options) => commands::conformance::run(&options),
         Command::Completions { shell } => commands::generate::completions(shell),
         Command::Man { dir } => commands::generate::man(&dir),
     };

@@ -13,6 +13,7 @@
 //! # Ok::<(), skep::Error>(())
 //! ```
 
+pub mod conformance;
 mod error;
 mod portable;
 mod record;

@@ -1,9 +1,11 @@
 //! The command line: one definition gives parser, help, completions and man pages. One file per command; what several
 //! take is here.
 
+mod conformance;
 mod doctor;
 mod trace;
 
+pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
 
@@ -31,6 +33,9 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Run one program in the offline machine, as a plugin of bpf_conformance
+    #[command(hide = true)]
+    Conformance(Conformance),
     /// Write the manual pages into a directory
     #[command(hide = true)]
     Man {
