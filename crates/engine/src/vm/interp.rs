@@ -4,7 +4,7 @@
 //! a fault always shows what they held before the instruction that it stopped at.
 
 use super::fault::{Fault, FaultKind};
-use super::memory::code_index;
+use super::memory::{CODE, code_index};
 use super::op::{Atomic, Op, Operand, Size, Width};
 use super::program::{Probe, ProgId, Program};
 use super::state::{FRAMES, State};
@@ -313,12 +313,15 @@ impl<O: Observe> Interp<'_, O> {
         if let Some(insn) = code_index(at).filter(|insn| self.program.is_function(*insn)) {
             return Ok(Flow::Into(insn));
         }
-        match u32::try_from(at) {
-            Ok(TAIL_CALL) | Err(_) => return Err(FaultKind::NotAFunction { at }),
-            Ok(helper) => self.call(state, helpers::by_id(helper)?)?,
-        }
+        self.call(state, helpers::by_id(helper_number(at)?)?)?;
         Ok(Flow::Next)
     }
+}
+
+/// The number of the helper that a register holds for [`Op::CallReg`]; tail calls are made by number alone.
+pub(crate) fn helper_number(at: u64) -> Result<u32, FaultKind> {
+    let number = u32::try_from(at).ok().filter(|number| *number < CODE && *number != TAIL_CALL);
+    number.ok_or(FaultKind::NotAFunction { at })
 }
 
 /// What a load outside of the machine's memory reads; `None` where it may not.
