@@ -231,7 +231,7 @@ impl<O: Observe> Interp<'_, O> {
                     None => self.returned(tail::FAILED),
                 }
             }
-            Op::Call { helper } => self.call(state, helpers::by_id(helper)?)?,
+            Op::Call { helper } => self.call(state, helpers::by_id(helper, state.run.prog_type)?)?,
             Op::Kfunc { index } => self.call(state, self.program.kfuncs[index as usize].function)?,
             Op::CallLocal { to } => return Ok(Flow::Into(to)),
             Op::CallReg { reg } => return self.call_register(state, reg),
@@ -313,7 +313,7 @@ impl<O: Observe> Interp<'_, O> {
         if let Some(insn) = code_index(at).filter(|insn| self.program.is_function(*insn)) {
             return Ok(Flow::Into(insn));
         }
-        self.call(state, helpers::by_id(helper_number(at)?)?)?;
+        self.call(state, helpers::by_id(helper_number(at)?, state.run.prog_type)?)?;
         Ok(Flow::Next)
     }
 }
