@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use skep_bpf::backend::{BuildIdFrame, Symbol};
 
+use crate::vm::memory::Memory;
 use effects::{Effects, Redirect};
 use net::Net;
 use process::Processes;
@@ -170,8 +171,11 @@ impl Default for Env {
 
 impl Env {
     /// Forgets what the run before left: where its packet went, sockets that it held.
-    pub fn begin_run(&mut self) {
+    pub(crate) fn begin_run(&mut self, memory: &mut Memory) {
         self.redirect = None;
+        for (at, _) in std::mem::take(&mut self.net.held) {
+            memory.free(at);
+        }
     }
 
     /// The address of a variable of the kernel; `None` where none is recorded.

@@ -150,7 +150,8 @@ impl Vm {
     pub fn prepare(&mut self, program: ProgId, input: &Input, budget: u64) -> Result<(), RunError> {
         let prog_type =
             self.programs.get(program.0 as usize).ok_or(RunError::NoProgram(program.0))?.prog_type;
-        let State { memory, run, .. } = &mut self.state;
+        let State { memory, run, env, .. } = &mut self.state;
+        env.begin_run(memory);
         let stack = run.stack;
         if let Some(frames) = memory.host_mut(stack, self.frames * STRIDE) {
             frames.fill(0);

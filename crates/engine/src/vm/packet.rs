@@ -6,9 +6,11 @@ use super::memory::{Access, Addr, Memory, ObjectKind, OutOfMemory};
 
 /// Room before a packet's first byte (XDP_PACKET_HEADROOM, include/uapi/linux/bpf.h).
 pub const HEADROOM: u32 = 256;
-/// Room behind its last, at least: what the kernel keeps there for its own (320 bytes for skb_shared_info on 64 bits) does not
-/// count.
+/// Room behind its last, at least.
 pub const TAILROOM: u32 = 512;
+
+/// What a page leaves for a packet and the room around it: the kernel keeps 320 bytes for skb_shared_info.
+const FRAME: u32 = 4096 - 320;
 
 /// Where a packet is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +42,7 @@ impl Packet {
     ) -> Result<Packet, OutOfMemory> {
         let full = OutOfMemory { bytes: bytes.len() as u64 };
         let len = u32::try_from(bytes.len()).map_err(|_| full)?;
-        let room = len.checked_add(HEADROOM + TAILROOM).ok_or(full)?;
+        let room = len.checked_add(HEADROOM + TAILROOM).ok_or(full)?.max(FRAME);
         if room > place.1 {
             memory.free(place.0);
             *place = (memory.alloc(ObjectKind::Packet, room, Access::ReadWrite)?, room);
