@@ -69,10 +69,10 @@ const SIGNS: &[(&str, &str)] = &[
 ];
 
 /// Splits an expression into tokens.
-pub fn lex(text: &str, strict: bool) -> Result<Vec<Token>, Diagnostic> {
+pub fn lex(text: &str, strict: bool) -> Result<Vec<Token>, Box<Diagnostic>> {
     if text.len() > MAX_TEXT {
         let message = format!("the expression has {} bytes; it may have {MAX_TEXT}", text.len());
-        return Err(Diagnostic::error("filter-too-long", Span::new(0, 0), message));
+        return Err(Diagnostic::error("filter-too-long", Span::new(0, 0), message).into());
     }
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
@@ -90,17 +90,18 @@ pub fn lex(text: &str, strict: bool) -> Result<Vec<Token>, Diagnostic> {
 }
 
 /// The token that `rest` begins with, and its length.
-fn at(rest: &[u8], pos: usize, strict: bool) -> Result<(usize, Kind), Diagnostic> {
-    let fail = |len: usize, code, message: String| Err(Diagnostic::error(code, Span::new(pos, pos + len), message));
+fn at(rest: &[u8], pos: usize, strict: bool) -> Result<(usize, Kind), Box<Diagnostic>> {
+    let fail = |len: usize, code, message: String| {
+        Err(Diagnostic::error(code, Span::new(pos, pos + len), message).into())
+    };
     let name = name_len(rest);
     let (mac, number, ipv4, ipv6, broken) =
         (mac_len(rest), number_len(rest), ipv4_len(rest), ipv6_len(rest), broken_mac_len(rest));
     let longest = [name, mac, number, ipv4, ipv6, broken].into_iter().max().unwrap_or(0);
     let text = text_of(rest, longest);
-    if longest > 0 && longest == name {
-        if let Some(word) = words::keyword(&text, strict) {
-            return Ok((longest, Kind::Word(word)));
-        }
+    let word = if longest > 0 && longest == name { words::keyword(&text, strict) } else { None };
+    if let Some(word) = word {
+        return Ok((longest, Kind::Word(word)));
     }
     if longest > 0 {
         return match longest {
@@ -215,7 +216,8 @@ fn mac_len(s: &[u8]) -> usize {
         }
         len
     };
-    let hex = |from: usize, n: usize| s.len() >= from + n && s[from..from + n].iter().all(u8::is_ascii_hexdigit);
+    let hex =
+        |from: usize, n: usize| s.len() >= from + n && s[from..from + n].iter().all(u8::is_ascii_hexdigit);
     let dot = |at: usize| s.get(at) == Some(&b'.');
     let quads = hex(0, 4) && dot(4) && hex(5, 4) && dot(9) && hex(10, 4);
     let plain = if hex(0, 12) { 12 } else { 0 };
@@ -285,7 +287,8 @@ fn is_ipv6(s: &[u8]) -> bool {
         if part.is_empty() {
             return Some(0);
         }
-        let good = part.split(':').all(|g| (1..=4).contains(&g.len()) && g.bytes().all(|b| b.is_ascii_hexdigit()));
+        let good =
+            part.split(':').all(|g| (1..=4).contains(&g.len()) && g.bytes().all(|b| b.is_ascii_hexdigit()));
         good.then(|| part.split(':').count())
     };
     match groups.split_once("::") {

@@ -1,8 +1,109 @@
 //! The filter language, pcap-filter(7): an expression, a link type and a target enter; a test of one packet leaves, in
 //! the compiler's IR. It means what libpcap makes of the same expression.
+//!
+//! Text becomes tokens ([`lex`]), a tree ([`parse`]), then the predicate form ([`pred`]): tests on numbers read from the
+//! packet at computed places; the [`graph`] makes each test once. From there a packet is tested here, or code is emitted.
 
 pub mod ast;
+mod build;
+mod chain;
+mod eval;
+pub mod graph;
 pub mod lex;
 pub mod link;
+pub mod names;
 pub mod parse;
+pub mod pred;
 pub mod words;
+
+pub use eval::Packet;
+
+use graph::{Graph, Next};
+use link::LinkType;
+use names::Names;
+use pred::Preds;
+use skep_bpf::target::Target;
+use skep_lang::ast::Span;
+use skep_lang::diag::Diagnostic;
+
+/// Where packets come from, which decides what beside their bytes is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A capture file.
+    File {
+        /// Written on a machine of the other byte order.
+        swapped: bool,
+    },
+    /// A packet socket of the running kernel.
+    Socket,
+    /// An XDP program, which sees what its interface receives, with VLAN tags in the frame.
+    Xdp,
+    /// A TC program.
+    Tc {
+        /// It sees what the interface sends.
+        egress: bool,
+    },
+}
+
+/// How an expression is compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// How packets begin.
+    pub link: LinkType,
+    /// Where they come from.
+    pub source: Source,
+    /// The network's mask, for `ip broadcast`.
+    pub netmask: Option<u32>,
+    /// As libpcap 1.10 in everything.
+    pub strict: bool,
+}
+
+/// A compiled expression.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    preds: Preds,
+    graph: Graph,
+    options: Options,
+}
+
+/// Compiles an expression. The empty one matches everything.
+pub fn compile(text: &str, options: &Options, target: &dyn Target) -> Result<Filter, Box<Diagnostic>> {
+    let (tree, root) = parse::parse(text, options.strict)?;
+    let Some(root) = root else {
+        return Ok(Filter { preds: Preds::default(), graph: Graph::everything(), options: *options });
+    };
+    let encapsulates = build::encapsulates(&tree);
+    let (preds, start) =
+        build::build(&tree, root, options, Names::new(target), options.strict || encapsulates)?;
+    let mut graph = Graph::new(&preds, start);
+    // Where libpcap does not optimise it notices nothing and reads everything.
+    let unoptimised = encapsulates || graph::is_chain(&preds);
+    graph.simplify(&preds, options.strict || unoptimised);
+    if !unoptimised && rejects_everything(&graph, &preds) {
+        let whole = Span::new(0, text.len());
+        return Err(Diagnostic::error("filter-rejects-all", whole, "expression rejects all packets")
+            .at("no packet can match this")
+            .into());
+    }
+    Ok(Filter { preds, graph, options: *options })
+}
+
+/// Whether no packet can pass, however long it is.
+fn rejects_everything(graph: &Graph, preds: &Preds) -> bool {
+    let mut graph = graph.clone();
+    graph.simplify(preds, false);
+    graph.root == Next::Reject
+}
+
+impl Filter {
+    /// Whether a packet matches.
+    pub fn matches(&self, packet: &Packet<'_>) -> bool {
+        let wraps = !matches!(self.options.source, Source::File { .. });
+        eval::matches(&self.graph, &self.preds, packet, wraps, self.options.strict)
+    }
+
+    /// How many tests there are.
+    pub fn tests(&self) -> usize {
+        self.graph.nodes.len()
+    }
+}

@@ -154,7 +154,9 @@ impl<'a> Names<'a> {
                 named.then(|| number.parse().ok()).flatten()
             })
         });
-        told.or_else(|| PROTOCOLS.iter().find(|(found, _)| *found == name).map(|(_, number)| u32::from(*number)))
+        told.or_else(|| {
+            PROTOCOLS.iter().find(|(found, _)| *found == name).map(|(_, number)| u32::from(*number))
+        })
     }
 
     /// An EtherType, or below 1,536 an LLC address.
@@ -235,14 +237,19 @@ mod tests {
         fn ask(&self, question: &Question) -> Result<Answer, TargetError> {
             let Question::File(path) = question else { return Err(TargetError::Unknown("that".into())) };
             let found = self.0.iter().find(|(name, _)| name == path);
-            found.map(|(_, text)| Answer::Text((*text).into())).ok_or_else(|| TargetError::NotFound(path.clone()))
+            found
+                .map(|(_, text)| Answer::Text((*text).into()))
+                .ok_or_else(|| TargetError::NotFound(path.clone()))
         }
     }
 
     #[test]
     fn files_come_before_the_table() {
         let files = Files(&[
-            ("/etc/services", "# x\nhttp 8080/tcp www # web\nboth 7/tcp\nboth 8/udp\nsame 9/tcp\nsame 9/udp\n"),
+            (
+                "/etc/services",
+                "# x\nhttp 8080/tcp www # web\nboth 7/tcp\nboth 8/udp\nsame 9/tcp\nsame 9/udp\n",
+            ),
             ("/etc/protocols", "fancy 99 FANCY\n"),
             ("/etc/hosts", "10.0.0.1 a b\nfe80::1 b\n10.0.0.1 b\n"),
             ("/etc/networks", "lab 10.1\n"),

@@ -44,7 +44,7 @@ pub(super) struct Parser {
 }
 
 /// Parses an expression; `None` is the empty one, which every packet matches.
-pub fn parse(text: &str, strict: bool) -> Result<(Tree, Option<ExprId>), Diagnostic> {
+pub fn parse(text: &str, strict: bool) -> Result<(Tree, Option<ExprId>), Box<Diagnostic>> {
     let tokens = lex::lex(text, strict)?;
     let end = Span::new(text.trim_end().len(), text.trim_end().len());
     let mut parser = Parser { tokens, pos: 0, end, depth: 0, tree: Tree::default() };
@@ -58,7 +58,7 @@ pub fn parse(text: &str, strict: bool) -> Result<(Tree, Option<ExprId>), Diagnos
     Ok((parser.tree, Some(root.expr)))
 }
 
-type Parsed<T> = Result<T, Diagnostic>;
+type Parsed<T> = Result<T, Box<Diagnostic>>;
 
 impl Parser {
     fn peek(&self) -> Option<&Kind> {
@@ -92,21 +92,26 @@ impl Parser {
 
     /// From `start` to the end of the last token that was taken.
     fn since(&self, start: u32) -> Span {
-        let end = self.pos.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(start, |t| t.span.end);
+        let end =
+            self.pos.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(start, |t| t.span.end);
         Span { start, end: end.max(start) }
     }
 
-    fn unexpected(&self, expected: &str) -> Diagnostic {
+    fn unexpected(&self, expected: &str) -> Box<Diagnostic> {
         let Some(token) = self.tokens.get(self.pos) else {
             let message = format!("syntax error in filter expression: {expected} expected, found the end");
-            return Diagnostic::error("filter-syntax", self.end, message);
+            return Diagnostic::error("filter-syntax", self.end, message).into();
         };
         let message = "syntax error in filter expression".to_owned();
         let foreign = match token.kind {
-            Kind::Word(Word::Foreign(what)) => format!("; this word is for {what}, which is no link type here"),
+            Kind::Word(Word::Foreign(what)) => {
+                format!("; this word is for {what}, which is no link type here")
+            }
             _ => String::new(),
         };
-        Diagnostic::error("filter-syntax", token.span, message).at(format!("{expected} expected{foreign}"))
+        Diagnostic::error("filter-syntax", token.span, message)
+            .at(format!("{expected} expected{foreign}"))
+            .into()
     }
 
     fn add(&mut self, expr: Expr, start: u32) -> ExprId {
@@ -118,7 +123,7 @@ impl Parser {
     fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth >= MAX_DEPTH {
             let message = format!("the expression nests deeper than {MAX_DEPTH} levels");
-            return Err(Diagnostic::error("filter-depth", self.since(self.start()), message));
+            return Err(Diagnostic::error("filter-depth", self.since(self.start()), message).into());
         }
         self.depth += 1;
         let result = parse(self);
@@ -136,11 +141,12 @@ impl Parser {
         self.chain(start, first, Form::Term)
     }
 
-    fn bare(&self, operand: &Operand) -> Diagnostic {
+    fn bare(&self, operand: &Operand) -> Box<Diagnostic> {
         let span = self.tree.expr(operand.expr).1;
         Diagnostic::error("filter-syntax", span, "syntax error in filter expression")
             .at("this has no qualifier")
             .hint("say what it is: `host`, `net`, `port`, `portrange`, `proto` or a direction before it")
+            .into()
     }
 
     /// The rest of a chain. In brackets that begin with a bare operand, all must be bare (`form`).
@@ -157,7 +163,8 @@ impl Parser {
             if form != Form::Term && right.form == Form::Term {
                 let span = self.tree.expr(right.expr).1;
                 return Err(Diagnostic::error("filter-syntax", span, "syntax error in filter expression")
-                    .at("brackets that begin with a bare name or number hold only such"));
+                    .at("brackets that begin with a bare name or number hold only such")
+                    .into());
             }
             let expr = match or {
                 true => Expr::Or(left.expr, right.expr),
@@ -189,7 +196,8 @@ impl Parser {
             Some(Kind::Sign("(")) => self.brackets(quals, start),
             Some(Kind::Word(_)) => self.term(start),
             Some(_) => {
-                let form = if matches!(self.peek(), Some(Kind::Number(_))) { Form::Number } else { Form::Bare };
+                let form =
+                    if matches!(self.peek(), Some(Kind::Number(_))) { Form::Number } else { Form::Bare };
                 let id = self.bare_id(quals, start)?;
                 Ok(Operand { expr: id, form, quals })
             }
@@ -236,7 +244,8 @@ impl Parser {
             let span = self.since(start);
             return Err(Diagnostic::error("filter-syntax", span, "syntax error in filter expression")
                 .at("nothing says what this is")
-                .hint("say what it is: `host`, `net`, `port`, `portrange`, `proto` or a direction before it"));
+                .hint("say what it is: `host`, `net`, `port`, `portrange`, `proto` or a direction before it")
+                .into());
         };
         Ok(self.add(Expr::Id(quals, id), start))
     }
@@ -258,7 +267,8 @@ impl Parser {
                 Form::Term => {
                     let span = p.tree.expr(group.expr).1;
                     Err(Diagnostic::error("filter-syntax", span, "syntax error in filter expression")
-                        .at("names, numbers or addresses expected"))
+                        .at("names, numbers or addresses expected")
+                        .into())
                 }
                 _ => Ok(group.expr),
             }
@@ -285,11 +295,11 @@ impl Parser {
             }
             Kind::Arcnet => {
                 let span = self.since(self.start());
-                return Err(Diagnostic::error("filter-link", span, "aid supported only on ARCnet"));
+                return Err(Diagnostic::error("filter-link", span, "aid supported only on ARCnet").into());
             }
             Kind::Word(_) => {
                 let text = words_hint(&kind);
-                return Err(self.unexpected(expected).hint(text));
+                return Err(self.unexpected(expected).hint(text).into());
             }
             Kind::Sign(_) => return Err(self.unexpected(expected)),
         };
@@ -384,7 +394,9 @@ impl Parser {
             Some(Word::Kind(kind)) => {
                 let directed = !matches!(kind, AddrKind::Proto | AddrKind::ProtoChain | AddrKind::Gateway);
                 if dir.is_some() && !directed {
-                    return Err(self.unexpected("`host`, `net`, `port`, `portrange` or what the direction is of"));
+                    return Err(
+                        self.unexpected("`host`, `net`, `port`, `portrange` or what the direction is of")
+                    );
                 }
                 self.pos += 1;
                 Some(kind)
@@ -441,7 +453,12 @@ impl Parser {
             Word::Llc => Expr::Llc(self.llc_type()),
             Word::Rnr => {
                 let span = self.since(start);
-                return Err(Diagnostic::error("filter-link", span, "'rnr' and 'rulenum' are supported only on PF logs"));
+                return Err(Diagnostic::error(
+                    "filter-link",
+                    span,
+                    "'rnr' and 'rulenum' are supported only on PF logs",
+                )
+                .into());
             }
             _ => {
                 self.pos -= 1;

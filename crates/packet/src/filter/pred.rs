@@ -126,9 +126,16 @@ pub struct Preds {
     /// Values.
     pub values: Vec<Value>,
     numbers: HashMap<Value, ValueId>,
+    /// What is read is read, whether it decides anything or not.
+    keep: bool,
 }
 
 impl Preds {
+    /// No nodes yet. `keep`: values are computed even where they decide nothing, as libpcap does without its optimiser.
+    pub fn new(keep: bool) -> Preds {
+        Preds { keep, ..Preds::default() }
+    }
+
     /// A value.
     pub fn value(&self, id: ValueId) -> Value {
         self.values[id.0 as usize]
@@ -240,15 +247,15 @@ impl Preds {
             (Some(a), Some(b)) => arith(op, a, b).map_or(value, Value::Const),
             (_, Some(0)) => match op {
                 Add | Sub | Or | Xor | Shl | Shr => self.value(a),
-                Mul | And => Value::Const(0),
-                Div | Mod => value,
+                Mul | And if !self.keep => Value::Const(0),
+                Mul | And | Div | Mod => value,
             },
             (_, Some(1)) if matches!(op, Mul | Div) => self.value(a),
             (_, Some(u32::MAX)) if op == And => self.value(a),
             (Some(0), _) => match op {
                 Add | Or | Xor => self.value(b),
-                Mul | Div | Mod | And | Shl | Shr => Value::Const(0),
-                Sub => value,
+                Mul | Div | Mod | And | Shl | Shr if !self.keep => Value::Const(0),
+                _ => value,
             },
             _ => value,
         }

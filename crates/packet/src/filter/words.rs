@@ -207,7 +207,12 @@ pub fn keyword(text: &str, strict: bool) -> Option<Word> {
 
 /// The first way to write a protocol.
 pub fn proto_name(proto: Proto) -> &'static str {
-    KEYWORDS.iter().find(|(_, word)| *word == Word::Proto(proto)).and_then(|(words, _)| words.first()).copied().unwrap_or("")
+    KEYWORDS
+        .iter()
+        .find(|(_, word)| *word == Word::Proto(proto))
+        .and_then(|(words, _)| words.first())
+        .copied()
+        .unwrap_or("")
 }
 
 /// Named offsets and values.

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "a test may stop at what it does not understand")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
 use super::*;
 use crate::filter::ast::{Arith, ArithId};
 
@@ -14,7 +14,9 @@ fn show(tree: &Tree, id: ExprId) -> String {
         Expr::Or(a, b) => format!("({} | {})", show(tree, *a), show(tree, *b)),
         Expr::Not(a) => format!("!{}", show(tree, *a)),
         Expr::Proto(proto) => words::proto_name(*proto).to_owned(),
-        Expr::Id(quals, Id::Number(n)) => format!("{}:{n}", quals.kind.map_or(String::new(), |k| format!("{k:?}"))),
+        Expr::Id(quals, Id::Number(n)) => {
+            format!("{}:{n}", quals.kind.map_or(String::new(), |k| format!("{k:?}")))
+        }
         Expr::Relation(op, a, b) => format!("{} {op:?} {}", show_arith(tree, *a), show_arith(tree, *b)),
         other => format!("{other:?}"),
     }
