@@ -5,8 +5,12 @@
 //! every access is checked against the object that it falls into. Nothing of the host is visible to a program, and nothing
 //! here touches a file, the environment or a clock.
 
+#[cfg(any(test, feature = "generate"))]
+pub mod generate;
 pub mod helpers;
+pub mod jit;
 pub mod maps;
 #[allow(unsafe_code, reason = "mapped memory and machine code")]
 mod native;
+pub mod random;
 pub mod vm;

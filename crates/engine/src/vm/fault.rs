@@ -86,6 +86,9 @@ pub enum FaultKind {
         /// The address.
         at: u64,
     },
+    /// Machine code that could not be made.
+    #[error("{0}")]
+    NoCode(String),
     /// Memory that a helper needed.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),

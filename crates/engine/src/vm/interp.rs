@@ -15,7 +15,8 @@ pub mod alu;
 mod packet;
 mod tail;
 
-pub(crate) use tail::tail_call;
+pub(crate) use packet::packet_load;
+pub(crate) use tail::{FAILED, tail_call};
 
 /// The number of the helper that changes the program: the engines do it themselves.
 pub(crate) const TAIL_CALL: u32 = 12;

@@ -1,5 +1,7 @@
 //! The machine as a whole: objects are loaded, inputs enter, outcomes leave.
 
+use std::sync::Arc;
+
 use skep_bpf::btf::Btf;
 use skep_bpf::insn::Insn;
 use skep_bpf::kinds::ProgType;
@@ -7,7 +9,7 @@ use skep_bpf::object::Object;
 
 use super::VmError;
 use super::context::Input;
-use super::fault::Fault;
+use super::fault::{Fault, FaultKind};
 use super::interp::{self, Entry};
 use super::link::{self, LinkError};
 use super::memory::{Access, Addr, MapId, Memory, ObjectKind};
@@ -16,6 +18,7 @@ use super::program::{ProgId, Program};
 use super::state::{FRAME, FRAMES, Run, STRIDE, State};
 use super::trace::{Observe, Unobserved};
 use crate::helpers::env::Env;
+use crate::jit::{Code, CompileError, Jit};
 use crate::maps::Maps;
 
 /// What runs the instructions.
@@ -24,6 +27,11 @@ pub enum Engine {
     /// The interpreter.
     #[default]
     Interpreter,
+    /// Machine code, compiled when a program first runs. An observer sees nothing of it.
+    Jit {
+        /// Constants are blinded; the number decides with what.
+        blind: Option<u64>,
+    },
 }
 
 /// How programs are run.
@@ -72,6 +80,8 @@ const PACKET: u32 = 4096;
 /// A machine: programs, maps and the world around them.
 pub struct Vm {
     programs: Vec<Program>,
+    /// Machine code, with the blinding that it was made with.
+    jit: Option<(Option<u64>, Jit)>,
     /// Memory, maps, the world.
     pub state: State,
     context: Addr,
@@ -89,7 +99,7 @@ impl Vm {
         let packet = memory.alloc(ObjectKind::Packet, PACKET, Access::None)?;
         let run = Run::new(stack, context);
         let state = State { memory, maps: Maps::default(), env, run };
-        Ok(Vm { programs: Vec::new(), state, context, packet: (packet, PACKET), frames: 1 })
+        Ok(Vm { programs: Vec::new(), jit: None, state, context, packet: (packet, PACKET), frames: 1 })
     }
 
     /// Creates an object's maps and links its programs. `types` are those of the kernel that it is to run as on; without them it
@@ -189,7 +199,41 @@ impl Vm {
             (Engine::Interpreter, Some(mut observer)) => {
                 interp::run(&self.programs, &mut self.state, &mut observer, entry)
             }
+            (Engine::Jit { blind }, _) => {
+                let Vm { jit, programs, state, .. } = self;
+                match jit_for(jit, blind) {
+                    Ok(jit) => jit.run(programs, state, entry),
+                    Err(error) => {
+                        let place = programs[entry.program.0 as usize].place(0);
+                        let kind = FaultKind::NoCode(error.to_string());
+                        Err(Box::new(Fault { kind, place, registers: [0; 11] }))
+                    }
+                }
+            }
         }
+    }
+
+    /// A program's machine code, compiled if it is not yet.
+    pub fn code(&mut self, program: ProgId, blind: Option<u64>) -> Result<Arc<Code>, RunError> {
+        let source = self.programs.get(program.0 as usize).ok_or(RunError::NoProgram(program.0))?;
+        Ok(jit_for(&mut self.jit, blind)?.code(program, source)?)
+    }
+
+    /// The text of a program's machine code.
+    pub fn disassemble(&mut self, program: ProgId, blind: Option<u64>) -> Result<String, RunError> {
+        let source = self.programs.get(program.0 as usize).ok_or(RunError::NoProgram(program.0))?;
+        Ok(jit_for(&mut self.jit, blind)?.disassemble(source)?)
+    }
+}
+
+/// The compiler for this kind of blinding; another one's code is forgotten.
+fn jit_for(jit: &mut Option<(Option<u64>, Jit)>, blind: Option<u64>) -> Result<&mut Jit, CompileError> {
+    if jit.as_ref().is_none_or(|(before, _)| *before != blind) {
+        *jit = None;
+    }
+    match jit {
+        Some((_, jit)) => Ok(jit),
+        None => Ok(&mut jit.insert((blind, Jit::new(blind)?)).1),
     }
 }
 
@@ -202,6 +246,9 @@ pub enum RunError {
     /// The input does not fit into the machine.
     #[error(transparent)]
     Vm(#[from] VmError),
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// There is no such program.
     #[error("the machine has no program {0}")]
     NoProgram(u32),

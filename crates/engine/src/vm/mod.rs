@@ -1,5 +1,6 @@
 //! The machine: memory, programs, contexts, the interpreter, and how all of it fails.
 
+pub(crate) mod blind;
 pub(crate) mod charge;
 pub mod context;
 pub mod fault;

@@ -10,7 +10,8 @@ use skep_engine::vm::memory::MapId;
 use skep_engine::vm::program::ProgId;
 
 /// Every way to run a program.
-const ENGINES: &[Engine] = &[Engine::Interpreter];
+const ENGINES: &[Engine] =
+    &[Engine::Interpreter, Engine::Jit { blind: None }, Engine::Jit { blind: Some(1) }];
 
 /// Runs a case in every engine.
 pub(crate) fn check(case: &Case) -> Vec<String> {

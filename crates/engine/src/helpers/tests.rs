@@ -1,0 +1,1 @@
+//! Helpers as programs call them.

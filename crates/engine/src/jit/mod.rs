@@ -1,0 +1,16 @@
+//! The compiler of the offline machine: linked programs enter, machine code leaves that does what the interpreter does.
+
+mod access;
+mod alu;
+mod call;
+mod compile;
+mod flow;
+mod kinds;
+mod run;
+pub(crate) mod state;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+pub use compile::CompileError;
+pub use run::{Code, Jit};
