@@ -2,11 +2,13 @@
 //! the compiler's IR. It means what libpcap makes of the same expression.
 //!
 //! Text becomes tokens ([`lex`]), a tree ([`parse`]), then the predicate form ([`pred`]): tests on numbers read from the
-//! packet at computed places; the [`graph`] makes each test once. From there a packet is tested here, or code is emitted.
+//! packet at computed places; the [`graph`] makes each test once. From there a packet is tested here, or code is
+//! emitted ([`emit`]) for a whole program ([`program`]) or a part of one.
 
 pub mod ast;
 mod build;
 mod chain;
+pub mod emit;
 mod eval;
 pub mod graph;
 pub mod lex;
@@ -14,6 +16,7 @@ pub mod link;
 pub mod names;
 pub mod parse;
 pub mod pred;
+pub mod program;
 pub mod words;
 
 pub use eval::Packet;

@@ -1,0 +1,91 @@
+//! The code that filters become, run in the offline machine: the same verdicts as the evaluation gives, which is held to
+//! libpcap's in another test; for sockets, XDP and TC, with the passes and without.
+
+#![allow(unreachable_pub, dead_code, reason = "support is shared by test programs")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may stop at what it does not understand")]
+
+mod support;
+
+use skep_compiler::compile::{CompileOptions, compile as compile_module};
+use skep_engine::helpers::env::Env;
+use skep_engine::vm::context::Input;
+use skep_engine::vm::machine::{Options as RunOptions, Vm};
+use skep_packet::filter::link::LinkType;
+use skep_packet::filter::program::Verdicts;
+use skep_packet::filter::{Filter, Options, Packet, Source, compile};
+use support::expressions::Generator;
+use support::random::Random;
+use support::{Files, packets};
+
+const VERDICTS: Verdicts = Verdicts { matched: 7, other: 3 };
+
+const SOURCES: [Source; 4] =
+    [Source::Socket, Source::Xdp, Source::Tc { egress: false }, Source::File { swapped: false }];
+
+fn run(
+    filter: &Filter,
+    source: Source,
+    passes: bool,
+    text: &str,
+    link: LinkType,
+    random: &mut Random,
+) -> usize {
+    let module = filter.module("filter", filter.mode(false), VERDICTS);
+    let mut options = CompileOptions { passes, ..CompileOptions::default() };
+    let object = compile_module(module, &mut options).unwrap_or_else(|e| panic!("{source:?} `{text}`: {e}"));
+    let mut vm = Vm::new(Env::default()).unwrap();
+    let program = vm.load(&object, None).unwrap_or_else(|e| panic!("`{text}`: {e}")).programs[0];
+    let mut yes = 0;
+    for _ in 0..12 {
+        let bytes = packets::packet(random, link);
+        let xdp = source == Source::Xdp;
+        let vlan = (!xdp && random.one_in(3)).then(|| random.choose(&packets::VLANS));
+        let packet = Packet {
+            bytes: &bytes,
+            length: bytes.len() as u32,
+            vlan,
+            packet_type: if xdp { 0 } else { random.choose(&[0, 1, 4]) },
+            ifindex: random.choose(&[1, 2, 7]),
+        };
+        let mut input = Input::packet(filter.program_type(), &bytes).unwrap();
+        if xdp {
+            input.set("ingress_ifindex", packet.ifindex.into()).unwrap();
+        } else {
+            input.set("vlan_present", vlan.is_some().into()).unwrap();
+            input.set("vlan_tci", vlan.unwrap_or(0).into()).unwrap();
+            input.set("pkt_type", packet.packet_type.into()).unwrap();
+            input.set("ifindex", packet.ifindex.into()).unwrap();
+        }
+        let outcome =
+            vm.run(program, &input, RunOptions::default()).unwrap_or_else(|e| panic!("`{text}`: {e}"));
+        let expected = filter.matches(&packet);
+        let verdict = if expected { VERDICTS.matched } else { VERDICTS.other };
+        assert_eq!(
+            outcome.result as u32 as i32, verdict,
+            "{source:?} passes {passes} {link:?} `{text}` on {packet:x?}"
+        );
+        yes += usize::from(expected);
+    }
+    yes
+}
+
+#[test]
+fn code_gives_the_verdicts_of_the_evaluation() {
+    let count = std::env::var("SKEP_FILTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
+    let seed = std::env::var("SKEP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
+    let mut random = Random::new(seed);
+    let links: Vec<LinkType> = LinkType::all().collect();
+    let (mut compiled, mut yes) = (0, 0);
+    for _ in 0..count {
+        let text = Generator { random: &mut random }.expression();
+        let link = if random.one_in(2) { LinkType::Ethernet } else { random.choose(&links) };
+        let source = random.choose(&SOURCES);
+        let strict = random.one_in(2);
+        let options = Options { link, source, netmask: Some(0), strict };
+        let Ok(filter) = compile(&text, &options, &Files) else { continue };
+        compiled += 1;
+        yes += run(&filter, source, random.one_in(2), &text, link, &mut random);
+    }
+    println!("{compiled} filters, {yes} packets accepted of {}", compiled * 12);
+    assert!(compiled * 2 > count && yes > compiled, "too little is compiled or accepted");
+}
