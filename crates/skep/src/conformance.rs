@@ -6,10 +6,11 @@ use skep_bpf::insn::Insn;
 use skep_bpf::kinds::ProgType;
 use skep_engine::helpers::env::Env;
 use skep_engine::vm::context::Input;
+pub use skep_engine::vm::machine::Engine;
 use skep_engine::vm::machine::{Options, Vm};
 
 /// Runs the program; the message says what is wrong with it.
-pub fn run(program: &str, memory: &str) -> Result<u64, String> {
+pub fn run(program: &str, memory: &str, engine: Engine) -> Result<u64, String> {
     let (program, memory) = (digits(program)?, digits(memory)?);
     let insns = if skep_bpf::elf::is_elf(&program) {
         let module = Module::parse(&program).map_err(|error| error.to_string())?;
@@ -25,7 +26,8 @@ pub fn run(program: &str, memory: &str) -> Result<u64, String> {
     let id = vm.load_raw("program", ProgType::Xdp, &insns, &[]).map_err(|error| error.to_string())?;
     let mut input = Input::bytes(&memory);
     input.second = memory.len() as u64;
-    let outcome = vm.run(id, &input, Options::default()).map_err(|error| error.to_string())?;
+    let outcome =
+        vm.run(id, &input, Options { engine, ..Options::default() }).map_err(|error| error.to_string())?;
     Ok(outcome.result)
 }
 
@@ -46,6 +48,12 @@ fn digits(text: &str) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn run(program: &str, memory: &str) -> Result<u64, String> {
+        let interpreted = super::run(program, memory, Engine::Interpreter);
+        assert_eq!(super::run(program, memory, Engine::Jit { blind: None }), interpreted);
+        interpreted
+    }
 
     #[test]
     fn a_program_gets_its_memory() {

@@ -2,6 +2,7 @@
 //! failure, and so is an end of the process.
 
 mod bytes;
+mod engines;
 mod format;
 mod ir;
 mod records;
@@ -36,6 +37,9 @@ pub(crate) const TARGETS: &[(&str, &str, Make)] = &[
     ("btf", "BTF, questions about it, CO-RE between two kernels", || Box::new(bytes::Types::new())),
     ("formats", "formats of tracepoints", || Box::new(bytes::Formats::new())),
     ("recordings", "recorded answers of targets", || Box::new(bytes::Recordings::new())),
+    ("engines", "programs for the offline machine: interpreter and machine code agree", || {
+        Box::new(engines::Engines)
+    }),
     ("events", "records of the ring buffer and entries of maps", || Box::new(records::Records::new())),
 ];
 

@@ -11,4 +11,10 @@ pub(crate) struct Conformance {
     /// The program is an ELF object (it is recognised without)
     #[arg(long)]
     pub(crate) elf: bool,
+    /// Run machine code in place of the interpreter
+    #[arg(long)]
+    pub(crate) jit: bool,
+    /// Machine code with blinded constants; the number decides with what
+    #[arg(long, value_name = "SEED", requires = "jit")]
+    pub(crate) blind: Option<u64>,
 }

@@ -4,6 +4,7 @@
 use crate::args::Conformance;
 use crate::exit::Exit;
 use anyhow::Result;
+use skep::conformance::Engine;
 use std::io::Read;
 use std::process::ExitCode;
 
@@ -14,7 +15,8 @@ const MAX: u64 = 64 << 20;
 pub(crate) fn run(options: &Conformance) -> Result<ExitCode> {
     let mut program = String::new();
     std::io::stdin().lock().take(MAX).read_to_string(&mut program)?;
-    Ok(match skep::conformance::run(&program, &options.memory) {
+    let engine = if options.jit { Engine::Jit { blind: options.blind } } else { Engine::Interpreter };
+    Ok(match skep::conformance::run(&program, &options.memory, engine) {
         Ok(result) => {
             println!("{result:x}");
             Exit::Ok
