@@ -90,6 +90,8 @@ pub enum Counter {
     MapFull(usize),
     /// A stack that could not be stored (map by index).
     StackLost(usize),
+    /// An update that the kernel refused for another reason than a full map (map by index).
+    MapRefused(usize),
 }
 
 /// What to do when a probe's attach point does not exist.

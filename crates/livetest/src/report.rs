@@ -1,7 +1,10 @@
 //! Runs all cases and says how they went.
 //!
 //! In: the options. Out: one line per run on standard output, a closing line, the tally.
-//! Always: a case is skipped only because the kernel lacks what it names; the closing line comes last.
+//! Always: a case is skipped only because the kernel lacks what it names; the closing line comes last. A run that failed and
+//! in which the kernel says that it skipped runs of probes is made again, and both are told: on a kernel that preempts
+//! itself, a task that is preempted within a program keeps that program from all other tasks on its CPU
+//! (kernel/trace/bpf_trace.c, Linux 7.2, trace_call_bpf_faultable), so a case that counts may find less.
 
 use std::time::Instant;
 
@@ -11,6 +14,9 @@ use crate::feature::Kernel;
 use crate::fixture::{self, Case};
 use crate::run;
 use crate::transcript;
+
+/// How often a run is made in which the kernel skipped runs of probes.
+const ATTEMPTS: u32 = 3;
 
 /// How many runs went how.
 #[derive(Debug, Default)]
@@ -72,7 +78,19 @@ fn run_case(case: &Case, options: &Options, kernel: &Kernel, tally: &mut Tally) 
             (true, false) => format!("{} [passes off]", case.name),
         };
         let start = Instant::now();
-        let (good, lines) = attempt(case, options, *passes);
+        let mut tried = attempt(case, options, *passes);
+        for again in 2..=ATTEMPTS {
+            if tried.good || tried.skipped == 0 {
+                break;
+            }
+            println!(
+                "again {label}: the kernel skipped {} runs of its probes (run {again} of {ATTEMPTS})",
+                tried.skipped
+            );
+            tried.lines.iter().for_each(|line| println!("      {line}"));
+            tried = attempt(case, options, *passes);
+        }
+        let Tried { good, lines, .. } = tried;
         let took = start.elapsed().as_secs_f32();
         println!("{}  {label} ({took:.1} s)", if good { "ok  " } else { "FAIL" });
         if !good || options.verbose {
@@ -94,14 +112,47 @@ fn why_not(case: &Case, options: &Options, kernel: &Kernel) -> Option<String> {
     case.not_bpftrace.as_ref().map(|reason| format!("not for bpftrace: {reason}")).or(need)
 }
 
-/// One run: whether it was good, and its transcript.
-fn attempt(case: &Case, options: &Options, passes: bool) -> (bool, Vec<String>) {
+/// What one run came to.
+struct Tried {
+    good: bool,
+    /// Its transcript.
+    lines: Vec<String>,
+    /// Runs of its probes that the kernel skipped, as the program says.
+    skipped: u64,
+}
+
+/// One run.
+fn attempt(case: &Case, options: &Options, passes: bool) -> Tried {
     match run::run(case, options, passes) {
-        Err(message) => (false, vec![format!("reason: {message}")]),
+        Err(message) => Tried { good: false, lines: vec![format!("reason: {message}")], skipped: 0 },
         Ok(ran) => {
             let mut reasons: Vec<String> = ran.trouble.into_iter().collect();
             reasons.extend(expect::check(case, &ran.output, &ran.vars));
-            (reasons.is_empty(), transcript::render(&ran.command, &ran.output, &reasons))
+            Tried {
+                good: reasons.is_empty(),
+                lines: transcript::render(&ran.command, &ran.output, &reasons),
+                skipped: skipped_runs(&ran.output.stderr),
+            }
         }
+    }
+}
+
+/// N of the line `WARNING: the kernel skipped N probe runs …`.
+fn skipped_runs(stderr: &[String]) -> u64 {
+    let counts =
+        stderr.iter().filter_map(|line| line.split_once("the kernel skipped ")?.1.split_once(" probe runs"));
+    counts.filter_map(|(count, _)| count.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_runs_are_read_from_the_warning() {
+        let lines =
+            ["Attached 2 probes", "WARNING: the kernel skipped 244 probe runs (recursion misses): a program"];
+        assert_eq!(skipped_runs(&lines.map(str::to_owned)), 244);
+        assert_eq!(skipped_runs(&["Lost 3 events".to_owned()]), 0);
     }
 }

@@ -16,9 +16,11 @@ pub struct Loss {
     pub scratch: Vec<u64>,
     /// Updates that failed because a map was full: index into `Object::maps`, how many.
     pub full_maps: Vec<(usize, u64)>,
+    /// Updates that failed for another reason: index into `Object::maps`, how many.
+    pub refused: Vec<(usize, u64)>,
     /// Stacks that could not be stored: index into `Object::maps`, how many.
     pub stacks: Vec<(usize, u64)>,
-    /// Runs that the kernel skipped because the program was already running on that CPU.
+    /// Runs that the kernel skipped because the program was at work on that CPU, interrupted or preempted.
     pub recursion_misses: u64,
 }
 
@@ -37,10 +39,12 @@ impl Loss {
                 Counter::LostEvent => add(&mut loss.events, cpus),
                 Counter::ScratchBusy => add(&mut loss.scratch, cpus),
                 Counter::MapFull(map) => loss.full_maps.push((*map, total(&mut cpus.into_iter()))),
+                Counter::MapRefused(map) => loss.refused.push((*map, total(&mut cpus.into_iter()))),
                 Counter::StackLost(map) => loss.stacks.push((*map, total(&mut cpus.into_iter()))),
             }
         }
         loss.full_maps.retain(|(_, count)| *count != 0);
+        loss.refused.retain(|(_, count)| *count != 0);
         loss.stacks.retain(|(_, count)| *count != 0);
         Ok(loss)
     }
@@ -78,12 +82,16 @@ impl Loss {
                 u64::from(size) * 2,
             ));
         }
+        for (map, count) in &self.refused {
+            lines.push(format!("the kernel refused {count} updates of map {}: they were lost", name(*map)));
+        }
         for (map, count) in &self.stacks {
             lines.push(format!("{count} stacks could not be stored in {}", name(*map)));
         }
         if self.recursion_misses != 0 {
             lines.push(format!(
-                "the kernel skipped {} probe runs (recursion misses): a program was running on that CPU already",
+                "the kernel skipped {} probe runs (recursion misses): a program was at work on that CPU already, \
+                 interrupted or preempted",
                 self.recursion_misses
             ));
         }

@@ -84,7 +84,8 @@ fn object() -> Object {
     };
     object.session.print_maps_on_exit = true;
     object.session.counter_map = Some(COUNTERS);
-    object.session.counters = vec![Counter::LostEvent, Counter::ScratchBusy, Counter::MapFull(K)];
+    object.session.counters =
+        vec![Counter::LostEvent, Counter::ScratchBusy, Counter::MapFull(K), Counter::MapRefused(K)];
     object
 }
 
@@ -102,7 +103,8 @@ fn fake() -> Fake {
     };
     fake.maps.insert(C, array(16, &[(0, vec![3, 1, 4, 1])]));
     fake.maps.insert(H, array(8, &[(0, vec![0, 0]), (3, vec![1, 1])]));
-    fake.maps.insert(COUNTERS, array(8, &[(0, vec![0, 0]), (1, vec![0, 0]), (2, vec![0, 0])]));
+    fake.maps
+        .insert(COUNTERS, array(8, &[(0, vec![0, 0]), (1, vec![0, 0]), (2, vec![0, 0]), (3, vec![0, 0])]));
     let keyed = vec![(words(&[7]), words(&[1, 1])), (words(&[9]), words(&[0, 1]))];
     fake.maps.insert(K, FakeMap { key_size: 8, value_size: 8, cpus: 2, entries: keyed });
     fake
@@ -275,7 +277,8 @@ fn loss_is_reported_by_cpu_and_kind() {
     counters[0].1 = words(&[0, 5]);
     counters[1].1 = words(&[2, 0]);
     counters[2].1 = words(&[1, 3]);
-    fake.misses = 4;
+    counters[3].1 = words(&[0, 6]);
+    fake.misses = 5;
     let r = run(&mut fake, vec![hello("a", 1)], vec![], Options::default());
     assert_eq!(r.outcome.loss.total_events(), 7);
     let lines: Vec<&str> = r.err.lines().collect();
@@ -285,7 +288,8 @@ fn loss_is_reported_by_cpu_and_kind() {
     );
     assert!(lines[3].contains("2 of the lost events") && lines[3].contains("(CPU 0: 2)"), "{}", lines[3]);
     assert!(lines[4].contains("map @a is full (16 entries): 4 updates"), "{}", lines[4]);
-    assert!(lines[5].contains("skipped 4 probe runs"), "{}", lines[5]);
+    assert!(lines[5].contains("refused 6 updates of map @a"), "{}", lines[5]);
+    assert!(lines[6].contains("skipped 5 probe runs"), "{}", lines[6]);
 }
 
 #[test]

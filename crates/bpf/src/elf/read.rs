@@ -89,7 +89,7 @@ fn check(extra: &Extra) -> Result<(), ElfError> {
     }
     let session = &extra.session;
     let counted = session.counters.iter().filter_map(|counter| match counter {
-        Counter::MapFull(map) | Counter::StackLost(map) => Some(*map),
+        Counter::MapFull(map) | Counter::StackLost(map) | Counter::MapRefused(map) => Some(*map),
         _ => None,
     });
     let wells = [session.events, session.counter_map, session.control_map, session.start_map];

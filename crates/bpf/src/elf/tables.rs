@@ -124,6 +124,7 @@ wire_enums! {
         1 ScratchBusy;
         2 MapFull(map);
         3 StackLost(map);
+        4 MapRefused(map);
     }
     MissingProbes {
         0 Error;

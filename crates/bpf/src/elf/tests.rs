@@ -176,7 +176,7 @@ pub(crate) fn sample() -> Object {
         ],
         session: SessionSpec {
             events: Some(2),
-            counters: vec![Counter::LostEvent, Counter::MapFull(0)],
+            counters: vec![Counter::LostEvent, Counter::MapFull(0), Counter::MapRefused(0)],
             ..SessionSpec::default()
         },
         notes: vec!["a note".into()],

@@ -1,5 +1,5 @@
 //! Maps: how each map of the source is stored, keys, reads, writes, deletion. Every update that the kernel refuses
-//! because the map is full is counted.
+//! is counted: because the map is full, or for another reason (a lock that the interrupted program holds, memory).
 
 use super::func::Fx;
 use super::memory::Mem;
@@ -21,6 +21,8 @@ use skep_compiler::ir::{AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, IntTy, MapId
 const MAX_BUCKETS: i64 = 1 << 20;
 /// `-E2BIG`: a hash map is full.
 const FULL: i64 = -7;
+/// `-EEXIST`: another program has made the entry meanwhile.
+const EXISTS: i64 = -17;
 /// `BPF_NOEXIST`: update only where there is no entry.
 pub(super) const NOEXIST: u64 = 1;
 /// Bytes before the value of a map without key and aggregation: whether it was written.
@@ -181,23 +183,33 @@ impl Fx<'_, '_> {
         self.f.helper(helper::MAP_LOOKUP_ELEM, &[map_ref, key], ty)
     }
 
-    /// Sets an entry; counts it when the map is full.
+    /// Sets an entry; a refusal is counted, but for the one that `flags` ask for.
     pub(super) fn update(&mut self, info: &MapInfo, key: Value, value: Value, flags: u64) -> Result<()> {
         let map_ref = self.f.map_ref(info.id);
-        let flags = self.f.u64(flags);
-        let result = self.call(helper::MAP_UPDATE_ELEM, &[map_ref, key, value, flags]);
+        let mode = self.f.u64(flags);
+        let result = self.call(helper::MAP_UPDATE_ELEM, &[map_ref, key, value, mode]);
         // Below 6.4 the verifier inlines functions of the map that return an int: the upper half is not its sign.
         let result = self.f.extend(result, IntTy::I32);
+        let (failed, done) = (self.f.cold_block(), self.f.block(&[]));
+        let zero = self.f.iconst(Type::I64, 0);
+        self.f.branch(Cc::Slt, result, zero, failed, done);
+        self.f.switch_to(failed);
+        if flags == NOEXIST {
+            let (exists, other) = (self.f.iconst(Type::I64, EXISTS), self.f.cold_block());
+            self.f.branch(Cc::Eq, result, exists, done, other);
+            self.f.switch_to(other);
+        }
         let full = self.f.iconst(Type::I64, FULL);
-        let (lost, done) = (self.f.cold_block(), self.f.block(&[]));
-        self.f.branch(Cc::Eq, result, full, lost, done);
-        self.f.switch_to(lost);
-        // The counter says how many; one event a CPU says at once that there are some.
-        let here = self.here;
-        self.count_loss_and(Counter::MapFull(info.id.index()), |f| {
-            f.report(helper::MAP_UPDATE_ELEM, result, here)
-        })?;
-        self.f.jump(done, &[]);
+        let (lost, refused) = (self.f.cold_block(), self.f.cold_block());
+        self.f.branch(Cc::Eq, result, full, lost, refused);
+        let map = info.id.index();
+        for (block, counter) in [(lost, Counter::MapFull(map)), (refused, Counter::MapRefused(map))] {
+            self.f.switch_to(block);
+            // The counter says how many; one event a CPU says at once that there are some.
+            let here = self.here;
+            self.count_loss_and(counter, |f| f.report(helper::MAP_UPDATE_ELEM, result, here))?;
+            self.f.jump(done, &[]);
+        }
         self.f.switch_to(done);
         Ok(())
     }
