@@ -30,6 +30,19 @@ pub struct EventLayout {
     pub line: u32,
     /// First and last column of the call (1-based), for messages, where known.
     pub columns: Option<(u32, u32)>,
+    /// Where the macros that the call stands in were used, from the inside out.
+    pub uses: Vec<Spot>,
+}
+
+/// A place in the source, for messages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spot {
+    /// The file as messages name it; `None`: the script itself.
+    pub file: Option<String>,
+    /// Line in that file (1-based).
+    pub line: u32,
+    /// First and last column (1-based), where known.
+    pub columns: Option<(u32, u32)>,
 }
 
 /// One argument of an event.
@@ -163,7 +176,7 @@ pub fn lay_out_with(
             arg
         })
         .collect();
-    EventLayout { action, args, head: offset.next_multiple_of(8), file: None, line, columns: None }
+    EventLayout { action, args, head: offset.next_multiple_of(8), file: None, line, columns: None, uses: Vec::new() }
 }
 
 impl EventLayout {

@@ -260,6 +260,8 @@ pub enum StmtKind {
         action: Action,
         /// Arguments.
         args: Vec<Expr>,
+        /// Where the macros that this stands in were used, from the inside out.
+        uses: Vec<Span>,
     },
     /// `if`
     If {
@@ -321,6 +323,19 @@ pub struct Expr {
     pub ty: Ty,
     /// Where.
     pub span: Span,
+}
+
+impl Expr {
+    /// The type that holds the value whole: characters of an array of C need no NUL there, but a string that fills its type
+    /// counts as cut.
+    pub fn whole_string(&self) -> Option<Ty> {
+        match (&self.kind, &self.ty) {
+            (ExprKind::Field { .. } | ExprKind::Index { .. }, Ty::Str { size }) if *size > 0 => {
+                Some(Ty::Str { size: size.saturating_add(1) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Kinds of expression.

@@ -3,7 +3,7 @@
 use std::io;
 
 use skep_bpf::backend::{Backend, BackendError};
-use skep_bpf::event::{Action, EventLayout, Stream};
+use skep_bpf::event::{Action, EventLayout, Spot, Stream};
 use skep_bpf::format::Format;
 use skep_bpf::object::{MapSchema, Object, Storage};
 use skep_bpf::schema::{Agg, ValueType};
@@ -144,11 +144,28 @@ fn message<S: Sink>(
     if severity == Severity::Warning && !session.options.warnings {
         return Ok(());
     }
-    let file = layout.file.as_deref().unwrap_or(&session.options.source_name);
-    let place = Place { file, line: layout.line, columns: layout.columns };
+    say(session, (layout.file.as_deref(), layout.line, layout.columns), kind, severity, text)?;
+    for Spot { file, line, columns } in &layout.uses {
+        say(session, (file.as_deref(), *line, *columns), MessageKind::Expansion, severity, b"expanded from")?;
+    }
+    Ok(())
+}
+
+/// Where a message is about: file (`None`: the script), line, columns.
+type Where<'a> = (Option<&'a str>, u32, Option<(u32, u32)>);
+
+fn say<S: Sink>(
+    session: &mut Session<'_, S>,
+    (file, line, columns): Where<'_>,
+    kind: MessageKind<'_>,
+    severity: Severity,
+    text: &[u8],
+) -> io::Result<()> {
     // What the program says itself needs no line of it.
-    let shown = kind != MessageKind::Program && layout.file.is_none();
-    let index = layout.line.saturating_sub(1) as usize;
+    let shown = kind != MessageKind::Program && file.is_none();
+    let file = file.unwrap_or(&session.options.source_name);
+    let place = Place { file, line, columns };
+    let index = line.saturating_sub(1) as usize;
     if shown && session.lines.is_empty() {
         let text = &session.options.source_text;
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);

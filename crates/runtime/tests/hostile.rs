@@ -130,6 +130,7 @@ fn layout() -> impl Strategy<Value = EventLayout> {
         line: 1,
         file: None,
         columns: None,
+        uses: Vec::new(),
     })
 }
 

@@ -6,7 +6,7 @@
 //! changes by itself with the rows, so that a file is never read by rows other than those that wrote it.
 
 use super::wire::{Input, Output, Wire, WireError, wire_enums, wire_structs};
-use crate::event::{Action, EventArg, EventLayout, Stream};
+use crate::event::{Action, EventArg, EventLayout, Spot, Stream};
 use crate::format::{Conv, ConvKind, Piece};
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
@@ -90,7 +90,8 @@ wire_structs! {
     SymbolSpec { debug_info, demangle }
     UnwindMaps { places, rows }
     AttachPoint { at, cookie, name, probes }
-    EventLayout { action, args, head, file, line, columns }
+    EventLayout { action, args, head, file, line, columns, uses }
+    Spot { file, line, columns }
     EventArg { offset, ty, tail }
     Field { name, offset, ty, bits }
     StackFormat { limit, mode }

@@ -55,18 +55,18 @@ fn stack_bytes(format: StackFormat) -> u32 {
 
 impl Fx<'_, '_> {
     /// Sends an event. `exit` ends the program.
-    pub(super) fn emit(&mut self, action: &Action, args: &[Expr], span: Span) -> Result<()> {
+    pub(super) fn emit(&mut self, action: &Action, args: &[Expr], span: Span, uses: &[Span]) -> Result<()> {
         self.at(span);
         let ends = matches!(action, Action::Exit);
         if let Action::Join { .. } = action {
             self.join(action, args, span)?;
         } else {
-            self.send(action, args, span)?;
+            self.send(action, args, span, uses)?;
         }
         if ends { self.return_from(None) } else { Ok(()) }
     }
 
-    fn send(&mut self, action: &Action, args: &[Expr], span: Span) -> Result<()> {
+    fn send(&mut self, action: &Action, args: &[Expr], span: Span, uses: &[Span]) -> Result<()> {
         let mut types = Vec::new();
         for e in args {
             if let Ty::Agg(Agg::Hist { .. } | Agg::LHist { .. } | Agg::TSeries { .. }) = e.ty {
@@ -75,13 +75,14 @@ impl Fx<'_, '_> {
             }
             let ty = match (&e.kind, &e.ty) {
                 (ExprKind::Str(bytes), Ty::Str { .. }) => ValueType::Str { size: bytes.len() as u32 + 1 },
-                _ => self.cx.layout(&e.ty),
+                _ => self.cx.layout(&e.whole_string().unwrap_or_else(|| e.ty.clone())),
             };
             types.push((ty, tail_size(e).is_some()));
         }
         let action = self.with_maps(action)?;
         let mut layout = lay_out_with(action, types, 0);
         self.cx.place(&mut layout, span);
+        layout.uses = uses.iter().map(|span| self.cx.spot(*span)).collect();
         let tails: u32 = args.iter().filter_map(tail_size).fold(0, u32::saturating_add);
         let mut record = self.record(&layout, tails, span)?;
         for (e, arg) in args.iter().zip(&layout.args) {

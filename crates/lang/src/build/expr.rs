@@ -189,7 +189,7 @@ impl Fx<'_, '_> {
         self.f.branch_nonzero(y, fine, zero);
         self.f.switch_to(zero);
         let message = "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.";
-        self.emit(&Action::RuntimeError { message: message.to_owned() }, &[], span)?;
+        self.emit(&Action::RuntimeError { message: message.to_owned() }, &[], span, &[])?;
         let one = self.f.iconst(wide, 1);
         self.f.jump(join, &[one]);
         self.f.switch_to(fine);

@@ -9,7 +9,7 @@ use crate::diag::line_column;
 use crate::hir::{self, MapNo};
 use crate::source;
 use crate::ty::{Composite, Ty};
-use skep_bpf::event::EventLayout;
+use skep_bpf::event::{EventLayout, Spot};
 use skep_bpf::kinds::{MapType, map_flags};
 use skep_bpf::object::{Counter, MapDetails, MapSpec};
 use skep_bpf::schema::ValueType;
@@ -109,9 +109,9 @@ impl<'a> ModuleCx<'a> {
         Loc { line: line as u32, column: span.start - self.lines[line - 1] + 1 }
     }
 
-    /// Notes in an event where in the source it comes from: file, line, first column and the one behind the last, the
-    /// columns if all of it lies on one line.
-    pub(super) fn place(&self, layout: &mut EventLayout, span: Span) {
+    /// Where in the source something is: file, line, first column and the one behind the last, the columns if all of it
+    /// lies on one line.
+    pub(super) fn spot(&self, span: Span) -> Spot {
         let place = source::locate(&self.program.files, self.text, span);
         let at = |offset| match place.file {
             None => self.loc(Span { start: offset, end: offset }),
@@ -121,9 +121,14 @@ impl<'a> ModuleCx<'a> {
             }
         };
         let (start, end) = (at(place.span.start), at(place.span.end));
-        layout.file = place.file.map(str::to_owned);
-        layout.line = start.line;
-        layout.columns = (start.line == end.line).then_some((start.column, end.column));
+        let columns = (start.line == end.line).then_some((start.column, end.column));
+        Spot { file: place.file.map(str::to_owned), line: start.line, columns }
+    }
+
+    /// Notes in an event where in the source it comes from.
+    pub(super) fn place(&self, layout: &mut EventLayout, span: Span) {
+        let spot = self.spot(span);
+        (layout.file, layout.line, layout.columns) = (spot.file, spot.line, spot.columns);
     }
 
     /// How a value of this type lies in a map, a tuple or an event.

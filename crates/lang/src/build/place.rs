@@ -124,7 +124,7 @@ impl Fx<'_, '_> {
         self.f.branch_nonzero(known, fine, outside);
         self.f.switch_to(outside);
         let message = "Array access out of bounds. This can lead to unexpected results.".to_owned();
-        self.emit(&Action::RuntimeError { message }, &[], span)?;
+        self.emit(&Action::RuntimeError { message }, &[], span, &[])?;
         let nowhere = self.f.u64(0);
         self.f.jump(join, &[nowhere]);
         self.f.switch_to(fine);

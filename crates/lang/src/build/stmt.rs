@@ -35,7 +35,7 @@ impl Fx<'_, '_> {
                 self.aggregate(*map, key, arg.as_ref(), weight.as_ref())
             }
             StmtKind::Delete { map, key } => self.delete(*map, key, stmt.span).map(|_| ()),
-            StmtKind::Emit { action, args } => self.emit(action, args, stmt.span),
+            StmtKind::Emit { action, args, uses } => self.emit(action, args, stmt.span, uses),
             StmtKind::If { cond, then, other } => self.if_else(cond, then, other),
             StmtKind::While { .. }
             | StmtKind::ForMap { .. }

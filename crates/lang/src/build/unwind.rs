@@ -102,7 +102,7 @@ impl Fx<'_, '_> {
         let (report, done) = (self.f.cold_block(), self.f.block(&[]));
         self.f.branch_nonzero(missing, report, done);
         self.f.switch_to(report);
-        self.emit(&Action::RuntimeError { message: NO_TABLES_MESSAGE.to_owned() }, &[], span)?;
+        self.emit(&Action::RuntimeError { message: NO_TABLES_MESSAGE.to_owned() }, &[], span, &[])?;
         self.f.jump(done, &[]);
         self.f.switch_to(done);
         let frames = self.f.load(Type::U64, state, FRAMES);

@@ -156,7 +156,7 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 fn emit(action: Action, args: Vec<Expr>) -> Option<Checked> {
-    Some(Checked::Stmt(StmtKind::Emit { action, args }))
+    Some(Checked::Stmt(StmtKind::Emit { action, args, uses: Vec::new() }))
 }
 
 /// The format in the first argument, checked against the others.

@@ -186,7 +186,9 @@ impl Checker<'_> {
 
     fn block_value(&mut self, block: &ast::Block, span: Span) -> Option<Typed> {
         self.vars.enter_scope();
+        self.around.push(span);
         let stmts = self.stmts(&block.stmts);
+        self.around.pop();
         let value = match &block.value {
             Some(value) => self.value(value),
             None => {

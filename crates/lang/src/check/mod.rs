@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::ast;
+use crate::ast::{self, Span};
 use crate::c::Preamble;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
@@ -136,6 +136,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) unevaluated: u32,
     /// Expressions around.
     pub(crate) depth: u32,
+    /// Blocks around that stand for expressions, from the outside in: what macros become.
+    pub(crate) around: Vec<Span>,
     args: HashMap<ArgsFrom, Rc<Vec<ArgField>>>,
     /// Functions of the script.
     functions: Vec<function::Signature>,
@@ -163,6 +165,7 @@ impl<'a> Checker<'a> {
             loops: 0,
             unevaluated: 0,
             depth: 0,
+            around: Vec::new(),
             args: HashMap::new(),
             functions: Vec::new(),
             within: None,

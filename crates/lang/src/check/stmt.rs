@@ -367,7 +367,12 @@ impl Checker<'_> {
             ast::ExprKind::Call { name, args } => {
                 if let Some(row) = crate::builtins::find(&name.text) {
                     match self.call_row(row, e.span, args) {
-                        Some(Checked::Stmt(kind)) => out.push(Stmt { kind, span: e.span }),
+                        Some(Checked::Stmt(mut kind)) => {
+                            if let StmtKind::Emit { uses, .. } = &mut kind {
+                                *uses = self.uses_around(e.span);
+                            }
+                            out.push(Stmt { kind, span: e.span });
+                        }
                         Some(Checked::Value(value)) => self.discard(value, out),
                         Some(Checked::Aggregation { .. }) => self.loose_aggregation(row.name, e.span),
                         None => {}
@@ -397,12 +402,30 @@ impl Checker<'_> {
                 out.extend(cond.map(|cond| Stmt { kind: StmtKind::If { cond, then, other }, span: e.span }));
                 return;
             }
-            ast::ExprKind::Block(b) => return out.extend(self.block(b)),
+            ast::ExprKind::Block(b) => {
+                self.around.push(e.span);
+                out.extend(self.block(b));
+                self.around.pop();
+                return;
+            }
             _ => {}
         }
         if let Some(value) = self.value(e) {
             self.discard(value, out);
         }
+    }
+
+    /// The uses of the macros that what stands at `span` comes from, from the inside out: a use is a block that its content
+    /// does not lie in.
+    fn uses_around(&self, mut span: Span) -> Vec<Span> {
+        let mut uses = Vec::new();
+        for around in self.around.iter().rev() {
+            if around.start > span.start || around.end < span.end {
+                uses.push(*around);
+                span = *around;
+            }
+        }
+        uses
     }
 
     /// A value that nobody uses.

@@ -210,7 +210,10 @@ impl Checker<'_> {
     pub(super) fn widen_var(&mut self, id: VarId, value: &Typed) -> Option<Ty> {
         let slot = self.vars.slot(id)?.clone();
         let known = self.vars.known(id).cloned().unwrap_or_default();
-        let new = value.inferred();
+        let mut new = value.inferred();
+        if let Some(whole) = value.expr.whole_string() {
+            new.ty = whole;
+        }
         let Some(current) = known.ty.clone() else {
             self.changed = true;
             let ty = new.ty.clone();

@@ -113,8 +113,11 @@ impl<O: Write, E: Write> Sink for JsonSink<O, E> {
     }
 
     fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
+        if message.kind == MessageKind::Expansion {
+            return Ok(());
+        }
         let (kind, text) = match (message.kind, message.severity) {
-            (MessageKind::Runtime, _) => ("runtime_error", trimmed(message.text)),
+            (MessageKind::Runtime | MessageKind::Expansion, _) => ("runtime_error", trimmed(message.text)),
             (MessageKind::Helper(..), _) => ("helper_error", trimmed(message.text)),
             (MessageKind::Program, Severity::Warning) => ("warnf", message.text),
             (MessageKind::Program, Severity::Error) => ("errorf", message.text),

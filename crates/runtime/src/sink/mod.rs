@@ -48,6 +48,8 @@ pub enum MessageKind<'a> {
     Program,
     /// The program failed while it ran.
     Runtime,
+    /// The macro that the message before comes from was used here.
+    Expansion,
     /// A helper of the kernel failed: its name without `bpf_`, and what it returned.
     Helper(&'a str, i64),
 }

@@ -98,6 +98,7 @@ fn strings_of_all_kinds() {
             s(StmtKind::Emit {
                 action: Action::Join { delimiter: " ".to_owned() },
                 args: vec![e(ExprKind::Arg(Arg::Ctx { offset: 24 }), argv())],
+                uses: Vec::new(),
             }),
         ],
     ));

@@ -80,7 +80,7 @@ fn aggregations_are_read_over_all_cpus() {
         body.push(print(vec![e(ExprKind::MapAgg { map, key: key.clone(), agg: agg.clone() }, Ty::I64)]));
         let action = Action::PrintMapEntry { map: n, key: true };
         let args = vec![int(1), e(ExprKind::MapGet { map, key: key.clone() }, Ty::Agg(agg.clone()))];
-        body.push(s(StmtKind::Emit { action, args }));
+        body.push(s(StmtKind::Emit { action, args, uses: Vec::new() }));
         body.push(s(StmtKind::Delete { map, key }));
     }
     let program = script(maps, &[], body);
