@@ -220,6 +220,11 @@ pub trait Backend {
         sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<PollOutcome, BackendError>;
 
+    /// Takes the watchpoints on `address` off; how many there were.
+    fn unwatch(&mut self, _address: u64) -> Result<usize, BackendError> {
+        Ok(0)
+    }
+
     /// How often the kernel did not run a program because it was already running on that CPU (all programs).
     fn recursion_misses(&mut self) -> Result<u64, BackendError>;
 

@@ -124,6 +124,8 @@ pub enum Action {
         /// What failed.
         message: String,
     },
+    /// `unwatch(address)`: takes the watchpoints on that address off; u64 address as the one argument.
+    Unwatch,
     /// A kernel helper failed: one argument, what it returned (i64, a negative errno; 0 for a lookup that found nothing).
     HelperError {
         /// The helper's name, without `bpf_`.
@@ -176,7 +178,15 @@ pub fn lay_out_with(
             arg
         })
         .collect();
-    EventLayout { action, args, head: offset.next_multiple_of(8), file: None, line, columns: None, uses: Vec::new() }
+    EventLayout {
+        action,
+        args,
+        head: offset.next_multiple_of(8),
+        file: None,
+        line,
+        columns: None,
+        uses: Vec::new(),
+    }
 }
 
 impl EventLayout {

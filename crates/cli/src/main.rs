@@ -1,5 +1,5 @@
 //! The `skep` binary: arguments enter, the facade is called, an exit code leaves. Started under the name `bpftrace` it is
-//! `skep trace`.
+//! `skep trace`; a program that carries a script (`--aot`) is that with its script.
 
 mod args;
 mod commands;
@@ -10,14 +10,27 @@ use clap::Parser;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments(std::env::args_os().collect())) {
+    let bundle = match commands::bundle::carried() {
+        Ok(bundle) => bundle,
+        Err(error) => return commands::report(&error).into(),
+    };
+    if let Some(bundle) = &bundle {
+        // It is set once, here.
+        let _ = MADE_BY_BPFTRACE.set(bundle.bpftrace);
+    }
+    let words = bundle.as_ref().map(|bundle| bundle.words.as_slice());
+    let cli = match Cli::try_parse_from(arguments(std::env::args_os().collect(), words)) {
         Ok(cli) => cli,
         Err(error) => return commands::usage(&error).into(),
     };
     let result = match cli.command {
-        Command::Trace(options) => commands::trace::run(&options),
+        Command::Trace(mut options) => {
+            options.carried = bundle.map(|bundle| (bundle.name, bundle.text));
+            commands::trace::run(&options)
+        }
         Command::Doctor(options) => commands::doctor::run(&options),
         Command::Conformance(options) => commands::conformance::run(&options),
         Command::Completions { shell } => commands::generate::completions(shell),
@@ -29,21 +42,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// Of a program that carries a script: whether that was made under the name `bpftrace`.
+static MADE_BY_BPFTRACE: OnceLock<bool> = OnceLock::new();
+
 /// Whether this program was started under the name `bpftrace`.
 pub(crate) fn is_bpftrace() -> bool {
-    std::env::args_os().next().is_some_and(|name| names_bpftrace(&name))
+    let named = || std::env::args_os().next().is_some_and(|name| names_bpftrace(&name));
+    MADE_BY_BPFTRACE.get().copied().unwrap_or_else(named)
 }
 
 fn names_bpftrace(program: &OsStr) -> bool {
     Path::new(program).file_name().is_some_and(|name| name == "bpftrace")
 }
 
-/// The arguments with the command that the program's name implies.
-fn arguments(mut args: Vec<OsString>) -> Vec<OsString> {
-    if !args.first().is_some_and(|name| names_bpftrace(name)) {
+/// The arguments with the command that the program's name implies; those of a program that carries a script come behind
+/// the words that it carries.
+fn arguments(mut args: Vec<OsString>, carried: Option<&[String]>) -> Vec<OsString> {
+    let implied = carried.is_some() || args.first().is_some_and(|name| names_bpftrace(name));
+    if !implied {
         return args;
     }
-    args.insert(1, "trace".into());
+    let words = std::iter::once("trace").chain(carried.into_iter().flatten().map(String::as_str));
+    args.splice(1..1, words.map(OsString::from));
     args
 }
 
@@ -59,8 +79,15 @@ mod tests {
 
     #[test]
     fn bpftrace_is_skep_trace() {
-        let args = |list: &[&str]| arguments(list.iter().map(OsString::from).collect());
+        let args = |list: &[&str]| arguments(list.iter().map(OsString::from).collect(), None);
         assert_eq!(args(&["/usr/bin/bpftrace", "-e", "x"]), ["/usr/bin/bpftrace", "trace", "-e", "x"]);
         assert_eq!(args(&["skep", "doctor"]), ["skep", "doctor"]);
+    }
+
+    #[test]
+    fn a_script_that_is_carried_has_its_words_first() {
+        let words = ["-k".to_owned()];
+        let args = arguments(["./tool", "-f", "json"].map(OsString::from).to_vec(), Some(&words));
+        assert_eq!(args, ["./tool", "trace", "-k", "-f", "json"]);
     }
 }

@@ -175,6 +175,10 @@ impl Backend for Loaded {
         Ok(outcome)
     }
 
+    fn unwatch(&mut self, address: u64) -> Result<usize, BackendError> {
+        Ok(self.stop_watching(address))
+    }
+
     fn recursion_misses(&mut self) -> Result<u64, BackendError> {
         Ok(self.stats()?.iter().map(|(_, s)| s.recursion_misses).sum())
     }

@@ -311,6 +311,16 @@ impl Loaded {
         gate
     }
 
+    /// Takes the watchpoints on an address off, in the background; how many there were.
+    pub(crate) fn stop_watching(&mut self, address: u64) -> usize {
+        let gone: Vec<Link> = self.links.extract_if(.., |link| link.is_watching(address)).collect();
+        let count = gone.len();
+        if count != 0 {
+            drop(detach_all(gone));
+        }
+        count
+    }
+
     /// Reads an iterator in a thread of its own, so that the events it makes can be drained meanwhile.
     fn read_in_background(&mut self, iteration: Iteration) {
         let unread = self.unread.clone();

@@ -74,6 +74,14 @@ pub(crate) fn act<S: Sink>(
             }
             Ok(())
         }
+        Action::Unwatch => match backend.unwatch(number(&args, 0)) {
+            Ok(0) => {
+                let text = format!("unwatch({:#x}): nothing watches this address", number(&args, 0));
+                session.sink.notice(Severity::Warning, &text)
+            }
+            Ok(_) => Ok(()),
+            Err(e) => session.sink.notice(Severity::Error, &format!("unwatch: {e}")),
+        },
         Action::RuntimeError { message: text } => {
             message(session, layout, MessageKind::Runtime, Severity::Warning, text.as_bytes())
         }

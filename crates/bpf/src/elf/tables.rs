@@ -184,6 +184,7 @@ wire_enums! {
         10 Exit;
         11 RuntimeError { message };
         12 HelperError { helper };
+        13 Unwatch;
     }
     Stream {
         0 Out;

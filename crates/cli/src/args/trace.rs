@@ -67,6 +67,10 @@ pub(crate) struct Trace {
     #[arg(long = "emit", alias = "emit-elf", value_name = "FILE", conflicts_with_all = ["pid", "command", "dump"])]
     pub(crate) emit: Option<PathBuf>,
 
+    /// Write a program to FILE that carries the script and runs it, with options and parameters of its own, and stop
+    #[arg(long = "aot", value_name = "FILE", conflicts_with_all = ["emit", "pid", "command", "dump"])]
+    pub(crate) aot: Option<PathBuf>,
+
     /// Emit for kernels from VERSION on (5.10 or later): do without what is newer
     #[arg(long = "target", value_name = "VERSION", requires = "emit")]
     pub(crate) target: Option<String>,
@@ -150,6 +154,10 @@ pub(crate) struct Trace {
     /// Leave the optimising passes out (to find compiler bugs)
     #[arg(long = "no-passes", hide = true)]
     pub(crate) no_passes: bool,
+
+    /// The script that the running program carries (`--aot`): its name and text
+    #[arg(skip)]
+    pub(crate) carried: Option<(String, String)>,
 
     /// The program's file (without -e), then its parameters $1, $2 …; with -l the pattern
     #[arg(value_name = "FILE | PARAMETER")]

@@ -1,5 +1,6 @@
 //! One file per command. Each takes its options and gives an exit code, or an error that [`report`] shows.
 
+pub(crate) mod bundle;
 pub(crate) mod conformance;
 pub(crate) mod doctor;
 pub(crate) mod generate;

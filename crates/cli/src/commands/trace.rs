@@ -1,5 +1,6 @@
 //! `skep trace`: compile, load, attach, print until it ends, detach, print the maps.
 
+use super::bundle::Bundle;
 use super::{info, list, object};
 use crate::args::{self, Buffering, Format, Stage, Trace, Without};
 use anyhow::{Context, Result, bail};
@@ -34,7 +35,9 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     if options.list {
         return list::run(options);
     }
-    if let Some(program) = object::open(options)? {
+    if options.carried.is_none()
+        && let Some(program) = object::open(options)?
+    {
         if options.record.is_some() {
             bail!("--record needs the script: what is compiled already does not record its runs");
         }
@@ -81,6 +84,9 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     }
     if let Some(path) = &options.emit {
         return object::write(options, path, &program);
+    }
+    if let Some(path) = &options.aot {
+        return Bundle::new(options, &name, &text).write(path);
     }
     trace(options, &program, child.as_mut())
 }
@@ -245,6 +251,9 @@ fn wait(
 
 /// The script's name, text and parameters.
 fn source(options: &Trace) -> Result<(String, String, Vec<String>)> {
+    if let Some((name, text)) = &options.carried {
+        return Ok((name.clone(), text.clone(), options.args.clone()));
+    }
     if let Some(text) = &options.text {
         return Ok(("stdin".to_owned(), text.clone(), options.args.clone()));
     }

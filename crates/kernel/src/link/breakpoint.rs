@@ -32,7 +32,7 @@ pub(super) fn attach(
         }
         None => machine::online_cpus()?.into_iter().map(|c| (-1, i32::try_from(c).unwrap_or(0))).collect(),
     };
-    let (mut link, mut refused) = (Link::default(), None);
+    let (mut link, mut refused) = (Link { watches: Some(wanted.address), ..Link::default() }, None);
     for (pid, cpu) in places {
         match perf::breakpoint(&wanted, pid, cpu) {
             Ok(event) => {

@@ -38,7 +38,7 @@ pub(super) fn attach(
             _ => format!("any of {} kernel functions", symbols.len()),
         }));
     }
-    Ok(Link { links: attempt.links, events: Vec::new() })
+    Ok(Link { links: attempt.links, ..Link::default() })
 }
 
 /// One attachment under way.

@@ -34,12 +34,19 @@ pub struct Link {
     links: Vec<OwnedFd>,
     /// Perf events that carry a program.
     events: Vec<OwnedFd>,
+    /// The address that it watches.
+    watches: Option<u64>,
 }
 
 impl Link {
     /// One BPF link.
     fn one(link: OwnedFd) -> Link {
-        Link { links: vec![link], events: Vec::new() }
+        Link { links: vec![link], ..Link::default() }
+    }
+
+    /// Whether it is a watchpoint on `address`.
+    pub(crate) fn is_watching(&self, address: u64) -> bool {
+        self.watches == Some(address)
     }
 }
 
@@ -108,13 +115,13 @@ fn on_event(
     if target.supports(Feature::PerfLink) {
         let link = crate::sys::link::perf_event(prog.as_fd(), event.as_fd(), cookie).map_err(failed)?;
         perf::enable(event.as_fd()).map_err(failed)?;
-        return Ok(Link { links: vec![link], events: vec![event] });
+        return Ok(Link { links: vec![link], events: vec![event], watches: None });
     }
     if cookie != 0 {
         return Err(too_old(&format!("a cookie for {place}"), Feature::PerfLink));
     }
     perf::set_bpf(event.as_fd(), prog.as_fd()).map_err(failed)?;
-    Ok(Link { links: Vec::new(), events: vec![event] })
+    Ok(Link { events: vec![event], ..Link::default() })
 }
 
 /// The running kernel lacks `feature`, which `what` needs: too old, or built without.

@@ -292,8 +292,14 @@ impl Fx<'_, '_> {
             (ExprKind::Str(_), Ty::Array { .. }) => self.put_str(e, self.cx.size_of(ty), to, off),
             (ExprKind::Reinterpret(of), _) if of.ty.is_scalar() => {
                 let reg = ir_type(&of.ty)?;
-                let value = self.value(of)?;
-                self.f.store(mem_size(reg), to, off, value);
+                let (value, size) = (self.value(of)?, self.cx.size_of(ty));
+                if u32::from(mem_size(reg)) <= size {
+                    self.f.store(mem_size(reg), to, off, value);
+                    return Ok(());
+                }
+                let slot = self.scratch(8, "bytes");
+                self.f.store(mem_size(reg), slot, 0, value);
+                self.copy_bytes(to, off, &Mem::own(slot, 0), size);
                 Ok(())
             }
             _ => self.put_copy(e, ty, to, off),

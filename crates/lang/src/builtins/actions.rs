@@ -121,6 +121,14 @@ pub(super) static ROWS: &[Builtin] = &[
         (0, 1),
         exit,
     ),
+    row(
+        "unwatch",
+        &["unwatch(ADDRESS)"],
+        "Takes the watchpoints on ADDRESS off, as soon as the event is read.",
+        "watchpoint:0x10000000:8:w { printf(\"written\\n\"); unwatch(0x10000000); }",
+        (1, 1),
+        unwatch,
+    ),
     unsafe_row(
         "system",
         &["system(\"FORMAT\", …)"],
@@ -255,6 +263,16 @@ fn exit(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         args.push(Typed::constant(1, Ty::U64, call.span).expr);
     }
     emit(Action::Exit, args)
+}
+
+fn unwatch(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let value = c.value(&call.args[0])?;
+    let span = value.span();
+    let address = match value.ty() {
+        Ty::Ptr { .. } => Expr { kind: ExprKind::Convert(Box::new(value.expr)), ty: Ty::U64, span },
+        _ => call.integer(c, 0, false)?,
+    };
+    emit(Action::Unwatch, vec![address])
 }
 
 /// Signals by name, as on x86-64 and aarch64 (include/uapi/asm-generic/signal.h).

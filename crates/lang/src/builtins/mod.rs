@@ -59,6 +59,7 @@
 //! | `Clear`, `Zero`, `Time` | none |
 //! | `Join` | one `Ptr` to `Ptr` to `int8`: the argv; the builder reads up to 16 strings |
 //! | `Exit` | code: u64 |
+//! | `Unwatch` | address: u64 |
 
 use crate::ast::{self, Span};
 use crate::check::{Checker, Typed};

@@ -246,7 +246,8 @@ impl Checker<'_> {
         }
         let value = match as_int(&from) {
             Some((_, signed)) if want > have => {
-                let wide = Ty::Int { bits: u8::try_from(want * 8).unwrap_or(64), signed };
+                // Of 3, 5, 6 or 7 bytes: the low ones of the next larger number.
+                let wide = Ty::Int { bits: u8::try_from(want.next_power_of_two() * 8).unwrap_or(64), signed };
                 retype(value.expr, &wide)
             }
             _ => value.expr,

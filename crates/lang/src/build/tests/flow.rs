@@ -44,7 +44,11 @@ fn loops_stay_or_become_callbacks_by_kernel() {
                 map: MapNo(0),
                 body: vec![print(vec![member(1)]), nested, inc()],
             }),
-            s(StmtKind::Emit { action: Action::Exit, args: vec![e(ExprKind::Int(0), Ty::U64)], uses: Vec::new() }),
+            s(StmtKind::Emit {
+                action: Action::Exit,
+                args: vec![e(ExprKind::Int(0), Ty::U64)],
+                uses: Vec::new(),
+            }),
             print(vec![e(ExprKind::MapLen(MapNo(0)), Ty::I64)]),
         ],
     );

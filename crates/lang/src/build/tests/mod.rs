@@ -91,7 +91,11 @@ pub(super) fn s(kind: StmtKind) -> Stmt {
 }
 
 pub(super) fn print(args: Vec<Expr>) -> Stmt {
-    s(StmtKind::Emit { action: Action::Printf { format: Vec::new(), stream: Stream::Out }, args, uses: Vec::new() })
+    s(StmtKind::Emit {
+        action: Action::Printf { format: Vec::new(), stream: Stream::Out },
+        args,
+        uses: Vec::new(),
+    })
 }
 
 pub(super) fn agg(map: u32, key: Vec<Expr>, arg: Option<Expr>) -> Stmt {
