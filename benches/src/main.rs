@@ -1,10 +1,11 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture]…`
 
 mod added;
 mod attach;
+mod capture;
 mod event;
 mod large;
 mod load;
@@ -31,7 +32,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, added, syscall, throughput, large (all without)
+    /// What to measure: start, attach, event, added, syscall, throughput, large, capture (all without)
     what: Vec<String>,
 }
 
@@ -64,6 +65,9 @@ fn main() -> Result<()> {
     }
     if wanted("large") {
         large::measure(&skep, &peer, args.rounds)?;
+    }
+    if wanted("capture") {
+        capture::measure(&args.skep, args.rounds)?;
     }
     load::clean_up();
     Ok(())

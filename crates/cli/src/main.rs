@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             options.carried = bundle.map(|bundle| (bundle.name, bundle.text));
             commands::trace::run(&options)
         }
+        Command::Capture(options) => commands::capture::run(&options),
         Command::Doctor(options) => commands::doctor::run(&options),
         Command::Conformance(options) => commands::conformance::run(&options),
         Command::Completions { shell } => commands::generate::completions(shell),

@@ -15,6 +15,7 @@ pub mod elf;
 pub mod error;
 pub mod features;
 mod files;
+pub mod interrupt;
 pub mod link;
 pub mod live;
 pub mod load;

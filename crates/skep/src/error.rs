@@ -23,6 +23,10 @@ pub enum Error {
     NoProcess,
     /// There is no map of that name.
     NoMap(String),
+    /// A capture cannot be read or written as asked.
+    Capture(String),
+    /// Output could not be written.
+    Output(std::io::Error),
     /// An object file cannot be written, read, or run on this machine.
     Object {
         /// The file; empty when it is to be written.
@@ -47,6 +51,11 @@ impl Error {
             }
             (other, Style::Lines) => format!("ERROR: {other}\n"),
         }
+    }
+
+    /// What is wrong with a capture file.
+    pub(crate) fn capture(name: &str, error: &skep_packet::file::FileError) -> Error {
+        Error::Capture(format!("{name}: {error}"))
     }
 
     /// Whether it is a bug of skep.
@@ -111,13 +120,28 @@ impl std::fmt::Display for Error {
             Error::NoProcess => f.write_str(
                 "dw_ustack requires a target process: name one with -p or --dwarf-pid, or start it with -c",
             ),
+            Error::Capture(why) => f.write_str(why),
+            Error::Output(error) => write!(f, "{error}"),
             Error::NoMap(name) => write!(f, "the script has no map {name}"),
             Error::Internal(why) => write!(f, "this is a bug in skep: {why}"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Output(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Error {
+        Error::Output(error)
+    }
+}
 
 impl From<skep_kernel::Error> for Error {
     fn from(error: skep_kernel::Error) -> Error {

@@ -13,6 +13,7 @@
 //! # Ok::<(), skep::Error>(())
 //! ```
 
+pub mod capture;
 pub mod conformance;
 mod error;
 mod portable;
@@ -66,6 +67,7 @@ pub mod list {
 
 /// Names of machine-level things that a command line needs.
 pub mod machine {
+    pub use skep_kernel::interrupt::UntilSignal;
     pub use skep_kernel::machine::{is_root, missing_capabilities, system};
     pub use skep_kernel::proc::{Child, Signals, exists, signal_number};
 }

@@ -1,10 +1,12 @@
 //! The command line: one definition gives parser, help, completions and man pages. One file per command; what several
 //! take is here.
 
+mod capture;
 mod conformance;
 mod doctor;
 mod trace;
 
+pub(crate) use capture::Capture;
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
@@ -26,6 +28,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a bpftrace program: compile, load, attach, print what it sees
     Trace(Box<Trace>),
+    /// Read packets from capture files: print, filter, count, convert, merge them
+    Capture(Box<Capture>),
     /// Say what this kernel can do and what stands in the way, with the mend
     Doctor(Doctor),
     /// Print a completion script for a shell

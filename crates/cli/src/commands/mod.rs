@@ -1,6 +1,7 @@
 //! One file per command. Each takes its options and gives an exit code, or an error that [`report`] shows.
 
 pub(crate) mod bundle;
+pub(crate) mod capture;
 pub(crate) mod conformance;
 pub(crate) mod doctor;
 pub(crate) mod generate;
@@ -44,11 +45,11 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
 /// Shows an error on standard error and says with which code to exit.
 pub(crate) fn report(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<skep::Error>() {
+        _ if is_closed_pipe(error) => Exit::Ok,
         Some(error) => {
             eprint!("{}", error.render(style()));
             if error.is_internal() { Exit::Internal } else { Exit::Failure }
         }
-        None if is_closed_pipe(error) => Exit::Ok,
         None => {
             let word = if crate::is_bpftrace() { "ERROR" } else { "error" };
             eprintln!("{word}: {error:#}");

@@ -93,6 +93,16 @@ impl<'s> Reader<'s> {
         &self.interfaces
     }
 
+    /// Whether the machine that wrote what is being read has the other byte order: where a link type has fields in its
+    /// writer's order, this tells it.
+    pub fn swapped(&self) -> bool {
+        let order = match &self.format {
+            Format::Pcap(format) => format.order,
+            Format::Pcapng(section) => section.order,
+        };
+        order != if cfg!(target_endian = "little") { Order::Little } else { Order::Big }
+    }
+
     /// How many packets were read.
     pub fn count(&self) -> u64 {
         self.count

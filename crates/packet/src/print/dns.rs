@@ -75,6 +75,7 @@ pub(super) fn print(message: &[u8], len: usize, out: &mut String) {
                 out.push(sign);
             }
         }
+        unusual(&[(counts[0], 1, "q")], out);
         let [_, answers, authorities, additional] = counts;
         let _ = write!(out, " {answers}/{authorities}/{additional}");
     } else {
@@ -83,9 +84,18 @@ pub(super) fn print(message: &[u8], len: usize, out: &mut String) {
                 out.push(sign);
             }
         }
+        let [questions, answers, authorities, additional] = counts;
+        unusual(&[(questions, 1, "q"), (answers, 0, "a"), (authorities, 0, "n"), (additional, 0, "au")], out);
     }
     records(message, counts, response, out);
     let _ = write!(out, " ({len})");
+}
+
+/// Adds the counts that are not what such a message mostly has.
+fn unusual(counts: &[(u16, u16, &str)], out: &mut String) {
+    for (count, _, what) in counts.iter().filter(|(count, usual, _)| count != usual) {
+        let _ = write!(out, " [{count}{what}]");
+    }
 }
 
 /// Adds the question of a query, the answers of a response.

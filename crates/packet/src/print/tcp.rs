@@ -100,10 +100,10 @@ pub(super) fn print(
     let payload = frame.behind(place);
     if ports.0 == 53 || ports.1 == 53 {
         // A length of two bytes comes before each message.
-        let message = payload.get(2..).unwrap_or_default();
-        if message.len() >= usize::from(LayerId::Dns.row().min) {
+        let (claimed, message) = (usize::from(u16_at(payload, 0)), payload.get(2..).unwrap_or_default());
+        if claimed >= usize::from(LayerId::Dns.row().min) && message.len() >= claimed {
             out.push_str(": ");
-            dns::print(message, usize::from(u16_at(payload, 0)), out);
+            dns::print(message, claimed, out);
         }
     } else {
         app::print(payload, out);

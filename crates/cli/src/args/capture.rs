@@ -1,0 +1,97 @@
+//! Options of `skep capture`.
+
+use clap::{ArgAction, Args};
+use std::path::PathBuf;
+
+/// Options of `skep capture`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Capture {
+    /// Read packets from FILE, pcap or pcapng, also packed by gzip (`-`: standard input); several are merged by time
+    #[arg(short = 'r', value_name = "FILE", required = true)]
+    pub(crate) read: Vec<PathBuf>,
+
+    /// Write the packets to FILE (`-`: standard output) in place of printing them
+    #[arg(short = 'w', value_name = "FILE", conflicts_with_all = ["json", "count"])]
+    pub(crate) write: Option<PathBuf>,
+
+    /// Write the old pcap format, not pcapng
+    #[arg(long = "pcap", requires = "write")]
+    pub(crate) pcap: bool,
+
+    /// Write times of a pcap file in nanoseconds, which older tools do not read
+    #[arg(long = "nano", requires = "pcap")]
+    pub(crate) nano: bool,
+
+    /// Stop after so many packets that match
+    #[arg(short = 'c', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+
+    /// Take at most so many bytes of each packet
+    #[arg(short = 's', value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) snaplen: Option<u32>,
+
+    /// Print only how many packets match
+    #[arg(long = "count")]
+    pub(crate) count: bool,
+
+    /// Print each packet as a JSON object on a line of its own
+    #[arg(long = "json")]
+    pub(crate) json: bool,
+
+    /// Print details of the headers
+    #[arg(short = 'v', action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print the link's header
+    #[arg(short = 'e')]
+    pub(crate) link: bool,
+
+    /// Print the bytes in hexadecimal (twice: the link's header too)
+    #[arg(short = 'x', action = ArgAction::Count)]
+    pub(crate) hex: u8,
+
+    /// Print the bytes in hexadecimal and as characters (twice: the link's header too)
+    #[arg(short = 'X', action = ArgAction::Count, conflicts_with = "hex")]
+    pub(crate) hex_text: u8,
+
+    /// Print the bytes as characters
+    #[arg(short = 'A', conflicts_with_all = ["hex", "hex_text"])]
+    pub(crate) text: bool,
+
+    /// No time (twice: seconds since 1970; three times: since the packet before; four: with the date; five: since the
+    /// first packet)
+    #[arg(short = 't', action = ArgAction::Count)]
+    pub(crate) time: u8,
+
+    /// Print sequence numbers of TCP as they are
+    #[arg(short = 'S')]
+    pub(crate) absolute: bool,
+
+    /// Write each packet's line at once
+    #[arg(short = 'l')]
+    pub(crate) line_buffered: bool,
+
+    /// Taken for the sake of tcpdump's users: names are never looked up
+    #[arg(short = 'n', action = ArgAction::Count, hide = true)]
+    pub(crate) numeric: u8,
+
+    /// The filter as libpcap means it, also where it is known to be wrong
+    #[arg(long = "strict-libpcap")]
+    pub(crate) strict: bool,
+
+    /// Read the filter from FILE
+    #[arg(short = 'F', value_name = "FILE", conflicts_with = "expression")]
+    pub(crate) filter_file: Option<PathBuf>,
+
+    /// The filter, in the language of pcap-filter(7)
+    #[arg(value_name = "EXPRESSION", allow_hyphen_values = true, trailing_var_arg = true)]
+    pub(crate) expression: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  skep capture -r trace.pcap 'tcp port 443 and host 10.0.0.1'
+  skep capture -r a.pcap -r b.pcapng.gz -w both.pcapng
+  skep capture -r trace.pcap --json 'udp port 53'
+  skep capture -r trace.pcap --count 'tcp[tcpflags] & tcp-syn != 0'";

@@ -1,0 +1,154 @@
+//! Captures on disk: files and a filter expression enter, the packets that match leave, in the order of time, for a
+//! [`Sink`] that prints, counts or writes them.
+
+mod filter;
+mod sink;
+
+use std::io::Read;
+
+use skep_packet::file::{Interface, Merge, Packet, Reader};
+
+pub use filter::Expression;
+pub use sink::{Form, Sink};
+pub use skep_packet::file::{Damage, Direction, FileError};
+pub use skep_packet::print::{Dump, Stamp, Style, Zone};
+
+use crate::Error;
+
+/// Which packets are taken, and how much of each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Most packets that match; `None`: all.
+    pub count: Option<u64>,
+    /// Most bytes of a packet; `None`: all that were kept.
+    pub bytes: Option<usize>,
+}
+
+/// What was found in all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Packets read.
+    pub read: u64,
+    /// Packets that matched.
+    pub matched: u64,
+}
+
+/// A packet that matches.
+#[derive(Clone, Copy, Debug)]
+pub struct Matched<'a> {
+    /// The packet.
+    pub packet: Packet<'a>,
+    /// Which file it is of, by the order in which they were given.
+    pub file: usize,
+    /// Its interface.
+    pub interface: &'a Interface,
+}
+
+/// Capture files that are read together.
+#[derive(Debug)]
+pub struct Offline<'s> {
+    files: Merge<'s>,
+    expression: Expression,
+    limits: Limits,
+    totals: Totals,
+    damage: Vec<String>,
+}
+
+/// The time zone of this machine.
+pub fn local_zone() -> Zone {
+    Zone(Box::new(|seconds| skep_kernel::proc::wall_time(i128::from(seconds) * 1_000_000_000).utc_offset))
+}
+
+impl<'s> Offline<'s> {
+    /// Reads the headers of these files, each with the name that messages call it by.
+    pub fn open<R: Read + 's>(
+        files: Vec<(String, R)>,
+        expression: Expression,
+        limits: Limits,
+    ) -> Result<Offline<'s>, Error> {
+        let mut readers = Vec::new();
+        for (name, source) in files {
+            let reader = Reader::new(source).map_err(|error| Error::capture(&name, &error))?;
+            readers.push((name, reader));
+        }
+        let mut offline = Offline {
+            files: Merge::new(readers),
+            expression,
+            limits,
+            totals: Totals::default(),
+            damage: Vec::new(),
+        };
+        offline.compile_known()?;
+        Ok(offline)
+    }
+
+    /// Compiles the expression for the interfaces that the files' headers name, so that mistakes are told first; for
+    /// Ethernet where they name none.
+    fn compile_known(&mut self) -> Result<(), Error> {
+        let mut known = Vec::new();
+        for file in 0.. {
+            let Some(reader) = self.files.reader(file) else { break };
+            known.extend(reader.interfaces().iter().map(|interface| (interface.link, reader.swapped())));
+        }
+        if known.is_empty() {
+            known.push((1, false));
+        }
+        known.into_iter().try_for_each(|(link, swapped)| self.expression.prepare(link, swapped))
+    }
+
+    /// The link type of the first file that tells it in its header; `None`: none does.
+    pub fn first_link(&self) -> Option<u16> {
+        let readers = (0..).map_while(|file| self.files.reader(file));
+        readers.flat_map(|reader| reader.interfaces().first()).map(|interface| interface.link).next()
+    }
+
+    /// Goes to the next packet that matches and shows it; `None` at the end, or when enough were found. Damage ends a
+    /// file; what is wrong stands in [`Offline::damage`], and the other files go on.
+    pub fn next_match(&mut self) -> Result<Option<Matched<'_>>, Error> {
+        if self.limits.count.is_some_and(|most| self.totals.matched >= most) {
+            return Ok(None);
+        }
+        loop {
+            match self.files.advance() {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => {
+                    self.damage.push(error.to_string());
+                    continue;
+                }
+            }
+            self.totals.read += 1;
+            if self.matches()? {
+                break;
+            }
+        }
+        self.totals.matched += 1;
+        let Some((file, mut packet)) = self.files.packet() else { return Ok(None) };
+        let interface = self.files.reader(file).and_then(|reader| reader.interfaces().get(packet.interface));
+        let Some(interface) = interface else { return Ok(None) };
+        if let Some(most) = self.limits.bytes {
+            packet.data = packet.data.get(..most).unwrap_or(packet.data);
+        }
+        Ok(Some(Matched { packet, file, interface }))
+    }
+
+    fn matches(&mut self) -> Result<bool, Error> {
+        if self.expression.is_empty() {
+            return Ok(true);
+        }
+        let Some((file, packet)) = self.files.packet() else { return Ok(false) };
+        let Some(reader) = self.files.reader(file) else { return Ok(false) };
+        let Some(interface) = reader.interfaces().get(packet.interface) else { return Ok(false) };
+        self.expression.matches(interface.link, reader.swapped(), packet.data, packet.len)
+    }
+
+    /// Counts up to now.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What was wrong with files, each with its name, since the last call.
+    pub fn damage(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.damage)
+    }
+}
