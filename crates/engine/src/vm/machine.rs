@@ -1,5 +1,7 @@
 //! The machine as a whole: objects are loaded, inputs enter, outcomes leave.
 
+mod timers;
+
 use std::sync::Arc;
 
 use skep_bpf::btf::Btf;
@@ -192,6 +194,16 @@ impl Vm {
     pub fn execute(&mut self, engine: Engine, observer: Option<&mut dyn Observe>) -> Result<u64, Box<Fault>> {
         let run = &self.state.run;
         let entry = Entry { program: run.program, insn: 0, args: [run.context.get(), run.second, 0, 0, 0] };
+        self.enter(engine, observer, entry)
+    }
+
+    /// Runs a function: r0.
+    fn enter(
+        &mut self,
+        engine: Engine,
+        observer: Option<&mut dyn Observe>,
+        entry: Entry,
+    ) -> Result<u64, Box<Fault>> {
         match (engine, observer) {
             (Engine::Interpreter, None) => {
                 interp::run(&self.programs, &mut self.state, &mut Unobserved, entry)

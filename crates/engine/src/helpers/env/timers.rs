@@ -24,7 +24,7 @@ pub struct Timer {
 pub struct Timers {
     pub(in crate::helpers) all: BTreeMap<Addr, Timer>,
     /// The one whose callback runs.
-    pub(in crate::helpers) running: Option<Addr>,
+    pub(crate) running: Option<Addr>,
 }
 
 /// A timer that fires: what its callback is called with.

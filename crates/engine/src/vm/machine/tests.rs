@@ -1,6 +1,8 @@
 use super::*;
 use crate::vm::fault::FaultKind;
 use skep_bpf::asm;
+use skep_bpf::kinds::MapType;
+use skep_bpf::object::MapSpec;
 
 fn run_as(prog_type: ProgType, text: &str, input: &Input) -> Result<Outcome, RunError> {
     let mut vm = Vm::new(Env::default()).unwrap();
@@ -186,4 +188,55 @@ fn an_observer_sees_every_instruction() {
         vm.observed(program, &input, Options::default(), Some(&mut profile)).unwrap();
     }
     assert_eq!(profile.programs["test"], [3, 0, 3, 3, 3, 3]);
+}
+
+#[test]
+fn timers_fire_when_the_clock_comes_to_their_time() {
+    // A value: 16 bytes of timer, then a counter. The callback counts and starts itself again, 10 ns later.
+    let text = "
+        *(u32 *)(r10 -4) = 1
+        r1 = map[fd:0]
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        if r0 == 0 goto out
+        r6 = r0
+        r1 = r6
+        r2 = map[fd:0]
+        r3 = 1
+        call bpf_timer_init
+        r1 = r6
+        r2 = subprog[tick]
+        call bpf_timer_set_callback
+        r1 = r6
+        r2 = 10
+        r3 = 0
+        call bpf_timer_start
+        out: r0 = 0
+        exit
+        tick: r6 = r3
+        r1 = *(u64 *)(r6 +16)
+        r2 = *(u32 *)(r2 +0)
+        r1 += r2
+        *(u64 *)(r6 +16) = r1
+        r1 = r6
+        r2 = 10
+        r3 = 0
+        call bpf_timer_start
+        r0 = 0
+        exit";
+    let mut vm = Vm::new(Env::default()).unwrap();
+    let spec = MapSpec::new("m", MapType::Array, 4, 24, 2);
+    let state = &mut vm.state;
+    let map = state.maps.create(&spec, &mut state.memory, 1).unwrap();
+    let program = vm.load_raw("test", ProgType::SocketFilter, &asm::parse(text).unwrap(), &[map]).unwrap();
+    let options = Options { budget: 10_000, ..Options::default() };
+    assert_eq!(vm.run(program, &Input::bytes(&[]), options).unwrap().result, 0);
+    assert_eq!(vm.advance(9, options).unwrap(), 0);
+    assert_eq!(vm.advance(35, options).unwrap(), 3);
+    assert_eq!(vm.state.env.now, 35);
+    let value = vm.state.maps.user_lookup(map, &vm.state.memory, &1u32.to_ne_bytes()).unwrap();
+    assert_eq!(value[16..], 3u64.to_ne_bytes());
+    let error = vm.advance(u64::MAX, options).unwrap_err();
+    assert!(error.to_string().contains("budget"), "one that never ends does not hang the machine: {error}");
 }
