@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use skep_bpf::object::MapSpec;
 
-use super::{Map, check_flags, index_of, update_flag, value_access};
+use super::{Map, check_flags, index_of, is_percpu, update_flag, value_access};
 use crate::vm::memory::{Addr, MapId, Memory, ObjectKind, OutOfMemory};
 
 /// An array, a value on each CPU or one for all.
@@ -81,7 +81,7 @@ impl Map for Array {
     ) -> Result<(), Errno> {
         let index = self.checked(key, flags)?;
         let stride = self.spec.value_size.next_multiple_of(8) as usize;
-        let step = if self.cpus == 1 { values.len().max(1) } else { stride };
+        let step = if is_percpu(self.spec.map_type) { stride } else { values.len().max(1) };
         (0..)
             .zip(values.chunks(step))
             .take(self.cpus as usize)
@@ -97,6 +97,6 @@ impl Map for Array {
     }
 
     fn values(&self) -> Option<Addr> {
-        (self.cpus == 1).then_some(self.base)
+        (!is_percpu(self.spec.map_type)).then_some(self.base)
     }
 }

@@ -14,7 +14,7 @@ use skep_bpf::object::MapSpec;
 
 use super::chain::Chain;
 use super::pool::Pool;
-use super::{Map, check_existing, check_flags, value_access};
+use super::{Map, check_existing, check_flags, is_percpu, value_access};
 use crate::vm::memory::{Addr, MapId, Memory, ObjectKind};
 
 /// A hash table.
@@ -67,7 +67,8 @@ impl Hash {
         let old = self.index.get(key).copied();
         check_existing(old.is_some(), flags)?;
         if let Some(old) = old {
-            return Ok((if self.cpus == 1 { self.replace(memory, key, old)? } else { old }, false));
+            let in_place = is_percpu(self.spec.map_type);
+            return Ok((if in_place { old } else { self.replace(memory, key, old)? }, false));
         }
         if self.index.len() >= self.spec.max_entries as usize {
             let oldest = self.used.as_ref().and_then(Chain::first).ok_or(Errno::TOOBIG)?;

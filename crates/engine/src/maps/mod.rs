@@ -24,7 +24,7 @@ mod user;
 use std::any::Any;
 
 use rustix::io::Errno;
-use skep_bpf::kinds::map_flags;
+use skep_bpf::kinds::{MapType, map_flags};
 use skep_bpf::object::MapSpec;
 
 use crate::vm::VmError;
@@ -107,7 +107,7 @@ pub trait Map: Any + Send {
         for cpu in 0..self.cpus() {
             let at = self.find(cpu, key).ok_or(Errno::NOENT)?;
             all.extend_from_slice(memory.host(at, size).ok_or(Errno::FAULT)?);
-            if self.cpus() > 1 {
+            if is_percpu(self.spec().map_type) {
                 all.resize(all.len().next_multiple_of(8), 0);
             }
         }
@@ -148,6 +148,14 @@ pub trait Map: Any + Send {
 /// What a program may do with the values of a map with these flags.
 fn value_access(flags: u32) -> Access {
     if flags & map_flags::RDONLY_PROG != 0 { Access::Read } else { Access::ReadWrite }
+}
+
+/// Whether entries have a value on each CPU.
+pub fn is_percpu(map_type: MapType) -> bool {
+    matches!(
+        map_type,
+        MapType::PercpuArray | MapType::PercpuHash | MapType::LruPercpuHash | MapType::PercpuCgroupStorage
+    )
 }
 
 /// The number in a key or value of four bytes.

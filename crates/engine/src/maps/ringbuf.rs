@@ -99,7 +99,8 @@ impl Ringbuf {
         }
     }
 
-    /// A record of `len` bytes for the program to write; `None` when it does not fit.
+    /// A record of `len` bytes for the program to write, zeros at first (the kernel leaves what was there); `None` when it does not
+    /// fit.
     pub fn reserve(&mut self, memory: &mut Memory, len: u64) -> Option<Addr> {
         let number = self.claim(len)?;
         let len = len as u32;
@@ -112,6 +113,9 @@ impl Ringbuf {
             return None;
         };
         memory.set_access(at, Access::ReadWrite);
+        if let Some(place) = memory.host_mut(at, len) {
+            place.fill(0);
+        }
         self.reserved.insert(at, Reserved { number, len });
         Some(at)
     }

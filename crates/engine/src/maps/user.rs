@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use skep_bpf::backend::Entries;
 use skep_bpf::kinds::{MapType, map_flags};
 
-use super::{ENOTSUPP, Map, Maps, OuterMap};
+use super::{ENOTSUPP, Map, Maps, OuterMap, is_percpu};
 use crate::vm::memory::{MapId, Memory};
 
 impl Maps {
@@ -122,7 +122,7 @@ impl Maps {
         let map = self.readable(id)?;
         let spec = map.spec();
         let (key_size, value_size) = (spec.key_size as usize, spec.value_size as usize);
-        let stride = if map.cpus() > 1 { value_size.next_multiple_of(8) } else { value_size };
+        let stride = if is_percpu(spec.map_type) { value_size.next_multiple_of(8) } else { value_size };
         let mut entries = Entries::new(key_size, value_size, stride, map.cpus() as usize);
         if matches!(spec.map_type, MapType::Queue | MapType::Stack) {
             map.contents().iter().for_each(|value| entries.push(&[], value));
@@ -150,7 +150,7 @@ fn user_value_size(map: &dyn Map) -> usize {
     match spec.map_type {
         MapType::ProgArray | MapType::PerfEventArray | MapType::CgroupArray => 4,
         MapType::ArrayOfMaps | MapType::HashOfMaps => 4,
-        _ if map.cpus() > 1 => size.next_multiple_of(8) * map.cpus() as usize,
+        _ if is_percpu(spec.map_type) => size.next_multiple_of(8) * map.cpus() as usize,
         _ => size,
     }
 }

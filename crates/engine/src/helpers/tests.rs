@@ -1,1 +1,0 @@
-//! Helpers as programs call them.
