@@ -8,6 +8,7 @@ use skep_bpf::object::MapSpec;
 
 pub use crate::random::Random;
 
+pub mod careful;
 mod compare;
 mod pieces;
 

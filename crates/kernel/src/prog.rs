@@ -74,6 +74,17 @@ impl Prog {
         bpf::test_run(self.fd.as_fd(), arguments).map_err(|e| Error::os(format!("run {}", self.name), e))
     }
 
+    /// Runs the program once in this thread on a packet (XDP and TC programs, at least 14 bytes), and gives what it returned
+    /// and the packet as it left it.
+    pub fn test_run_packet(&self, packet: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+        // What a program can add in front and behind is less than a page.
+        let mut out = vec![0; packet.len() + 4096];
+        let (returned, length) = bpf::test_run_packet(self.fd.as_fd(), packet, &mut out)
+            .map_err(|e| Error::os(format!("run {}", self.name), e))?;
+        out.truncate(length);
+        Ok((returned, out))
+    }
+
     /// Runs the program `repeat` times in this thread on a frame of 14 zero bytes (XDP programs, 5.10), and gives what
     /// it returned last and the average time of a run in nanoseconds.
     pub fn test_run_repeated(&self, repeat: u32) -> Result<(u32, u32), Error> {

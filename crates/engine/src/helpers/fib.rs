@@ -10,7 +10,7 @@ use super::{Answer, Call, failed};
 use crate::helpers::env::net::{Net, Route, RouteKind};
 
 /// `BPF_FIB_LOOKUP_*` and `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h).
-mod fib {
+mod code {
     pub(super) const DIRECT: u64 = 1;
     pub(super) const SKIP_NEIGH: u64 = 4;
     pub(super) const TBID: u64 = 8;
@@ -77,22 +77,22 @@ impl Lookup {
     fn follow(&mut self, net: &Net, route: &Route, flags: u64, len: u32) -> u64 {
         match route.kind {
             RouteKind::Unicast => {}
-            RouteKind::Blackhole => return fib::BLACKHOLE,
-            RouteKind::Unreachable => return fib::UNREACHABLE,
-            RouteKind::Prohibit => return fib::PROHIBIT,
-            RouteKind::Local => return fib::NOT_FWDED,
+            RouteKind::Blackhole => return code::BLACKHOLE,
+            RouteKind::Unreachable => return code::UNREACHABLE,
+            RouteKind::Prohibit => return code::PROHIBIT,
+            RouteKind::Local => return code::NOT_FWDED,
         }
         let mtu = if route.mtu > 0 { route.mtu } else { net.mtu(route.ifindex) };
         // A length of the header is checked against the route; without one the packet is, against the interface.
         let wanted = u32::from(u16::from_ne_bytes([self.bytes[LENGTH], self.bytes[LENGTH + 1]]));
         if wanted > 0 && wanted > mtu {
             self.put(LENGTH, &(mtu as u16).to_ne_bytes());
-            return fib::FRAG_NEEDED;
+            return code::FRAG_NEEDED;
         }
-        if flags & fib::SRC != 0 {
+        if flags & code::SRC != 0 {
             match route.source {
                 Some(source) => self.put_address(SOURCE, source),
-                None => return fib::NO_SRC_ADDR,
+                None => return code::NO_SRC_ADDR,
             }
         }
         let hop = route.gateway.or_else(|| self.address(DESTINATION));
@@ -104,9 +104,9 @@ impl Lookup {
         }
         self.put(IFINDEX, &route.ifindex.to_ne_bytes());
         self.put(METRIC, &route.metric.to_ne_bytes());
-        if flags & fib::SKIP_NEIGH == 0 {
+        if flags & code::SKIP_NEIGH == 0 {
             let Some(mac) = hop.and_then(|hop| net.neighbours.get(&(route.ifindex, hop))) else {
-                return fib::NO_NEIGH;
+                return code::NO_NEIGH;
             };
             let own = net.devices.get(&route.ifindex).map_or([0; 6], |device| device.mac);
             self.put(MAC, mac);
@@ -115,10 +115,10 @@ impl Lookup {
         self.put(TABLE, &[0; 4]);
         if wanted == 0 && len > 0 && len > mtu + ETHERNET {
             self.put(LENGTH, &(mtu as u16).to_ne_bytes());
-            return fib::FRAG_NEEDED;
+            return code::FRAG_NEEDED;
         }
         self.put(LENGTH, &(mtu as u16).to_ne_bytes());
-        fib::SUCCESS
+        code::SUCCESS
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn fib_lookup(call: &mut Call<'_>) -> Answer {
         return Ok(r0);
     }
     let flags = call.arg(4);
-    let Some(bytes) = given.first_chunk::<SIZE>().copied().filter(|_| flags & !fib::KNOWN == 0) else {
+    let Some(bytes) = given.first_chunk::<SIZE>().copied().filter(|_| flags & !code::KNOWN == 0) else {
         return Ok(failed(Errno::INVAL));
     };
     let mut lookup = Lookup { bytes };
@@ -142,13 +142,13 @@ pub(super) fn fib_lookup(call: &mut Call<'_>) -> Answer {
         return Ok(failed(Errno::NODEV));
     }
     if net.devices.get(&incoming).is_some_and(|device| !device.forwarding) {
-        return Ok(fib::FWD_DISABLED);
+        return Ok(code::FWD_DISABLED);
     }
-    let table = match flags & (fib::DIRECT | fib::TBID) {
-        both if both == fib::DIRECT | fib::TBID => Some(lookup.word(TABLE)),
+    let table = match flags & (code::DIRECT | code::TBID) {
+        both if both == code::DIRECT | code::TBID => Some(lookup.word(TABLE)),
         _ => None,
     };
-    let Some(route) = net.route(table, to) else { return Ok(fib::NOT_FWDED) };
+    let Some(route) = net.route(table, to) else { return Ok(code::NOT_FWDED) };
     // XDP programs say the length themselves; of a __sk_buff it is the packet's.
     let xdp = call.state.run.prog_type == skep_bpf::kinds::ProgType::Xdp;
     let len = call.state.run.packet.filter(|_| !xdp).map_or(0, |packet| packet.len());
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_route_gives_interface_and_addresses() {
         let (result, found) = ask([10, 1, 2, 3], 0, 0);
-        assert_eq!(result, fib::SUCCESS);
+        assert_eq!(result, code::SUCCESS);
         assert_eq!((found.word(IFINDEX), found.word(METRIC)), (2, 7));
         assert_eq!(found.bytes[MAC..MAC + 6], [9; 6]);
         assert_eq!(found.bytes[OWN_MAC..OWN_MAC + 6], [2; 6]);
@@ -248,14 +248,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_says_why() {
-        assert_eq!(ask([10, 9, 2, 3], 0, 0).0, fib::BLACKHOLE);
-        assert_eq!(ask([10, 1, 2, 3], 1401, 0).0, fib::FRAG_NEEDED);
-        assert_eq!(ask([10, 1, 2, 3], 1400, fib::SRC).0, fib::NO_SRC_ADDR);
+        assert_eq!(ask([10, 9, 2, 3], 0, 0).0, code::BLACKHOLE);
+        assert_eq!(ask([10, 1, 2, 3], 1401, 0).0, code::FRAG_NEEDED);
+        assert_eq!(ask([10, 1, 2, 3], 1400, code::SRC).0, code::NO_SRC_ADDR);
         let mut net = net();
         net.neighbours.clear();
         let mut asked = lookup([10, 1, 2, 3], 0);
         let route = net.routes[0].clone();
-        assert_eq!(asked.follow(&net, &route, 0, 0), fib::NO_NEIGH);
-        assert_eq!(asked.follow(&net, &route, fib::SKIP_NEIGH, 0), fib::SUCCESS);
+        assert_eq!(asked.follow(&net, &route, 0, 0), code::NO_NEIGH);
+        assert_eq!(asked.follow(&net, &route, code::SKIP_NEIGH, 0), code::SUCCESS);
     }
 }

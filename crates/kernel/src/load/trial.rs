@@ -46,6 +46,14 @@ impl Loaded {
         }
     }
 
+    /// Runs the object's program number `program` once on a packet: what it returned and the packet as it left it.
+    pub fn run_packet(&self, program: usize, packet: &[u8]) -> Result<(u32, Vec<u8>), Error> {
+        match self.programs.get(program) {
+            Some(placed) => placed.prog.test_run_packet(packet),
+            None => Err(Error::Missing(format!("program {program}"))),
+        }
+    }
+
     /// Runs a measurement `repeat` times: what it returned last and the average time of a run.
     pub fn run_bench(&self, trial: &Trial, repeat: u32) -> Result<(u32, Duration), Error> {
         match self.programs.get(trial.program) {

@@ -241,6 +241,26 @@ pub(crate) fn test_run_frame(prog: BorrowedFd<'_>, repeat: u32) -> Result<(u32, 
     Ok((attr.retval, attr.duration))
 }
 
+/// Runs a program once on a packet, which it may change in place up to the length of `out`; what it returned and how many bytes
+/// the packet has then.
+pub(crate) fn test_run_packet(
+    prog: BorrowedFd<'_>,
+    packet: &[u8],
+    out: &mut [u8],
+) -> Result<(u32, usize), Errno> {
+    let mut attr = TestRun {
+        prog_fd: raw(prog),
+        data_in: address(packet),
+        data_size_in: u32::try_from(packet.len()).map_err(|_| Errno::TOOBIG)?,
+        data_out: address_mut(out),
+        data_size_out: u32::try_from(out.len()).map_err(|_| Errno::TOOBIG)?,
+        ..TestRun::default()
+    };
+    // SAFETY: `packet` and `out` outlive the call and have the given lengths.
+    unsafe { call(cmd::PROG_TEST_RUN, &mut attr) }?;
+    Ok((attr.retval, attr.data_size_out as usize))
+}
+
 /// The kernel's record of a program.
 pub(crate) fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
     let mut info = ProgInfo::default();
