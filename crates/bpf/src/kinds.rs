@@ -205,6 +205,18 @@ pub mod map_flags {
     pub const INNER_MAP: u32 = 1 << 12;
 }
 
+impl ProgType {
+    /// What a program of this type returns to let the kernel go on as if there were none: a packet passes (`XDP_PASS`), or
+    /// the next program or the kernel sees it (`TC_ACT_UNSPEC`); elsewhere 0.
+    pub fn neutral_result(self) -> i32 {
+        match self {
+            ProgType::Xdp => 2,
+            ProgType::SchedCls => -1,
+            _ => 0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -410,6 +410,22 @@ pub enum Attach {
         /// Only this process, with the threads and children that it makes.
         pid: Option<u32>,
     },
+    /// A network interface, before the kernel looks at what it receives (program type XDP).
+    Xdp {
+        /// The interface's name, in the network namespace of the loader.
+        interface: String,
+        /// In the driver, or behind it.
+        mode: XdpMode,
+        /// The program can take frames in several buffers.
+        frags: bool,
+    },
+    /// A network interface, behind what receives or before what sends (program type TC).
+    Tc {
+        /// The interface's name, in the network namespace of the loader.
+        interface: String,
+        /// At what it sends; else at what it receives.
+        egress: bool,
+    },
     /// Iterator; read to its end once.
     Iter,
     /// Iterator that stays behind as a file of a BPF file system; whoever reads the file runs the program.
@@ -417,6 +433,18 @@ pub enum Attach {
         /// Path of the file.
         path: String,
     },
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum XdpMode {
+    /// In the driver where it can, else behind it.
+    #[default]
+    Any,
+    /// In the driver.
+    Native,
+    /// Behind the driver, on any device.
+    Generic,
 }
 
 /// Sampling of a perf event.

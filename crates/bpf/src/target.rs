@@ -40,6 +40,8 @@ pub enum Question {
     },
     /// Traceable kernel functions as "name" or "module:name": `Names`.
     KernelFunctions,
+    /// Network interfaces of skep's network namespace: `Interfaces`.
+    Interfaces,
     /// Address of a kernel symbol: `Number`.
     KernelSymbol(String),
     /// A binary's or library's path, as the user may write it (found through PATH or the library path): `Text`.
@@ -152,6 +154,21 @@ pub enum Answer {
     Symbols(Arc<Vec<Symbol>>),
     /// Places of USDT probes.
     Notes(Arc<Vec<Note>>),
+    /// Network interfaces, by index.
+    Interfaces(Arc<Vec<Interface>>),
+}
+
+/// A network interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub index: u32,
+    /// Kind of hardware (`ARPHRD_*`, include/uapi/linux/if_arp.h), which says what a frame begins with.
+    pub hardware: u32,
+    /// Largest packet in bytes, without the link layer.
+    pub mtu: u32,
 }
 
 /// One place of a USDT probe, as a note of the binary describes it (section `.note.stapsdt`).
@@ -268,6 +285,8 @@ typed! {
         Question::TracepointFormat { category: category.to_owned(), name: name.to_owned() }, Text;
     /// Traceable kernel functions.
     kernel_functions() -> Arc<Vec<String>> = Question::KernelFunctions, Names;
+    /// Network interfaces.
+    interfaces() -> Arc<Vec<Interface>> = Question::Interfaces, Interfaces;
     /// Address of a kernel symbol.
     kernel_symbol(name: &str) -> u64 = Question::KernelSymbol(name.to_owned()), Number;
     /// Path of a binary or library.

@@ -10,7 +10,9 @@ use crate::error::Error;
 use crate::features::{Features, Probe};
 use crate::symbols::kallsyms::Kallsyms;
 use crate::tracefs::Tracefs;
-use crate::{binaries, boundary, btf, demangle, dwarf, elf, files, machine, proc, programs, usdt};
+use crate::{
+    binaries, boundary, btf, demangle, dwarf, elf, files, interfaces, machine, proc, programs, usdt,
+};
 
 /// What the user wants to be otherwise than found.
 #[derive(Clone, Debug, Default)]
@@ -170,6 +172,7 @@ impl LiveTarget {
                 Answer::Text(self.tracefs()?.format(category, name)?.into())
             }
             Question::KernelFunctions => Answer::Names(self.functions()?),
+            Question::Interfaces => Answer::Interfaces(Arc::new(interfaces::all()?)),
             Question::KernelSymbol(name) => Answer::Number(
                 self.kallsyms()?
                     .address(name)?

@@ -9,7 +9,7 @@ use skep_bpf::btf::{Btf, NameKind};
 use skep_bpf::core::link::{Missed, POISON};
 use skep_bpf::helpers;
 use skep_bpf::kinds::{AttachType, ProgType};
-use skep_bpf::object::{BtfTarget, Object, Program};
+use skep_bpf::object::{Attach, BtfTarget, Object, Program};
 
 use crate::error::Error;
 use crate::live::LiveTarget;
@@ -22,6 +22,13 @@ mod link;
 
 /// `BPF_F_SLEEPABLE`.
 const SLEEPABLE: u32 = 1 << 4;
+/// `BPF_F_XDP_HAS_FRAGS` (5.18).
+const XDP_HAS_FRAGS: u32 = 1 << 5;
+
+fn load_flags(program: &Program) -> u32 {
+    let frags = program.attach.iter().any(|point| matches!(point.at, Attach::Xdp { frags: true, .. }));
+    (if program.sleepable { SLEEPABLE } else { 0 }) | (if frags { XDP_HAS_FRAGS } else { 0 })
+}
 /// Sizes of the buffer for the verifier's log, tried in this order.
 const LOG_SIZES: [usize; 2] = [1 << 20, 16 << 20];
 
@@ -174,7 +181,7 @@ impl<'a> Loader<'a> {
             insns: &linked.insns,
             license: &self.license,
             name: object_name(&program.symbol),
-            flags: if program.sleepable { SLEEPABLE } else { 0 },
+            flags: load_flags(program),
             kern_version: version_code(),
             btf: self.btf.as_ref().map(AsFd::as_fd),
             funcs: &funcs,

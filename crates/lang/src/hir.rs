@@ -2,11 +2,13 @@
 //! checker makes it; the builder turns it into IR without asking anything again.
 
 use crate::ast::Span;
+use crate::filter::FilterCode;
 use crate::ty::{Space, Ty};
 use skep_bpf::event::Action;
 use skep_bpf::kinds::{AttachType, MapType, ProgType};
 use skep_bpf::object::{AttachPoint, BtfTarget, CoreReloc};
 use skep_bpf::schema::{Agg, ValueType};
+use skep_compiler::layers::{Context, Depth, Field, LayerId, LinkType};
 use std::rc::Rc;
 
 /// A checked script.
@@ -105,6 +107,8 @@ pub struct Probe {
     pub attach_btf: Option<BtfTarget>,
     /// Where it runs.
     pub attach: Vec<AttachPoint>,
+    /// Where its packets come from, if it sees packets.
+    pub packet: Option<PacketSource>,
     /// Sleepable.
     pub sleepable: bool,
     /// Whether `-p` is checked in the program (not for begin, end, interval, self).
@@ -306,6 +310,8 @@ pub enum StmtKind {
         /// Body.
         body: Vec<Stmt>,
     },
+    /// Changes the packet; where that is not possible, the probe ends with the default verdict.
+    ChangePacket(PacketChange),
     /// `return`
     Return(Option<Expr>),
     /// `break`
@@ -381,6 +387,8 @@ pub enum ExprKind {
     MapLen(MapNo),
     /// A probe argument.
     Arg(Arg),
+    /// A part of the packet.
+    Packet(PacketRead),
     /// A field of what `base` points to or is: `base.ty` is `Ptr` to a composite (of any space) or a composite. A scalar
     /// field is loaded; any other is an address.
     Field {
@@ -516,6 +524,90 @@ pub enum ExprKind {
         /// Arguments.
         args: Vec<Expr>,
     },
+}
+
+/// Where a probe's packets come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PacketSource {
+    /// What frames begin with.
+    pub link: LinkType,
+    /// The program's context.
+    pub context: Context,
+    /// Frames may lie in several buffers.
+    pub beyond: bool,
+    /// They are sent, not received.
+    pub egress: bool,
+}
+
+/// What of a packet is read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PacketRead {
+    /// What.
+    pub what: PacketPart,
+    /// In the frame itself, or in what its first tunnel carries.
+    pub depth: Depth,
+    /// Of layers that repeat, which.
+    pub nth: u32,
+}
+
+impl PacketRead {
+    /// Whether it says yes or no of every packet.
+    pub fn is_condition(&self) -> bool {
+        matches!(
+            self.what,
+            PacketPart::Has(_) | PacketPart::Filter(_) | PacketPart::TcpOption { bytes: 0, .. }
+        )
+    }
+}
+
+/// Changes of a packet.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PacketChange {
+    /// A field gets a value: u64, or for addresses `Inet` or `Mac`.
+    Set {
+        /// Which; of several layers, in those that are there.
+        fields: Vec<(LayerId, &'static Field)>,
+        /// In the frame itself, or in what its first tunnel carries.
+        depth: Depth,
+        /// Of layers that repeat, which.
+        nth: u32,
+        /// Value.
+        value: Expr,
+    },
+    /// A VLAN tag is put in: u64.
+    PushVlan(Expr),
+    /// The outermost VLAN tag is taken out.
+    PopVlan,
+}
+
+/// Parts of a packet.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PacketPart {
+    /// Bytes of the frame.
+    Len,
+    /// Index of the interface.
+    Interface,
+    /// Whether one of these layers is there: a bool.
+    Has(Vec<LayerId>),
+    /// A field of the first of these layers that is there.
+    Field(Vec<(LayerId, &'static Field)>),
+    /// Protocol behind the IP header and its extensions.
+    Protocol,
+    /// Bytes of the IP packet, its header included.
+    IpLen,
+    /// A TCP option: `bytes` bytes from byte `at` of its value on, as a number; no bytes: whether it is there.
+    TcpOption {
+        /// Kind.
+        kind: u8,
+        /// First byte.
+        at: u32,
+        /// Bytes.
+        bytes: u32,
+    },
+    /// What is behind the transport layer: a buffer.
+    Payload,
+    /// Whether it matches: a bool.
+    Filter(FilterCode),
 }
 
 /// Where a probe argument comes from.

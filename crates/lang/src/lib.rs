@@ -8,6 +8,7 @@ pub mod check;
 pub mod compile;
 pub mod diag;
 pub mod expand;
+pub mod filter;
 pub mod fmt;
 pub mod hir;
 pub mod import;

@@ -28,6 +28,8 @@ pub struct Options {
     pub mode: Mode,
     /// Only `test:` and `bench:` probes whose name matches this regular expression.
     pub probe_filter: Option<String>,
+    /// Compiles `filter("…")`; without, scripts cannot use it.
+    pub filters: Option<crate::filter::Filters>,
     /// Process id of skep itself (for `self` probes and the like).
     pub own_pid: u32,
 }

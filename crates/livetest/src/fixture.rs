@@ -61,6 +61,8 @@ pub(crate) struct Case {
     pub(crate) emit: Vec<String>,
     /// Started through a link of this name.
     pub(crate) called: Option<String>,
+    /// In a network namespace of its own, with a pair of veth devices of this MTU.
+    pub(crate) net: Option<u32>,
     /// Started as this user, without privileges.
     pub(crate) user: Option<u32>,
     pub(crate) env: Vec<(String, String)>,
@@ -103,6 +105,7 @@ impl Case {
             via: Via::Inline,
             emit: Vec::new(),
             called: None,
+            net: None,
             user: None,
             env: Vec::new(),
             files: Vec::new(),
@@ -263,6 +266,7 @@ fn set(case: &mut Case, key: &str, value: &str, block: &[&str]) -> Result<(), St
             case.via = choice(value, &kinds)?;
         }
         "emit" => case.emit.extend(words(value)?),
+        "net" => case.net = Some(number(value.strip_prefix("veth ").ok_or("expected `veth MTU`")?)?),
         "user" => case.user = Some(number(value)?),
         "called" => case.called = Some(value.to_owned()),
         "env" => {

@@ -41,12 +41,15 @@ impl Load {
     }
 
     /// Starts the load and waits until it has stopped itself.
-    pub(crate) fn start(&self, vars: &Vars, limit: Duration) -> Result<Running, String> {
+    pub(crate) fn start(&self, vars: &Vars, net: Option<u32>, limit: Duration) -> Result<Running, String> {
         let me = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
         let mut command = Command::new(me);
         command.arg("workload").args(&self.options);
         command.args(self.words.iter().map(|word| vars.fill(word)));
         command.env(HOLD, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(pid) = net {
+            command.env(crate::net::NET, pid.to_string());
+        }
         command.env(COMM, self.comm.as_deref().unwrap_or(&self.words[0]));
         let child = command.spawn().map_err(|error| format!("load `{}`: {error}", self.words.join(" ")))?;
         let running = Running { child, name: self.words.join(" "), status: None };

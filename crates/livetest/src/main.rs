@@ -12,6 +12,7 @@ mod expect;
 mod feature;
 mod fixture;
 mod load;
+mod net;
 mod object;
 mod report;
 mod run;
@@ -29,6 +30,20 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
                 eprintln!("livetest workload: {message}");
+                ExitCode::from(2)
+            }
+        };
+    }
+    let inner = match arguments.split_first() {
+        Some((first, [mtu])) if first == "net-holder" => Some(net::hold(mtu)),
+        Some((first, words)) if first == "in-net" => Some(net::run_in(words)),
+        _ => None,
+    };
+    if let Some(done) = inner {
+        return match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                eprintln!("livetest: {message}");
                 ExitCode::from(2)
             }
         };

@@ -78,14 +78,19 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
     let fixtures = std::fs::canonicalize(&options.fixtures).unwrap_or_else(|_| options.fixtures.clone());
     vars.set("FIXTURES", fixtures.display());
     case.builds.iter().try_for_each(|words| build(words, &vars, &dir.0))?;
+    let network = case.net.map(crate::net::Network::make).transpose()?;
+    let holder = network.as_ref().map(crate::net::Network::pid);
     let mut loads = Vec::new();
     for (index, load) in case.loads.iter().enumerate() {
-        let running = load.start(&vars, limit)?;
+        let running = load.start(&vars, holder, limit)?;
         let name = if index == 0 { "PID".to_owned() } else { format!("PID{}", index + 1) };
         vars.set(&name, running.pid());
         loads.push(running);
     }
-    let words = command_line(case, options, passes, &dir.0, &mut vars)?;
+    let mut words = command_line(case, options, passes, &dir.0, &mut vars)?;
+    if let Some(pid) = holder {
+        words.splice(0..0, [me.display().to_string(), "in-net".to_owned(), pid.to_string()]);
+    }
     let child = spawn(case, &words, &vars)?;
     let mut session = Session::start(case, child, loads, limit);
     if options.style == Style::Bpftrace {
@@ -94,6 +99,7 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
     }
     let trouble = session.drive();
     let mut output = session.finish();
+    drop(network);
     for (name, _) in &case.written {
         let text = std::fs::read(dir.0.join(name)).unwrap_or_default();
         output.written.push(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect());

@@ -260,6 +260,7 @@ fn head(program: &Program) -> &'static str {
         Some(Attach::KprobeMulti { ret: true, .. }) => Some("kretprobe.multi"),
         Some(Attach::Uprobe { ret, .. }) => Some(if *ret { "uretprobe" } else { "uprobe" }),
         Some(Attach::UprobeMulti { ret: true, .. }) => Some("uretprobe.multi"),
+        Some(Attach::Xdp { frags: true, .. }) => Some("xdp.frags"),
         _ => None,
     };
     let fits = |row: &&Row| {

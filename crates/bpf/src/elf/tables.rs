@@ -12,6 +12,7 @@ use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
     Attach, AttachPoint, BtfTarget, Counter, InnerMap, KconfigKind, KconfigVar, MapDetails, MapSchema,
     MapSpec, MapTypes, MissingProbes, NamedSlot, Sample, SessionSpec, SlotContent, Storage, SymbolSpec,
+    XdpMode,
 };
 use crate::origin::{Assumption, Origin, Place};
 use crate::schema::{Agg, Clock, Field, SeriesFold, StackFormat, StackMode, ValueType};
@@ -169,6 +170,13 @@ wire_enums! {
         13 Test;
         14 Bench;
         15 PinnedIter { path };
+        16 Xdp { interface, mode, frags };
+        17 Tc { interface, egress };
+    }
+    XdpMode {
+        0 Any;
+        1 Native;
+        2 Generic;
     }
     Action {
         0 Printf { format, stream };

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::record::Recorded;
-use super::{Answer, Arch, Feature, Note, Question, Symbol, TargetError, TypeRequest};
+use super::{Answer, Arch, Feature, Interface, Note, Question, Symbol, TargetError, TypeRequest};
 use crate::btf::Btf;
 use crate::version::KernelVersion;
 
@@ -140,6 +140,7 @@ impl Writer {
                 self.bytes(name.as_bytes());
             }
             KernelFunctions => self.u8(8),
+            Interfaces => self.u8(60),
             KernelSymbol(name) => self.text(9, name),
             BinaryPath(name) => self.text(10, name),
             BinarySymbols(path) => self.text(11, path),
@@ -225,6 +226,14 @@ impl Writer {
                 self.u8(8);
                 self.count(notes.len());
                 notes.iter().for_each(|n| self.note(n));
+            }
+            Ok(Answer::Interfaces(list)) => {
+                self.u8(9);
+                self.count(list.len());
+                for i in list.iter() {
+                    self.bytes(i.name.as_bytes());
+                    [i.index, i.hardware, i.mtu].into_iter().for_each(|n| self.u32(n));
+                }
             }
             Err(e) => self.refusal(e),
         }
@@ -333,6 +342,7 @@ impl<'a> Reader<'a> {
             6 => Tracepoints,
             7 => TracepointFormat { category: self.string()?, name: self.string()? },
             8 => KernelFunctions,
+            60 => Interfaces,
             9 => KernelSymbol(self.string()?),
             10 => BinaryPath(self.string()?),
             11 => BinarySymbols(self.string()?),
@@ -398,6 +408,10 @@ impl<'a> Reader<'a> {
                 let notes: Result<_, _> = (0..self.count(28)?).map(|_| self.note()).collect();
                 Answer::Notes(Arc::new(notes?))
             }
+            9 => {
+                let list: Result<_, _> = (0..self.count(16)?).map(|_| self.interface()).collect();
+                Answer::Interfaces(Arc::new(list?))
+            }
             0x80 => return Ok(Err(TargetError::NotFound(self.string()?))),
             0x81 => return Ok(Err(TargetError::Unknown(self.string()?))),
             0x82 => {
@@ -417,6 +431,11 @@ impl<'a> Reader<'a> {
     fn note(&mut self) -> Result<Note, RecordError> {
         let (provider, name, args) = (self.string()?, self.string()?, self.string()?);
         Ok(Note { provider, name, args, offset: self.u64()?, semaphore: self.u64()? })
+    }
+
+    fn interface(&mut self) -> Result<Interface, RecordError> {
+        let name = self.string()?;
+        Ok(Interface { name, index: self.u32()?, hardware: self.u32()?, mtu: self.u32()? })
     }
 
     fn symbol(&mut self) -> Result<Symbol, RecordError> {

@@ -60,6 +60,12 @@ features! {
     CpuV4 6 6;
     /// 6.9: may_goto.
     MayGoto 6 9;
+    /// 5.9: XDP programs by bpf_link.
+    XdpLink 5 9;
+    /// 5.18: XDP programs on frames in several buffers, and the helpers that read them.
+    XdpFrags 5 18;
+    /// 6.6: TC programs by bpf_link (tcx).
+    Tcx 6 6;
     /// 5.5: tp_btf programs.
     TpBtf 5 5;
     /// 5.5: fentry and fexit programs can be loaded.

@@ -189,6 +189,12 @@ pub(crate) enum Without {
     /// Attaching many uprobes at once
     #[value(name = "uprobe_multi")]
     UprobeMulti,
+    /// TC programs on links
+    #[value(name = "tcx")]
+    Tcx,
+    /// XDP on frames in several buffers
+    #[value(name = "xdp_frags")]
+    XdpFrags,
 }
 
 /// Buffering of the output.

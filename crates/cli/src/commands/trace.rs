@@ -107,6 +107,8 @@ pub(super) fn live_target(options: &Trace) -> LiveTarget {
         Without::KprobeMulti => Feature::KprobeMulti,
         Without::KprobeSession => Feature::KprobeSession,
         Without::UprobeMulti => Feature::UprobeMulti,
+        Without::Tcx => Feature::Tcx,
+        Without::XdpFrags => Feature::XdpFrags,
     };
     LiveTarget::with(LiveOptions {
         without: options.without.iter().map(feature).collect(),

@@ -5,9 +5,10 @@
 //! the source gets line 0.
 
 use skep_bpf::btf::{BtfBuilder, Linkage, TypeId};
+use skep_bpf::kinds::ProgType;
 use skep_bpf::object::{FuncInfo, LineInfo};
 
-use crate::ir::{FuncId, FuncKind, Loc, Module, Type};
+use crate::ir::{FuncId, FuncKind, Loc, Module, PtrKind, Type};
 use crate::lower::FuncCode;
 
 /// BTF in the making.
@@ -56,7 +57,7 @@ impl Debug {
     }
 
     /// The function info of a function that starts at instruction `insn`.
-    pub(super) fn func(&mut self, id: FuncId, module: &Module, insn: u32) -> FuncInfo {
+    pub(super) fn func(&mut self, id: FuncId, module: &Module, insn: u32, prog_type: ProgType) -> FuncInfo {
         self.used = true;
         if let Some(type_id) = self.funcs[id.index()] {
             return FuncInfo { insn, type_id: type_id.0 };
@@ -73,6 +74,13 @@ impl Debug {
             let byte = self.btf.int("unsigned char", 1, false);
             let array = self.btf.array(byte, size);
             *memory = self.btf.ptr(array);
+        }
+        let takes_ctx = func.params.first() == Some(&Type::Ptr(PtrKind::Ctx));
+        if let (FuncKind::Global { .. }, Some((_, ctx)), true) = (func.kind, params.first_mut(), takes_ctx) {
+            // The verifier knows a context by the name of its type (btf_is_prog_ctx_type, kernel/bpf/btf.c, Linux 6.18).
+            let name = if prog_type == ProgType::Xdp { "xdp_md" } else { "__sk_buff" };
+            let context = self.btf.struct_(name, 0, &[]);
+            *ctx = self.btf.ptr(context);
         }
         let ret = self.type_id(func.ret);
         let proto = self.btf.func_proto(ret, &params);

@@ -84,7 +84,7 @@ fn program(
     };
     for func in &order {
         let start = out.insns.len() as u32;
-        out.funcs.push(debug.func(*func, module, start));
+        out.funcs.push(debug.func(*func, module, start, decl.prog_type));
         debug.lines(&codes[func.index()], start, &mut out.lines);
         for (item, _) in &codes[func.index()].items {
             let insn = place(item.insn, item.open.as_ref(), &starts, &mut out);

@@ -14,7 +14,7 @@ pub enum FuncKind {
     Sub,
     /// As `Sub`, but the verifier looks at it once and not at each call, knowing nothing of its callers (a global
     /// function, 5.13 with memory as parameter). The first parameter may be the address of so many bytes, readable and
-    /// writable; the others, and all without bytes, are integers. Returns 64 bits.
+    /// writable, or (without bytes, 5.6) the context of an XDP or TC program; the others are integers. Returns 64 bits.
     Global {
         /// Bytes behind the first parameter; 0: it is an integer too.
         bytes: u32,

@@ -127,14 +127,45 @@ pub struct Reader {
     ctx: Value,
     /// `data` and `data_end`.
     data: Option<(Value, Value)>,
+    /// See [`Reader::veil`].
+    veil: Option<Value>,
 }
+
+/// Bits that the veil hides.
+const VEIL: u64 = 0x7fff;
 
 impl Reader {
     /// A reader; what it needs of the context is read at the builder's place, which must dominate every use.
     pub fn new(f: &mut FuncBuilder, mode: Mode, ctx: Value) -> Reader {
-        let mut reader = Reader { mode, ctx, data: None };
+        let mut reader = Reader { mode, ctx, data: None, veil: None };
         reader.reload(f);
+        reader.veil = Some(reader.make_veil(f));
         reader
+    }
+
+    /// The value unchanged, but as one of which the verifier knows nothing (of its low 15 bits). Where ways meet that differ
+    /// in where a layer was found, it would otherwise follow all that comes behind once for each of them.
+    pub fn veil(&self, f: &mut FuncBuilder, value: Value) -> Value {
+        match self.veil {
+            Some(veil) => f.bin(BinOp::Xor, Type::U64, value, veil),
+            None => value,
+        }
+    }
+
+    /// Zero, which the verifier cannot see: no frame has 2^31 bytes.
+    fn make_veil(&self, f: &mut FuncBuilder) -> Value {
+        let (len, bits) = match (self.mode, self.data) {
+            (Mode::Direct { .. }, Some((data, end))) => {
+                let (data, end) = (f.cast(data, Type::U64), f.cast(end, Type::U64));
+                (f.bin(BinOp::Sub, Type::U64, end, data), 63)
+            }
+            (Mode::Probe { len, .. } | Mode::Flat { len, .. }, _) => (len, 63),
+            _ => (self.frame_len(f), 31),
+        };
+        let (bits, zero, mask) = (f.u64(bits), f.u64(0), f.u64(VEIL));
+        let top = f.bin(BinOp::Lshr, Type::U64, len, bits);
+        let spread = f.bin(BinOp::Sub, Type::U64, zero, top);
+        f.bin(BinOp::And, Type::U64, spread, mask)
     }
 
     /// How it reads.

@@ -3,7 +3,7 @@
 
 use crate::ir::{BinOp, Block, Cc, FuncBuilder, Type, Value};
 
-use super::access::{At, Window};
+use super::access::{At, Reader, Window};
 use super::rows::LAYERS;
 use super::table::{Guard, Layer, Length, Next, Space};
 
@@ -14,10 +14,11 @@ pub(super) struct Coded {
     pub(super) code: Value,
 }
 
-/// The two parameters of a block as place and code.
-pub(super) fn joined(f: &FuncBuilder, block: Block, max: u32) -> Coded {
-    let at = At { base: Some(f.block_param(block, 0)), add: 0, max };
-    Coded { at, code: f.block_param(block, 1) }
+/// The two parameters of the current block as place and code, veiled.
+pub(super) fn joined(f: &mut FuncBuilder, reader: &Reader, block: Block, max: u32) -> Coded {
+    let (off, code) = (f.block_param(block, 0), f.block_param(block, 1));
+    let at = At { base: Some(reader.veil(f, off)), add: 0, max };
+    Coded { at, code: reader.veil(f, code) }
 }
 
 /// Goes to `found` if the value is `want`, and on otherwise.

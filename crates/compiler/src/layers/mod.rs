@@ -7,6 +7,7 @@
 //! [`walk`] names.
 
 pub mod access;
+pub mod assign;
 pub mod decode;
 mod emit;
 pub mod rows;
@@ -15,6 +16,7 @@ pub mod value;
 pub mod walk;
 
 pub use access::{At, Context, Mode, Reader, Window};
+pub use assign::NewValue;
 pub use decode::{Decoded, Place, Stop, decode};
 pub use table::{Field, FieldKind, Guard, Layer, LayerId, Length, LinkType, Next, Shown, Space, Tier};
 pub use value::Value;

@@ -5,7 +5,7 @@
 //! the finding dominates. At most [`MAX_SHIMS`] tags and labels and [`MAX_EXTENSIONS`] extension headers are passed; a frame
 //! with more lacks what is behind them.
 
-use crate::ir::{BinOp, Block, Cc, FuncBuilder, Type, Value};
+use crate::ir::{BinOp, Block, Cc, FuncBuilder, FuncId, FuncKind, Function, PtrKind, Type, Value};
 
 use super::access::{At, Context, Mode, Reader, Window};
 use super::emit::{
@@ -40,6 +40,8 @@ pub enum Depth {
 /// What was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Key {
+    /// What the locator says, as it packs it.
+    Located(Depth),
     /// What the first tunnel carries: place and EtherType.
     Carried,
     /// Where a frame's own or carried network layer begins, and its EtherType.
@@ -50,15 +52,59 @@ enum Key {
     Layer(LayerId, Depth, u32),
 }
 
+/// A function that finds the network and the transport layer, for [`Frame::call_locator`]: a global one that takes the
+/// context. It gives the place of the network layer, its EtherType, the place of the transport layer and its protocol, packed;
+/// zeros for what is not there. `outer` is the one for the frame's own layers, which the one for a tunnel's may call.
+pub fn locator(name: &str, mode: Mode, link: LinkType, (depth, outer): (Depth, Option<FuncId>)) -> Function {
+    let kind = FuncKind::Global { bytes: 0 };
+    let mut f = FuncBuilder::new(name, kind, &[Type::Ptr(PtrKind::Ctx)], Type::U64);
+    let ctx = f.param(0);
+    let reader = Reader::new(&mut f, mode, ctx);
+    let mut frame = Frame::new(reader, link);
+    frame.locators[Depth::Outer as usize] = outer;
+    let (nothing, no_transport) = (f.cold_block(), f.block(&[]));
+    let network = frame.network(&mut f, depth, nothing);
+    let off = network.at.value(&mut f);
+    let found = packed(&mut f, off, (network.code, ETHER_TYPE));
+    let transport = frame.transport(&mut f, depth, no_transport);
+    let off = transport.at.value(&mut f);
+    let both = packed(&mut f, found, (off, TRANSPORT));
+    let both = packed(&mut f, both, (transport.code, PROTOCOL));
+    f.ret(both);
+    f.switch_to(no_transport);
+    f.ret(found);
+    f.switch_to(nothing);
+    let zero = f.u64(0);
+    f.ret(zero);
+    f.finish()
+}
+
+fn packed(f: &mut FuncBuilder, into: Value, (part, shift): (Value, u32)) -> Value {
+    let count = f.u64(shift.into());
+    let part = f.bin(BinOp::Shl, Type::U64, part, count);
+    f.bin(BinOp::Or, Type::U64, into, part)
+}
+
 /// What a function knows of its packet.
 #[derive(Clone, Debug)]
 pub struct Frame {
     reader: Reader,
     link: LinkType,
+    locators: [Option<FuncId>; 2],
     coded: Vec<(Key, Coded)>,
     places: Vec<(Key, At)>,
     windows: Vec<(At, Window)>,
+    /// How often the packet was changed.
+    changes: u32,
 }
+
+/// Farthest place of a layer that a locator gives, from outside and from within a tunnel.
+const LOCATED: [u32; 2] = [0x7fff, 0xffff];
+/// Where a locator packs the EtherType, the place of the transport layer, and its protocol, above the place of the network
+/// layer.
+const ETHER_TYPE: u32 = 16;
+const TRANSPORT: u32 = 32;
+const PROTOCOL: u32 = 48;
 
 /// What a tag or label says that follows.
 enum Behind {
@@ -69,17 +115,52 @@ enum Behind {
 }
 
 /// How much was known; see [`Frame::mark`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Mark {
     coded: usize,
     places: usize,
     windows: usize,
+    changes: u32,
+    reader: Reader,
 }
 
 impl Frame {
     /// A packet that `reader` reads and that begins with `link`.
     pub fn new(reader: Reader, link: LinkType) -> Frame {
-        Frame { reader, link, coded: Vec::new(), places: Vec::new(), windows: Vec::new() }
+        let locators = [None; 2];
+        Frame {
+            reader,
+            link,
+            locators,
+            coded: Vec::new(),
+            places: Vec::new(),
+            windows: Vec::new(),
+            changes: 0,
+        }
+    }
+
+    /// From now on, finds network and transport layer by calling a function that [`locator`] made for the same mode, link
+    /// type and depth. The verifier follows such a function once, and not once for each way through it and all that
+    /// comes behind.
+    pub fn call_locator(&mut self, depth: Depth, locator: FuncId) {
+        self.locators[depth as usize] = Some(locator);
+    }
+
+    /// What the locator says of a depth, if there is one: `bits` bits from bit `shift` on.
+    fn located(&mut self, f: &mut FuncBuilder, depth: Depth, (shift, bits): (u32, u32)) -> Option<Value> {
+        let locator = self.locators[depth as usize]?;
+        let key = Key::Located(depth);
+        let packed = match self.known(key) {
+            Some(known) => known.code,
+            None => {
+                let code = f.call(locator, &[self.reader.ctx()], Type::U64);
+                self.coded.push((key, Coded { at: At::constant(0), code }));
+                code
+            }
+        };
+        let (count, mask) = (f.u64(shift.into()), f.u64((1 << bits) - 1));
+        let part = f.bin(BinOp::Lshr, Type::U64, packed, count);
+        Some(f.bin(BinOp::And, Type::U64, part, mask))
     }
 
     /// The reader.
@@ -89,25 +170,39 @@ impl Frame {
 
     /// How much is known now.
     pub fn mark(&self) -> Mark {
-        Mark { coded: self.coded.len(), places: self.places.len(), windows: self.windows.len() }
+        Mark {
+            coded: self.coded.len(),
+            places: self.places.len(),
+            windows: self.windows.len(),
+            changes: self.changes,
+            reader: self.reader,
+        }
     }
 
     /// Forgets what was found since `mark`: to be called where building goes on at a place that it does not dominate.
     pub fn forget(&mut self, mark: Mark) {
-        self.coded.truncate(mark.coded);
-        self.places.truncate(mark.places);
-        self.windows.truncate(mark.windows);
+        let kept = |len| if mark.changes == self.changes { len } else { 0 };
+        self.coded.truncate(kept(mark.coded));
+        self.places.truncate(kept(mark.places));
+        self.windows.truncate(kept(mark.windows));
+        self.reader = mark.reader;
+    }
+
+    /// As [`Frame::forget`], where ways meet: if the packet was changed on one of them, the context is read anew.
+    pub fn join(&mut self, f: &mut FuncBuilder, mark: Mark) {
+        if mark.changes == self.changes || f.is_terminated() {
+            return self.forget(mark);
+        }
+        self.changed(f);
     }
 
     /// Forgets all and reads the context anew: the packet was changed.
     pub fn changed(&mut self, f: &mut FuncBuilder) {
-        self.forget(Mark { coded: 0, places: 0, windows: 0 });
+        self.coded.clear();
+        self.places.clear();
+        self.windows.clear();
         self.reader.reload(f);
-    }
-
-    /// As [`Frame::changed`], where only bytes were written and pointers still hold.
-    pub fn written(&mut self) {
-        self.forget(Mark { coded: 0, places: 0, windows: 0 });
+        self.changes += 1;
     }
 
     /// `len` bytes from `at` on; those that were checked before are not checked again.
@@ -222,7 +317,7 @@ impl Frame {
                 let at = carried.at.plus(14).value(f);
                 f.jump(done, &[at, code]);
                 f.switch_to(done);
-                joined(f, done, carried.at.max.saturating_add(14))
+                joined(f, &self.reader, done, carried.at.max.saturating_add(14))
             }
         }
     }
@@ -248,6 +343,15 @@ impl Frame {
         if let Some(known) = self.known(key) {
             return known;
         }
+        let max = LOCATED[depth as usize];
+        if let Some(off) = self.located(f, depth, (0, max.count_ones()))
+            && let Some(code) = self.located(f, depth, (ETHER_TYPE, 16))
+        {
+            // Without a network layer the EtherType is 0, which no layer has.
+            let found = Coded { at: At { base: Some(off), add: 0, max }, code };
+            self.coded.push((key, found));
+            return found;
+        }
         let first = self.first(f, depth, missing);
         let done = f.block(&[Type::U64, Type::U64]);
         let at = first.at.value(f);
@@ -258,7 +362,7 @@ impl Frame {
         }
         self.pass_shims(f, first, None, (done, missing));
         f.switch_to(done);
-        let found = joined(f, done, first.at.max.saturating_add(8 * MAX_SHIMS));
+        let found = joined(f, &self.reader, done, first.at.max.saturating_add(8 * MAX_SHIMS));
         self.coded.push((key, found));
         found
     }
@@ -277,6 +381,7 @@ impl Frame {
         f.jump(head, &[at, first.code, zero, zero]);
         f.switch_to(head);
         let [off, code, round, seen] = [0, 1, 2, 3].map(|i| f.block_param(head, i));
+        let (off, code) = (self.reader.veil(f, off), self.reader.veil(f, code));
         let at = At { base: Some(off), add: 0, max: first.at.max.saturating_add(8 * MAX_SHIMS) };
         let (limit, go) = (f.u64(u64::from(MAX_SHIMS)), f.block(&[]));
         f.branch(Cc::Uge, round, limit, missing, go);
@@ -362,7 +467,7 @@ impl Frame {
         let done = f.block(&[Type::U64, Type::U64]);
         self.pass_shims(f, first, Some((layer, nth)), (done, missing));
         f.switch_to(done);
-        joined(f, done, first.at.max.saturating_add(8 * MAX_SHIMS)).at
+        joined(f, &self.reader, done, first.at.max.saturating_add(8 * MAX_SHIMS)).at
     }
 
     /// What is behind the network layer and its extension headers: place and IP protocol. Goes to `missing` for other
@@ -371,12 +476,33 @@ impl Frame {
         self.transport(f, depth, missing).code
     }
 
+    /// Finds the network layer; its EtherType.
+    pub fn network_code(&mut self, f: &mut FuncBuilder, depth: Depth, missing: Block) -> Value {
+        self.network(f, depth, missing).code
+    }
+
+    /// What is behind the network layer: IP protocol and place.
+    pub(super) fn transport_at(&mut self, f: &mut FuncBuilder, depth: Depth, missing: Block) -> (Value, At) {
+        let found = self.transport(f, depth, missing);
+        (found.code, found.at)
+    }
+
     fn transport(&mut self, f: &mut FuncBuilder, depth: Depth, missing: Block) -> Coded {
         let key = Key::Transport(depth);
         if let Some(known) = self.known(key) {
             return known;
         }
-        let found = self.extensions(f, depth, None, missing);
+        let max = LOCATED[depth as usize];
+        let found = match self.located(f, depth, (TRANSPORT, max.count_ones())) {
+            Some(off) => {
+                let (zero, there) = (f.u64(0), f.block(&[]));
+                f.branch(Cc::Eq, off, zero, missing, there);
+                f.switch_to(there);
+                let code = self.located(f, depth, (PROTOCOL, 8)).unwrap_or(zero);
+                Coded { at: At { base: Some(off), add: 0, max }, code }
+            }
+            None => self.extensions(f, depth, None, missing),
+        };
         self.coded.push((key, found));
         found
     }
@@ -409,7 +535,7 @@ impl Frame {
         }
         f.jump(missing, &[]);
         f.switch_to(start);
-        let first = joined(f, start, max);
+        let first = joined(f, &self.reader, start, max);
         self.pass_extensions(f, first, wanted, missing)
     }
 
@@ -436,6 +562,7 @@ impl Frame {
         f.jump(head, &[off, first.code, zero]);
         f.switch_to(head);
         let [off, code, round] = [0, 1, 2].map(|i| f.block_param(head, i));
+        let (off, code) = (self.reader.veil(f, off), self.reader.veil(f, code));
         let at = At { base: Some(off), add: 0, max };
         let round = f.add_imm(round, 1);
         for row in rows() {
@@ -466,7 +593,7 @@ impl Frame {
             Some(_) => f.jump(missing, &[]),
         }
         f.switch_to(done);
-        joined(f, done, max)
+        joined(f, &self.reader, done, max)
     }
 
     /// What the first tunnel carries: place and EtherType (0x6558: an Ethernet frame).
@@ -506,7 +633,7 @@ impl Frame {
         }
         f.jump(missing, &[]);
         f.switch_to(done);
-        let found = joined(f, done, transport.at.max.saturating_add(8 + 8 + 252));
+        let found = joined(f, &self.reader, done, transport.at.max.saturating_add(8 + 8 + 252));
         self.coded.push((Key::Carried, found));
         found
     }
@@ -551,7 +678,7 @@ impl Frame {
         }
         f.jump(missing, &[]);
         f.switch_to(done);
-        joined(f, done, transport.at.max.saturating_add(60)).at
+        joined(f, &self.reader, done, transport.at.max.saturating_add(60)).at
     }
 
     /// The place of a TCP option's data, `bytes` long; `missing` where the header lacks it.
@@ -573,6 +700,7 @@ impl Frame {
         f.jump(head, &[first, zero]);
         f.switch_to(head);
         let (off, round) = (f.block_param(head, 0), f.block_param(head, 1));
+        let off = self.reader.veil(f, off);
         let at = At { base: Some(off), add: 0, max: tcp.max.saturating_add(60 + 255) };
         let (limit, go) = (f.u64(u64::from(MAX_OPTIONS)), f.block(&[]));
         f.branch(Cc::Uge, round, limit, missing, go);

@@ -28,7 +28,7 @@ pub(crate) use code::{Item, Open};
 pub(crate) use expand::Append;
 
 use crate::compile::{CompileError, Cpu, Features};
-use crate::ir::{FuncId, Function, Module, Terminator};
+use crate::ir::{FuncId, FuncKind, Function, Module, ProgramDecl, Terminator};
 use crate::passes::{Env, order};
 use frame::Frame;
 use slots::Packing;
@@ -63,7 +63,9 @@ pub(crate) fn lower(module: &mut Module, features: &Features) -> Result<Vec<Func
                 continue;
             }
             let mut func = source.clone();
-            let packing = arrange(&mut func, budgets.of(i), &mut module.object, &mut area, features)?;
+            let gives_up = gives_up(&module.programs, i, func.kind);
+            let room = (budgets.of(i), gives_up);
+            let packing = arrange(&mut func, room, &mut module.object, &mut area, features)?;
             budgets.slots_take(i, packing.size);
             codes[i] = Some(lower_function(&func, &packing, features)?);
             module.funcs[i] = func;
@@ -76,10 +78,22 @@ pub(crate) fn lower(module: &mut Module, features: &Features) -> Result<Vec<Func
     done.ok_or_else(|| CompileError::internal("", "the stack does not settle".into()))
 }
 
-/// Decides where each slot lies: moves some to the scratch area, packs the others.
+/// What function number `index` returns where it cannot go on: a callback what ends its loop, a program what lets the
+/// kernel go on as without it.
+fn gives_up(programs: &[ProgramDecl], index: usize, kind: FuncKind) -> i64 {
+    let program = programs.iter().find(|p| p.main.index() == index);
+    match (kind, program) {
+        (FuncKind::Callback, _) => 1,
+        (_, Some(program)) => program.prog_type.neutral_result().into(),
+        (_, None) => 0,
+    }
+}
+
+/// Decides where each slot lies: moves some to the scratch area, packs the others. The function has room for `budget`
+/// bytes, and returns `gives_up` where there is no scratch area to be had.
 fn arrange(
     func: &mut Function,
-    budget: u32,
+    (budget, gives_up): (u32, i64),
     object: &mut skep_bpf::object::Object,
     area: &mut Option<scratch::Area>,
     features: &Features,
@@ -94,7 +108,8 @@ fn arrange(
         }
         let area = area.get_or_insert_with(|| scratch::Area::new(object, features.fetch_atomics));
         area.grow(object, packing.size);
-        scratch::apply(func, *area, &scratch::Plan { moves: &moves, packing: &packing, uses: &uses });
+        let plan = scratch::Plan { moves: &moves, packing: &packing, uses: &uses, gives_up };
+        scratch::apply(func, *area, &plan);
     }
     expand::expand(func);
     order::run(func, &Env { ctx_is_constant: false });

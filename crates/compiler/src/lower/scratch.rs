@@ -7,8 +7,8 @@
 //! kernel preempts, a program may run in another task while one waits. So an entry is not simply used but taken: the
 //! claim looks up entries 0 to 3 in turn and takes the first whose busy word was 0, by an atomic exchange where the
 //! target has it (5.12). Before that, programs on one CPU only nest, and the inner one has put everything back when the
-//! outer goes on, so a load, a test and a store do. If no entry is free the program counts `ScratchBusy` and returns 0
-//! (a callback 1, which ends its loop).
+//! outer goes on, so a load, a test and a store do. If no entry is free the program counts `ScratchBusy` and returns
+//! what lets the kernel go on as without it (a callback 1, which ends its loop).
 //!
 //! *Place.* The claim stands at the nearest block that dominates every use and lies in no loop, directly before the
 //! first use if the block has one: ways through the program that need no scratch claim none.
@@ -30,8 +30,7 @@ use super::slots::{Packing, SlotUse};
 use crate::ir::cfg::Cfg;
 use crate::ir::dom::{DomTree, Loops};
 use crate::ir::{
-    AtomicOp, Block, Cc, Edge, FuncKind, Function, Inst, Loc, MapId, Offset, Op, PtrKind, Slot, Terminator,
-    Type, Value,
+    AtomicOp, Block, Cc, Edge, Function, Inst, Loc, MapId, Offset, Op, PtrKind, Slot, Terminator, Type, Value,
 };
 
 /// Slots over this go to the scratch area at once.
@@ -104,6 +103,8 @@ pub(crate) struct Plan<'a> {
     pub moves: &'a [bool],
     pub packing: &'a Packing,
     pub uses: &'a [SlotUse],
+    /// What the function returns where no entry is free.
+    pub gives_up: i64,
 }
 
 /// Moves slots of `func` to the scratch area.
@@ -119,7 +120,7 @@ pub(crate) fn apply(func: &mut Function, area: Area, plan: &Plan<'_>) {
     let tail = split_block(func, at, cut);
     let base = func.new_value(Type::Ptr(PtrKind::MapValue { map: area.map, nullable: false }));
     func.block_mut(tail).params.push(base);
-    let mut claim = Claim { a: Append { func, at, loc }, area };
+    let mut claim = Claim { a: Append { func, at, loc }, area, gives_up: plan.gives_up };
     claim.emit(tail);
     for fresh in &users.fresh {
         address(func, fresh, base, plan.packing);
@@ -268,6 +269,7 @@ fn first_use(func: &Function, at: Block, users: &Users, escapes: bool) -> usize 
 struct Claim<'a> {
     a: Append<'a>,
     area: Area,
+    gives_up: i64,
 }
 
 impl Claim<'_> {
@@ -317,9 +319,8 @@ impl Claim<'_> {
         self.a.push(Op::Atomic { op: AtomicOp::Add, size: 8, ptr: busy, off: 0, val, fetch: false });
         self.a.jump(out, Vec::new());
         self.a.at = out;
-        let code = i64::from(self.a.func.kind == FuncKind::Callback);
         let ret = self.a.func.ret;
-        let code = self.a.value(Op::Const(code), ret);
+        let code = self.a.value(Op::Const(self.gives_up), ret);
         self.a.end(Terminator::Return(code));
     }
 

@@ -20,9 +20,11 @@ mod kprobe;
 mod kprobe_multi;
 mod perf_event;
 mod raw_tracepoint;
+mod tc;
 mod tracepoint;
 mod uprobe;
 mod uprobe_multi;
+mod xdp;
 
 pub use closing::{Closing, detach_all};
 pub use iterator::Iteration;
@@ -36,6 +38,9 @@ pub struct Link {
     events: Vec<OwnedFd>,
     /// The address that it watches.
     watches: Option<u64>,
+    /// TC filters, which the kernel would keep after skep's end: taken away when they are dropped.
+    #[expect(dead_code, reason = "held for its end")]
+    filters: Vec<tc::Filter>,
 }
 
 impl Link {
@@ -69,6 +74,8 @@ pub fn attach(prog: &Prog, point: &AttachPoint, target: &LiveTarget) -> Result<A
         }
         Attach::Iter => return iterator::attach(prog, point).map(Attached::Iteration),
         Attach::PinnedIter { path } => iterator::pin(prog, point, path),
+        Attach::Xdp { interface, mode, .. } => xdp::attach(prog, interface, *mode, target),
+        Attach::Tc { interface, egress } => tc::attach(prog, interface, *egress, target),
         Attach::Tracepoint { category, name } => tracepoint::attach(prog, category, name, cookie, target),
         Attach::RawTracepoint { name } => raw_tracepoint::attach(prog, name, cookie),
         Attach::Fentry => fentry::attach(prog, point),
@@ -115,7 +122,7 @@ fn on_event(
     if target.supports(Feature::PerfLink) {
         let link = crate::sys::link::perf_event(prog.as_fd(), event.as_fd(), cookie).map_err(failed)?;
         perf::enable(event.as_fd()).map_err(failed)?;
-        return Ok(Link { links: vec![link], events: vec![event], watches: None });
+        return Ok(Link { links: vec![link], events: vec![event], ..Link::default() });
     }
     if cookie != 0 {
         return Err(too_old(&format!("a cookie for {place}"), Feature::PerfLink));

@@ -100,6 +100,8 @@ attrs! {
     LinkTracing {
         prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, target_btf_id: u32, pad: u32, cookie: u64,
     }
+    /// LINK_CREATE on a network interface.
+    LinkInterface { prog_fd: u32, ifindex: u32, attach_type: u32, flags: u32 }
     /// LINK_CREATE of an iterator.
     LinkIter {
         prog_fd: u32, target_fd: u32, attach_type: u32, flags: u32, iter_info: u64, iter_info_len: u32, pad: u32,

@@ -7,8 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::attr::{
-    IterCreate, LinkIter, LinkKprobeMulti, LinkPerf, LinkTracing, LinkUprobeMulti, RawTracepoint,
-    RawTracepointCookie, attach, cmd,
+    IterCreate, LinkInterface, LinkIter, LinkKprobeMulti, LinkPerf, LinkTracing, LinkUprobeMulti,
+    RawTracepoint, RawTracepointCookie, attach, cmd,
 };
 use super::bpf::{address, call_fd, raw};
 
@@ -55,6 +55,26 @@ pub(crate) fn perf_event(prog: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u6
         cookie,
         ..LinkPerf::default()
     };
+    // SAFETY: the structure holds no pointer; the command gives a descriptor.
+    unsafe { call_fd(cmd::LINK_CREATE, &mut attr) }
+}
+
+/// Kinds of attachment to a network interface (`enum bpf_attach_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Hook {
+    /// XDP (5.9).
+    Xdp = 37,
+    /// tcx, received (6.6).
+    TcxIngress = 46,
+    /// tcx, sent (6.6).
+    TcxEgress = 47,
+}
+
+/// A program on the network interface of that index; `flags` are the hook's own.
+pub(crate) fn interface(prog: BorrowedFd<'_>, hook: Hook, index: u32, flags: u32) -> Result<OwnedFd, Errno> {
+    let attach_type = hook as u32;
+    let mut attr = LinkInterface { prog_fd: raw(prog), ifindex: index, attach_type, flags };
     // SAFETY: the structure holds no pointer; the command gives a descriptor.
     unsafe { call_fd(cmd::LINK_CREATE, &mut attr) }
 }

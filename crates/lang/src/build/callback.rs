@@ -91,7 +91,8 @@ impl<'a> Fx<'_, 'a> {
     /// Whether what the body returns is looked at.
     fn returns_value(&self) -> bool {
         let trial = |p: &Probe| p.attach.iter().any(|a| matches!(a.at, Attach::Test | Attach::Bench));
-        self.body.ret.is_some() || self.body.probe.is_some_and(trial)
+        let verdict = |p: &Probe| p.packet.is_some();
+        self.body.ret.is_some() || self.body.probe.is_some_and(|p| trial(p) || verdict(p))
     }
 
     /// `return`. Programs return 0 whatever the script says, but for those of `test:` and `bench:` probes.
@@ -113,6 +114,12 @@ impl<'a> Fx<'_, 'a> {
             let capture = self.capture_object()?;
             let one = self.f.u64(1);
             self.f.store(8, capture, CAPTURED_RETURNED as i32, one);
+            let value = match (value, self.neutral()) {
+                (None, neutral) if neutral != 0 && self.body.ret.is_none() => {
+                    Some(self.f.iconst(Type::I64, neutral))
+                }
+                (value, _) => value,
+            };
             if let (Some(value), true) = (value, self.returns_value()) {
                 self.f.store(8, capture, CAPTURED_VALUE as i32, value);
             }
@@ -131,7 +138,10 @@ impl<'a> Fx<'_, 'a> {
                 let number = self.number(value);
                 self.narrow(number, Type::I32)
             }
-            (None, _) => self.f.iconst(Type::I32, 0),
+            (None, _) => {
+                let neutral = self.neutral();
+                self.f.iconst(Type::I32, neutral)
+            }
         };
         self.f.ret(result);
         Ok(())

@@ -1,6 +1,7 @@
 //! Scalar expressions: the tree enters, a value in a register leaves, extended by its own sign.
 
 use super::func::Fx;
+use super::packet::reads_packet;
 use super::place::btf_id;
 use super::types::{int_type, ir_type, mem_size};
 use super::{Result, internal};
@@ -32,6 +33,7 @@ impl Fx<'_, '_> {
             ExprKind::Int(value) => Ok(self.f.iconst(ir_type(&e.ty)?, *value)),
             ExprKind::Var(var) => self.load_var(*var),
             ExprKind::Arg(arg) => self.scalar_arg(arg, e),
+            ExprKind::Packet(read) => self.packet_value(read, &e.ty),
             ExprKind::Field { base, access, space } => self.field_value(base, access, *space, &e.ty),
             ExprKind::Index { base, index, size, space } => {
                 let mem = self.element(base, index, *size, *space)?;
@@ -206,12 +208,14 @@ impl Fx<'_, '_> {
         }
         let reg = ir_type(ty)?;
         let (then, other, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[reg]));
+        let mark = self.mark_packet();
         self.condition(cond, then, other)?;
         for (block, e) in [(then, a), (other, b)] {
             self.f.switch_to(block);
             let value = self.value(e)?;
             let value = self.narrow_to(value, ty)?;
             self.f.jump(join, &[value]);
+            self.forget_packet(mark);
         }
         self.f.switch_to(join);
         Ok(self.f.block_param(join, 0))
@@ -220,13 +224,17 @@ impl Fx<'_, '_> {
     /// A truth value as 0 or 1.
     fn truth(&mut self, e: &Expr) -> Result<Value> {
         let reg = ir_type(&e.ty)?;
-        if let ExprKind::Compare { op, a, b } = &e.kind {
+        if let ExprKind::Compare { op, a, b } = &e.kind
+            && !reads_packet(e)
+        {
             let (cc, x, y) = self.comparison(*op, a, b)?;
             let bit = self.f.cmp(cc, x, y);
             return Ok(if reg == Type::BOOL { bit } else { self.f.cast(bit, reg) });
         }
         let (yes, no, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[reg]));
+        let mark = self.mark_packet();
         self.condition(e, yes, no)?;
+        self.forget_packet(mark);
         for (block, bit) in [(yes, 1), (no, 0)] {
             self.f.switch_to(block);
             let bit = self.f.iconst(reg, bit);
@@ -262,24 +270,44 @@ impl Fx<'_, '_> {
         self.at(e.span);
         match &e.kind {
             ExprKind::Logical { and, a, b } => {
-                let second = self.f.block(&[]);
+                let (second, mark) = (self.f.block(&[]), self.mark_packet());
                 match and {
                     true => self.condition(a, second, no)?,
-                    false => self.condition(a, yes, second)?,
+                    false => {
+                        self.condition(a, yes, second)?;
+                        self.forget_packet(mark);
+                    }
                 }
                 self.f.switch_to(second);
                 self.condition(b, yes, no)?;
+                if !and {
+                    self.forget_packet(mark);
+                }
             }
-            ExprKind::Not(a) => self.condition(a, no, yes)?,
+            ExprKind::Not(a) => {
+                let mark = self.mark_packet();
+                self.condition(a, no, yes)?;
+                self.forget_packet(mark);
+            }
+            ExprKind::Convert(of) if e.ty == Ty::Bool && of.ty.is_scalar() => self.condition(of, yes, no)?,
+            _ => self.unless_missing(e, no, |fx| fx.leaf_condition(e, yes, no))?,
+        }
+        self.f.set_loc(outer);
+        Ok(())
+    }
+
+    /// A condition that is no combination of others.
+    fn leaf_condition(&mut self, e: &Expr, yes: Block, no: Block) -> Result<()> {
+        match &e.kind {
             ExprKind::Compare { op, a, b } => {
                 let (cc, x, y) = self.comparison(*op, a, b)?;
                 self.f.branch(cc, x, y, yes, no);
             }
+            ExprKind::Packet(read) if read.is_condition() => self.packet_condition(read, yes, no)?,
             ExprKind::BytesEq { a, b, negate, limit } => match negate {
                 true => self.bytes_eq(a, b, *limit, no, yes)?,
                 false => self.bytes_eq(a, b, *limit, yes, no)?,
             },
-            ExprKind::Convert(of) if e.ty == Ty::Bool && of.ty.is_scalar() => self.condition(of, yes, no)?,
             _ if !e.ty.is_scalar() => self.not_empty(e, yes, no)?,
             _ => {
                 let value = self.value(e)?;
@@ -288,7 +316,6 @@ impl Fx<'_, '_> {
                 self.f.branch(Cc::Ne, value, zero, yes, no);
             }
         }
-        self.f.set_loc(outer);
         Ok(())
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Fx<'m, 'a> {
     pub(super) known: Known,
     /// Addresses of parameters that are memory of the caller.
     pub(super) by_reference: HashMap<VarId, Value>,
+    /// What is known of the packet, in a program that sees packets.
+    pub(super) packet: Option<super::packet::Packet>,
     ctx: Option<Value>,
     homes: HashMap<VarId, Home>,
     pub(super) word: Option<Slot>,
@@ -109,6 +111,7 @@ impl<'m, 'a> Fx<'m, 'a> {
             loops: Vec::new(),
             known: Known::default(),
             by_reference: HashMap::new(),
+            packet: None,
             ctx,
             homes: HashMap::new(),
             word: None,
@@ -335,12 +338,15 @@ impl<'m, 'a> Fx<'m, 'a> {
     ) -> Result<Value> {
         let (a, b, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[ty]));
         self.f.branch(cond.0, cond.1, cond.2, a, b);
+        let mark = self.mark_packet();
         self.f.switch_to(a);
         let value = then(self)?;
         self.f.jump(join, &[value]);
+        self.forget_packet(mark);
         self.f.switch_to(b);
         let value = other(self)?;
         self.f.jump(join, &[value]);
+        self.forget_packet(mark);
         self.f.switch_to(join);
         Ok(self.f.block_param(join, 0))
     }

@@ -504,7 +504,8 @@ impl Fx<'_, '_> {
     pub(super) fn interruptible(&self, map: MapNo) -> bool {
         let kind = self.body.probe.map(|p| p.prog_type);
         let nests = match kind {
-            Some(ProgType::Tracepoint) => false,
+            // Packets are handled with soft interrupts off, one after another on a CPU.
+            Some(ProgType::Tracepoint | ProgType::Xdp | ProgType::SchedCls) => false,
             Some(ProgType::RawTracepoint | ProgType::Tracing) => self.cx.raw_programs_nest,
             _ => true,
         };

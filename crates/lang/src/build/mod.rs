@@ -8,7 +8,7 @@
 //!
 //! Files: `module` (what all programs share), `func` (one function being built), `probe` (a program's frame), `walk`
 //! (facts about the tree that are needed beforehand), `stmt`, `callback` (loops), `known`
-//! (entries that need not be looked up twice), `expr`, `place` and `memory`
+//! (entries that need not be looked up twice), `packet`, `expr`, `place` and `memory`
 //! (addresses and reads), `string`, `map`, `agg`, `aggread`, `event`, and `call/` (builtins).
 
 mod agg;
@@ -24,6 +24,7 @@ mod map;
 mod memory;
 mod module;
 mod operand;
+mod packet;
 mod parts;
 mod place;
 mod probe;

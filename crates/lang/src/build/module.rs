@@ -6,7 +6,7 @@ use super::walk::Facts;
 use super::{BuildError, Result};
 use crate::ast::Span;
 use crate::diag::line_column;
-use crate::hir::{self, MapNo};
+use crate::hir::{self, MapNo, PacketSource};
 use crate::source;
 use crate::ty::{Composite, Ty};
 use skep_bpf::event::{EventLayout, Spot};
@@ -17,6 +17,7 @@ use skep_bpf::target::{Arch, Feature, Target, TargetExt};
 use skep_bpf::unwind;
 use skep_bpf::version::KernelVersion;
 use skep_compiler::ir::{FuncId, Function, Loc, MapId, Module, ProgramDecl};
+use skep_compiler::layers::Depth;
 use std::collections::HashMap;
 
 /// The module while it is built.
@@ -41,6 +42,8 @@ pub(super) struct ModuleCx<'a> {
     pub(super) large: bool,
     /// Functions that several places call, by what they do.
     pub(super) shared: HashMap<(String, &'static str, usize), FuncId>,
+    /// Functions that find the layers of packets.
+    pub(super) locators: Vec<((PacketSource, Depth), FuncId)>,
     module: Module,
     /// The script's text, with the imported files' behind it.
     text: &'a str,
@@ -80,6 +83,7 @@ impl<'a> ModuleCx<'a> {
             functions: HashMap::new(),
             large: super::parts::is_large(program) && target.kernel_version()? >= super::parts::SINCE,
             shared: HashMap::new(),
+            locators: Vec::new(),
             module,
             text,
             lines: std::iter::once(0).chain(starts).collect(),

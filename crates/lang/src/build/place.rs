@@ -281,6 +281,7 @@ impl Fx<'_, '_> {
                 self.open();
                 self.put(value, ty, to, off)
             }
+            (ExprKind::Packet(read), _) => self.put_packet(read, ty, to, off),
             (ExprKind::MapGet { map, key }, _) => self.put_map_value(*map, key, ty, to, off),
             (ExprKind::Call { name: "str" | "comm", .. }, Ty::Str { size }) => {
                 self.put_str(e, *size, to, off)
@@ -366,11 +367,13 @@ impl Fx<'_, '_> {
 
     fn put_either(&mut self, cond: &Expr, a: &Expr, b: &Expr, ty: &Ty, to: Value, off: i32) -> Result<()> {
         let (then, other, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[]));
+        let mark = self.mark_packet();
         self.condition(cond, then, other)?;
         for (block, e) in [(then, a), (other, b)] {
             self.f.switch_to(block);
             self.put(e, ty, to, off)?;
             self.f.jump(join, &[]);
+            self.forget_packet(mark);
         }
         self.f.switch_to(join);
         Ok(())

@@ -41,7 +41,7 @@ pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result
 pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: FuncKind) -> Result<FuncId> {
     let rules = LoopRules { bpf_loop: cx.has(Feature::Loop)? };
     let trial = probe.attach.iter().any(|a| matches!(a.at, Attach::Test | Attach::Bench));
-    let parts = match cx.large && kind == FuncKind::Main && !trial {
+    let parts = match cx.large && kind == FuncKind::Main && !trial && probe.packet.is_none() {
         true => parts::divide(probe, rules),
         false => Vec::new(),
     };
@@ -67,6 +67,9 @@ pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: Func
     if probe.check_pid {
         fx.check_pid(refuse)?;
     }
+    if let Some(source) = probe.packet {
+        fx.enter_packet(source, refuse)?;
+    }
     fx.enter(0)?;
     if let Some(predicate) = &probe.predicate {
         fx.at(predicate.span);
@@ -79,8 +82,9 @@ pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: Func
     fx.body_in_parts(&probe.body)?;
     fx.f.jump(refuse, &[]);
     fx.f.switch_to(refuse);
-    let zero = fx.f.iconst(Type::I32, 0);
-    fx.f.ret(zero);
+    let neutral = fx.neutral();
+    let result = fx.f.iconst(Type::I32, neutral);
+    fx.f.ret(result);
     let built = fx.f.finish();
     Ok(cx.add_func(built))
 }

@@ -21,7 +21,10 @@ impl Fx<'_, '_> {
                 break;
             }
             self.at(stmt.span);
+            self.prefetch(stmt)?;
+            let mark = self.mark_packet();
             self.stmt(stmt)?;
+            self.join_packet(mark);
         }
         Ok(())
     }
@@ -44,6 +47,7 @@ impl Fx<'_, '_> {
                 self.forget_reads();
                 self.loop_stmt(stmt)
             }
+            StmtKind::ChangePacket(change) => self.change_packet(change),
             StmtKind::Return(value) => self.return_from(value.as_ref()),
             StmtKind::Break => self.leave_loop(false),
             StmtKind::Continue => self.leave_loop(true),
@@ -102,21 +106,25 @@ impl Fx<'_, '_> {
         let yes = if aside { self.f.cold_block() } else { self.f.block(&[]) };
         let done = self.f.block(&[]);
         let no = if other.is_empty() { done } else { self.f.block(&[]) };
+        let mark = self.mark_packet();
         self.condition(cond, yes, no)?;
         self.f.switch_to(yes);
         self.stmts(then)?;
         self.f.jump(done, &[]);
+        self.forget_packet(mark);
         if !other.is_empty() {
             self.f.switch_to(no);
             self.stmts(other)?;
             self.f.jump(done, &[]);
         }
         self.f.switch_to(done);
+        self.join_packet(mark);
         Ok(())
     }
 
     fn unroll(&mut self, count: u32, body: &[Stmt]) -> Result<()> {
         let done = self.f.block(&[]);
+        let mark = self.mark_packet();
         for _ in 0..count {
             let next = self.f.block(&[]);
             self.loops.push(LoopExit::Blocks { done, next });
@@ -124,9 +132,11 @@ impl Fx<'_, '_> {
             self.loops.pop();
             self.f.jump(next, &[]);
             self.f.switch_to(next);
+            self.join_packet(mark);
         }
         self.f.jump(done, &[]);
         self.f.switch_to(done);
+        self.join_packet(mark);
         Ok(())
     }
 

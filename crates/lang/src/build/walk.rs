@@ -6,7 +6,7 @@
 //! object of the outermost one.
 
 use super::{Result, internal};
-use crate::hir::{Expr, ExprKind, MapNo, Program, Stmt, StmtKind, VarId};
+use crate::hir::{Expr, ExprKind, MapNo, PacketChange, Program, Stmt, StmtKind, VarId};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -387,6 +387,10 @@ fn walk_stmt<'t>(stmt: &'t Stmt, see: &mut dyn FnMut(Node<'t>)) {
             walk_stmts(body, see);
             see(Node::LeaveBody(stmt));
         }
+        StmtKind::ChangePacket(PacketChange::Set { value, .. } | PacketChange::PushVlan(value)) => {
+            walk_expr(value, see);
+        }
+        StmtKind::ChangePacket(PacketChange::PopVlan) => {}
         StmtKind::Return(value) => value.iter().for_each(|e| walk_expr(e, see)),
         StmtKind::ForRange { .. } | StmtKind::Break | StmtKind::Continue => {}
     }
@@ -442,6 +446,7 @@ pub(super) fn walk_expr<'t>(expr: &'t Expr, see: &mut dyn FnMut(Node<'t>)) {
         | ExprKind::Var(_)
         | ExprKind::MapLen(_)
         | ExprKind::Arg(_)
+        | ExprKind::Packet(_)
         | ExprKind::IncVar { .. } => {}
     }
 }

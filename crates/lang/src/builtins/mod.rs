@@ -39,6 +39,7 @@
 //! | `socket_cookie` | `Ptr` to `struct sock` | u64 | bpf_get_socket_cookie |
 //! | `signal`, `signal_thread` | u32 | i64 | bpf_send_signal, bpf_send_signal_thread |
 //! | `override` | u64 | i64 | bpf_override_return |
+//! | `redirect` | u64 | i32 | bpf_redirect to an interface's index |
 //! | `percpu_kaddr` | symbol as `ExprKind::Str`; cpu: u32, optional | u64 | |
 //!
 //! Not calls: `ncpus`, `kaddr`, `cgroupid`, `cpid`, `sizeof`, `offsetof`, `probe`, `pton`, positional parameters are
@@ -74,6 +75,7 @@ mod bytes;
 mod compile_time;
 mod kernel;
 mod maps;
+mod packet;
 mod probe;
 mod stacks;
 mod text;
@@ -154,6 +156,7 @@ pub fn all() -> impl Iterator<Item = &'static Builtin> {
         maps::ROWS,
         aggregations::ROWS,
         actions::ROWS,
+        packet::ROWS,
     ]
     .into_iter()
     .flatten()
@@ -162,7 +165,7 @@ pub fn all() -> impl Iterator<Item = &'static Builtin> {
 /// The builtin of that name; `__builtin_NAME` is another name for each.
 pub fn find(name: &str) -> Option<&'static Builtin> {
     let name = name.strip_prefix("__builtin_").unwrap_or(name);
-    all().find(|row| row.name == name)
+    all().chain([&packet::FILTER]).find(|row| row.name == name)
 }
 
 impl Call<'_> {
@@ -235,6 +238,17 @@ impl Checker<'_> {
         if row.needs_unsafe && !self.settings.options.unsafe_mode {
             let message = format!("{}() is unsafe. To use you need the --unsafe flag", row.name);
             self.diags.push(Diagnostic::error("unsafe", span, message));
+        }
+        if packet::NOT_FOR_PACKETS.contains(&row.name)
+            && let Some(instance) = self.instance
+            && instance.packet.is_some()
+        {
+            let message = format!("`{}` is not available in {} probes", row.name, instance.kind.name());
+            let d = Diagnostic::error("no-process", span, message);
+            self.diags.push(
+                d.hint("a packet belongs to no process: it is seen before or after the kernel knows one"),
+            );
+            return None;
         }
         if args.len() < row.min || args.len() > row.max {
             self.wrong_count(row, span, args.len());

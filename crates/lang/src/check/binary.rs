@@ -42,6 +42,19 @@ fn is_numeric(ty: &Ty) -> bool {
     as_int(ty).is_some() || *ty == Ty::Bool || castable(ty).is_some()
 }
 
+/// The bytes of an address (`pton`) as an address.
+pub(super) fn as_inet(value: Typed) -> Typed {
+    let bytes = match value.ty() {
+        Ty::Array { elem, count: count @ (4 | 16) } if as_int(elem).is_some_and(|(bits, _)| bits == 8) => {
+            *count
+        }
+        _ => return value,
+    };
+    let span = value.span();
+    let family = Typed::constant(if bytes == 4 { 2 } else { 10 }, Ty::U64, span).expr;
+    Typed::new(ExprKind::Call { name: "ntop", args: vec![family, value.expr] }, Ty::Inet, span)
+}
+
 /// Most bytes of a struct that is compared: each word is a branch.
 const MAX_COMPARED: u32 = 512;
 
@@ -175,6 +188,11 @@ impl Checker<'_> {
     }
 
     fn equality(&mut self, op: BinOp, a: Typed, b: Typed, span: Span) -> Option<Typed> {
+        let (a, b) = match (a.ty(), b.ty()) {
+            (Ty::Inet, _) => (a, as_inet(b)),
+            (_, Ty::Inet) => (as_inet(a), b),
+            _ => (a, b),
+        };
         let (left, right) = (a.ty().clone(), b.ty().clone());
         let at = (a.span(), b.span());
         let (a, b) = match (&left, &right) {

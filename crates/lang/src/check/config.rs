@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, Diagnostics};
 use crate::hir;
 use crate::options::Options;
 use crate::suggest;
-use skep_bpf::object::MissingProbes;
+use skep_bpf::object::{MissingProbes, XdpMode};
 use skep_bpf::schema::StackMode;
 use skep_bpf::target::{Target, TargetExt};
 
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) limits: crate::resolve::Limits,
     /// Put `syscalls:` tracepoints on the raw tracepoints.
     pub(crate) raw_syscalls: bool,
+    /// Where XDP programs run.
+    pub(crate) xdp_mode: XdpMode,
     /// `-p`, `-c` and the like; of the parameters only the positional ones.
     pub(crate) options: Options,
     /// Options of the program, from the parameters.
@@ -115,6 +117,15 @@ static SETTINGS: &[(&str, Apply)] = &[
         };
         Ok(())
     }),
+    ("xdp_mode", |s, v| {
+        s.xdp_mode = match v.show().as_str() {
+            "any" => XdpMode::Any,
+            "native" => XdpMode::Native,
+            "generic" => XdpMode::Generic,
+            _ => return Err("any, native or generic"),
+        };
+        Ok(())
+    }),
     ("stack_mode", |s, v| {
         s.stack_mode = stack_mode(&v.show()).ok_or("bpftrace, perf, raw or build_id")?;
         Ok(())
@@ -157,6 +168,7 @@ pub(crate) fn settings(
         stack_mode: StackMode::Bpftrace,
         limits: crate::resolve::Limits::default(),
         raw_syscalls: false,
+        xdp_mode: XdpMode::Any,
         options: Options { params, ..options.clone() },
         named,
         given: BTreeMap::new(),

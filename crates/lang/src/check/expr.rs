@@ -29,6 +29,9 @@ impl Checker<'_> {
     }
 
     fn value_within(&mut self, e: &ast::Expr) -> Option<Typed> {
+        if let Some(value) = self.packet_path(e) {
+            return value;
+        }
         match &*e.kind {
             A::Int { value, .. } => Typed::int(i128::from(*value), e.span),
             A::Str(bytes) => Some(self.string_literal(bytes, e.span)),
@@ -187,7 +190,9 @@ impl Checker<'_> {
     fn block_value(&mut self, block: &ast::Block, span: Span) -> Option<Typed> {
         self.vars.enter_scope();
         self.around.push(span);
+        self.within_value += 1;
         let stmts = self.stmts(&block.stmts);
+        self.within_value -= 1;
         self.around.pop();
         let value = match &block.value {
             Some(value) => self.value(value),

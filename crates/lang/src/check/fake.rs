@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Arch, Note, Question, Symbol, Target, TargetError};
+use skep_bpf::target::{Answer, Arch, Interface, Note, Question, Symbol, Target, TargetError};
 use skep_bpf::version::KernelVersion;
 
 pub(crate) struct Fake {
@@ -170,6 +170,17 @@ impl Target for Fake {
             Question::Btf(name) => return missing(name),
             Question::BpfPrograms => names(&["7:count_it", "9:count_all"]),
             Question::Modules | Question::PidNamespace | Question::MappedBinaries(_) => names(&[]),
+            Question::Interfaces => {
+                let of = |(name, index, hardware): (&str, u32, u32)| Interface {
+                    name: name.to_owned(),
+                    index,
+                    hardware,
+                    mtu: 1500,
+                };
+                Answer::Interfaces(Arc::new(
+                    [("lo", 1, 772), ("eth0", 2, 1), ("tun0", 3, 0xfffe), ("can0", 4, 280)].map(of).to_vec(),
+                ))
+            }
             Question::Tracepoints => Answer::Names(Arc::new(
                 TRACEPOINTS.iter().map(|(category, name, _)| format!("{category}:{name}")).collect(),
             )),

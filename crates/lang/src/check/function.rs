@@ -218,6 +218,11 @@ impl Checker<'_> {
     }
 
     /// In a function, a builtin that needs the probe is an error of its own.
+    /// Whether the body of a function of the script is being checked.
+    pub(crate) fn in_function(&self) -> bool {
+        self.within.is_some()
+    }
+
     pub(super) fn needs_probe(&mut self, row: &str, span: Span, errors: usize) {
         let silent = self.settled && self.diags.list.len() == errors;
         if silent && self.within.is_some() {

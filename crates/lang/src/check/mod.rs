@@ -33,6 +33,7 @@ mod function;
 mod map;
 mod mode;
 mod named;
+mod packet;
 #[cfg(test)]
 mod properties;
 mod quiet;
@@ -73,6 +74,7 @@ pub fn check(
     resolver.missing = settings.config.missing_probes;
     resolver.limits = settings.limits;
     resolver.raw_syscalls = settings.raw_syscalls;
+    resolver.xdp_mode = settings.xdp_mode;
     let script = &*mode::select(script, options, diags)?;
     let mut groups: Vec<_> = script
         .probes
@@ -132,6 +134,8 @@ pub(crate) struct Checker<'a> {
     incomplete: bool,
     /// Loops around.
     pub(crate) loops: u32,
+    /// Blocks around that are values.
+    pub(crate) within_value: u32,
     /// `sizeof` and the like around: nothing is evaluated.
     pub(crate) unevaluated: u32,
     /// Expressions around.
@@ -163,6 +167,7 @@ impl<'a> Checker<'a> {
             layouts: Vec::new(),
             incomplete: false,
             loops: 0,
+            within_value: 0,
             unevaluated: 0,
             depth: 0,
             around: Vec::new(),
@@ -224,6 +229,7 @@ impl<'a> Checker<'a> {
             attach_type: instance.attach_type,
             attach_btf: instance.attach_btf.clone(),
             attach: instance.attach.clone(),
+            packet: instance.packet,
             sleepable: false,
             check_pid: instance.check_pid(),
             guard: instance.guard.clone(),

@@ -124,6 +124,15 @@ impl Checker<'_> {
 
     fn return_(&mut self, value: Option<&ast::Expr>) -> Option<StmtKind> {
         let Some(value) = value else { return Some(StmtKind::Return(None)) };
+        if self.instance.is_some_and(|i| i.packet.is_some()) {
+            let d = Diagnostic::error(
+                "no-result",
+                value.span,
+                "a probe on packets ends with a verdict, not with a number",
+            );
+            self.diags.push(d.hint("verdicts are pass(), drop(), tx() and redirect()"));
+            return None;
+        }
         let value = self.value(value)?;
         let value = self.integer(value, true, false, "as a probe's result")?;
         Some(StmtKind::Return(Some(value)))
@@ -262,6 +271,9 @@ impl Checker<'_> {
         span: Span,
         out: &mut Vec<Stmt>,
     ) {
+        if let Some(change) = self.assign_packet(target, op, value, span) {
+            return out.extend(change.map(|kind| Stmt { kind, span }));
+        }
         match &*target.kind {
             ast::ExprKind::Var(name) => {
                 let value = match op {

@@ -44,9 +44,11 @@ impl<'a> Finder<'a> {
             ProbeKind::Software | ProbeKind::Hardware => events(search.kind),
             ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt => self.in_binaries(search)?,
             ProbeKind::Watchpoint | ProbeKind::Test | ProbeKind::Bench => Vec::new(),
-            ProbeKind::Tracepoint | ProbeKind::Interval | ProbeKind::Profile => {
-                names::of(search.kind, self.target, &self.types)?
-            }
+            ProbeKind::Tracepoint
+            | ProbeKind::Interval
+            | ProbeKind::Profile
+            | ProbeKind::Xdp
+            | ProbeKind::Tc => names::of(search.kind, self.target, &self.types)?,
         };
         // A binary's functions are matched already: it may be shown by another name than the one it is searched by.
         let matched = matches!(search.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt);

@@ -137,6 +137,7 @@ impl Parser<'_> {
     fn assign(&mut self, target: Expr, op: Option<BinOp>, value: Expr) -> Parse<StmtKind> {
         match *target.kind {
             ExprKind::Var(_) | ExprKind::Map { .. } => Ok(StmtKind::Assign { target, op, value }),
+            ExprKind::Field { .. } if is_of_packet(&target) => Ok(StmtKind::Assign { target, op, value }),
             ExprKind::TupleIndex { .. } | ExprKind::Field { .. } => {
                 let message = "a part of a tuple, record or struct cannot be assigned";
                 let reported = self.error(target.span, message);
@@ -264,4 +265,13 @@ pub(super) fn if_expr(cond: Expr, then: Block, mut other: Block, span: Span) -> 
         other.value = take_value(&mut other.stmts);
     }
     Expr { kind: Box::new(ExprKind::If { cond, then, other }), span }
+}
+
+/// Whether an expression is a field of the packet.
+fn is_of_packet(e: &Expr) -> bool {
+    match &*e.kind {
+        ExprKind::Ident(name) => name == "packet",
+        ExprKind::Field { expr, .. } | ExprKind::Index { expr, .. } => is_of_packet(expr),
+        _ => false,
+    }
 }

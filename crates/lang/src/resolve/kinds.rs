@@ -41,6 +41,10 @@ pub enum ProbeKind {
     Watchpoint,
     /// `iter`
     Iter,
+    /// `xdp`
+    Xdp,
+    /// `tc`
+    Tc,
     /// `test`
     Test,
     /// `bench`
@@ -95,6 +99,8 @@ pub static KINDS: &[KindInfo] = &[
     row(ProbeKind::Hardware, "hardware", &["h"], "hardware:EVENT[:COUNT]", None),
     row(ProbeKind::Watchpoint, "watchpoint", &["w"], "watchpoint:ADDRESS:LENGTH:MODE", None),
     row(ProbeKind::Iter, "iter", &["it"], "iter:NAME[:PIN]", KERNEL),
+    row(ProbeKind::Xdp, "xdp", &[], "xdp:INTERFACE", KERNEL),
+    row(ProbeKind::Tc, "tc", &[], "tc:INTERFACE:ingress|egress", KERNEL),
     row(ProbeKind::Test, "test", &[], "test:NAME", None),
     row(ProbeKind::Bench, "bench", &[], "bench:NAME", None),
 ];

@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use crate::ast;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
-use crate::hir::Guard;
+use crate::hir::{Guard, PacketSource};
 use crate::options::Options;
 use crate::types::Types;
 use skep_bpf::kinds::{AttachType, ProgType};
-use skep_bpf::object::{Attach, AttachPoint, BtfTarget, MissingProbes};
+use skep_bpf::object::{Attach, AttachPoint, BtfTarget, MissingProbes, XdpMode};
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
 
 mod abi;
@@ -28,6 +28,7 @@ mod many;
 mod missing;
 pub(crate) mod names;
 pub(crate) mod operand;
+pub(crate) mod packet;
 pub(crate) mod perf;
 pub(crate) mod regs;
 mod spec;
@@ -164,6 +165,8 @@ pub(crate) struct Instance {
     pub(crate) syscalls: Option<Rc<Vec<(u32, String)>>>,
     /// Binary of a user space probe.
     pub(crate) binary: Option<String>,
+    /// Where its packets come from, if it sees packets.
+    pub(crate) packet: Option<PacketSource>,
     /// Where it is written.
     pub(crate) span: ast::Span,
 }
@@ -181,6 +184,7 @@ impl Instance {
             args: ArgsFrom::None,
             syscalls: None,
             binary: None,
+            packet: None,
             span,
         }
     }
@@ -212,6 +216,7 @@ impl Instance {
             && self.attach_btf.is_none()
             && self.guard == other.guard
             && self.binary == other.binary
+            && self.packet == other.packet
     }
 }
 
@@ -227,6 +232,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) limits: Limits,
     /// Put `syscalls:` tracepoints on the raw tracepoints.
     pub(crate) raw_syscalls: bool,
+    /// Where XDP programs run.
+    pub(crate) xdp_mode: XdpMode,
     /// Whether each place of a wildcard needs a program of its own: the script asks for the probe's name.
     pub(crate) one_by_one: std::cell::Cell<bool>,
     /// Of the probe at hand.
@@ -245,6 +252,7 @@ impl<'a> Resolver<'a> {
             limits: Limits::default(),
             warnings: std::cell::RefCell::default(),
             raw_syscalls: false,
+            xdp_mode: XdpMode::Any,
             one_by_one: std::cell::Cell::new(false),
             arch: OnceCell::new(),
             features: std::cell::RefCell::default(),
@@ -335,6 +343,8 @@ impl<'a> Resolver<'a> {
             ProbeKind::Iter => self.iter(&spec, span),
             ProbeKind::Usdt => self.usdt(&spec, span),
             ProbeKind::Watchpoint => self.watchpoint(&spec, span),
+            ProbeKind::Xdp => self.xdp(&spec, span),
+            ProbeKind::Tc => self.tc(&spec, span),
             ProbeKind::Test => trial(&spec, ProgType::RawTracepoint, Attach::Test, span),
             ProbeKind::Bench => trial(&spec, ProgType::Xdp, Attach::Bench, span),
         }

@@ -23,6 +23,7 @@ pub(crate) fn of(
             perf::UNITS.iter().map(|(unit, _)| format!("{unit}:")).collect()
         }
         ProbeKind::Iter => iterators(types),
+        ProbeKind::Xdp | ProbeKind::Tc => super::packet::names(kind, target)?,
         _ => Vec::new(),
     };
     names.sort_unstable();

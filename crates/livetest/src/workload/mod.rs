@@ -4,6 +4,7 @@
 //! Out: the work done, or a message. Always: between the stop and the work nothing else happens in the process.
 
 mod calls;
+mod frames;
 pub(crate) mod machine;
 mod processes;
 mod target;
@@ -47,6 +48,13 @@ const WORKLOADS: &[Workload] = &[
     workload("fork", "N: starts N children that end at once", 1, processes::fork),
     workload("exec", "PATH: becomes another program, without arguments", 1, processes::exec),
     workload("exec-args", "PATH ARG: becomes another program, with one argument", 2, processes::exec_arg),
+    workload("frames", "INTERFACE FILE: sends the frames of a file", 2, frames::frames),
+    workload(
+        "gso-frames",
+        "INTERFACE FILE LINEAR SEGMENT: the same, for the device to cut, LINEAR bytes of each in one piece",
+        4,
+        frames::gso_frames,
+    ),
     workload("exit", "CODE: ends", 1, processes::exit),
     workload("uprobe-target", "N: calls livetest_target(i, \"bee <i>\") for i = 1 to N", 1, target::call),
     workload(
@@ -99,6 +107,9 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     let workload = find(&words[0])?;
     if let Some(cpu) = cpu {
         pin(cpu)?;
+    }
+    if let Ok(pid) = std::env::var(crate::net::NET) {
+        crate::net::enter(&pid)?;
     }
     if let Ok(name) = std::env::var(crate::load::COMM) {
         let name = CString::new(name).map_err(|error| error.to_string())?;

@@ -100,10 +100,11 @@ impl Check<'_> {
             }
             FuncKind::Global { bytes } => {
                 let memory = params.first() == Some(&Type::Ptr(PtrKind::Stack));
-                let rest = params.get(usize::from(memory)..).unwrap_or(&[]);
+                let ctx = params.first() == Some(&Type::Ptr(PtrKind::Ctx));
+                let rest = params.get(usize::from(memory || ctx)..).unwrap_or(&[]);
                 let good = memory == (bytes > 0) && rest.iter().all(|ty| is_int(*ty));
                 self.require(good, || {
-                    "a global function takes memory, if it says so, and integers".to_owned()
+                    "a global function takes memory, if it says so, or the context, and integers".to_owned()
                 });
                 let wide = matches!(ret, Type::Int(IntTy { bits: 64, .. }));
                 self.require(wide, || format!("a global function returns 64 bits, not {ret}"));

@@ -59,6 +59,7 @@ static VALUES: &[(&str, ToValue)] = &[
     ("write_user", unsafe_calls::write_user),
     ("debugf", unsafe_calls::debugf),
     ("override", unsafe_calls::override_return),
+    ("redirect", net::redirect),
     ("percpu_kaddr", task::percpu_kaddr),
 ];
 

@@ -66,6 +66,13 @@ pub(super) fn bswap(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr) -> Result<Valu
     Ok(fx.f.push_value(Op::Un { op: UnOp::Bswap(size), a: value }, Type::U64))
 }
 
+/// The verdict that sends the packet to an interface: the helper's result.
+pub(super) fn redirect(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
+    let index = fx.value(arg(args, 0)?)?;
+    let flags = fx.f.u64(0);
+    Ok(fx.f.helper(helper::REDIRECT, &[index, flags], Type::I64))
+}
+
 pub(super) fn socket_cookie(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
     let sock = fx.tracked_value(arg(args, 0)?)?;
     Ok(fx.f.helper(helper::GET_SOCKET_COOKIE, &[sock], Type::U64))

@@ -115,6 +115,7 @@ pub(super) fn probe(body: Vec<Stmt>) -> Probe {
         attach_type: AttachType::None,
         attach_btf: None,
         attach: Vec::new(),
+        packet: None,
         sleepable: false,
         check_pid: true,
         guard: Guard::None,

@@ -1,0 +1,206 @@
+//! Packets: what is read of them, and what becomes of them.
+
+use super::values::{plain, with};
+use super::{Builtin, Call, Check, Checked, Kind};
+use crate::check::{Checker, Typed};
+use crate::diag::Diagnostic;
+use crate::filter::{FilterCode, FilterSource};
+use crate::hir::{ExprKind, PacketChange, PacketPart, PacketRead, StmtKind};
+use crate::ty::Ty;
+use skep_bpf::target::TargetExt;
+use skep_compiler::layers::{Context, Depth};
+
+const fn verdict(
+    name: &'static str,
+    signatures: &'static [&'static str],
+    doc: &'static str,
+    example: &'static str,
+    (min, max): (usize, usize),
+    check: Check,
+) -> Builtin {
+    Builtin { name, kind: Kind::Action, signatures, doc, example, min, max, needs_unsafe: false, check }
+}
+
+pub(super) static ROWS: &[Builtin] = &[
+    plain(
+        "packet",
+        &["packet.LAYER", "packet.LAYER.FIELD", "packet.len", "packet.payload", "packet.inner.LAYER.FIELD"],
+        "The packet of an xdp or tc probe: whether it has a layer, or a field of it.",
+        "xdp:lo { @[packet.ip.src] = sum(packet.len); }",
+        |c, call| {
+            let source = c.packet_source("packet", call.span);
+            if source.is_some() {
+                c.error("no-field", call.span, "a packet is read by its layers and fields: `packet.ip.src`");
+            }
+            None
+        },
+    ),
+    verdict(
+        "pass",
+        &["pass()"],
+        "Ends an xdp or tc probe: the packet goes on as if there were none.",
+        "xdp:lo { if (packet.len > 1000) { pass(); } @ = count(); }",
+        (0, 0),
+        |c, call| decided(c, call, 2, -1),
+    ),
+    verdict(
+        "drop",
+        &["drop()"],
+        "Ends an xdp or tc probe: the packet is gone.",
+        "xdp:lo /packet.tcp.dport == 23/ { drop(); }",
+        (0, 0),
+        |c, call| decided(c, call, 1, 2),
+    ),
+    verdict(
+        "tx",
+        &["tx()"],
+        "Ends an xdp probe: the packet leaves through the interface that it came from.",
+        "xdp:lo /packet.icmp.type == 8/ { tx(); }",
+        (0, 0),
+        tx,
+    ),
+    verdict(
+        "vlan_push",
+        &["vlan_push(ID)"],
+        "Puts a VLAN tag into the packet of an xdp or tc probe, before all others.",
+        "tc:lo:egress /packet.udp.dport == 9/ { vlan_push(7); }",
+        (1, 1),
+        |c, call| {
+            c.may_change_packet(call.span)?;
+            let tci = call.integer(c, 0, false)?;
+            Some(Checked::Stmt(StmtKind::ChangePacket(PacketChange::PushVlan(tci))))
+        },
+    ),
+    verdict(
+        "vlan_pop",
+        &["vlan_pop()"],
+        "Takes the outermost VLAN tag out of the packet of an xdp or tc probe.",
+        "tc:lo:ingress /packet.vlan.id == 7/ { vlan_pop(); }",
+        (0, 0),
+        |c, call| {
+            c.may_change_packet(call.span)?;
+            Some(Checked::Stmt(StmtKind::ChangePacket(PacketChange::PopVlan)))
+        },
+    ),
+    verdict(
+        "redirect",
+        &["redirect(\"INTERFACE\")", "redirect(INDEX)"],
+        "Ends an xdp or tc probe: the packet leaves through another interface.",
+        "tc:lo:ingress /packet.udp.dport == 9/ { redirect(\"lo\"); }",
+        (1, 1),
+        redirect,
+    ),
+];
+
+/// Known where the caller brings a compiler of filter expressions along.
+pub(super) static FILTER: Builtin = with(
+    "filter",
+    &["filter(\"EXPRESSION\"): bool"],
+    "Whether the packet matches an expression of the pcap filter language.",
+    "xdp:lo /filter(\"tcp port 80 and net 10.0.0.0/8\")/ { @ = count(); }",
+    (1, 1),
+    filter,
+);
+
+/// A verdict by its number in XDP (`enum xdp_action`) and in TC (`TC_ACT_*`, include/uapi/linux/pkt_cls.h).
+fn decided(c: &mut Checker<'_>, call: &Call<'_>, xdp: i64, tc: i64) -> Option<Checked> {
+    let source = c.packet_source(call.name(), call.span)?;
+    let code = if source.context == Context::Xdp { xdp } else { tc };
+    Some(returned(Typed::constant(code, Ty::I32, call.span)))
+}
+
+fn returned(code: Typed) -> Checked {
+    Checked::Stmt(StmtKind::Return(Some(code.expr)))
+}
+
+fn tx(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let source = c.packet_source(call.name(), call.span)?;
+    if source.context != Context::Xdp {
+        let d = Diagnostic::error("no-verdict", call.span, "`tx` is not available in tc probes");
+        c.diags.push(d.hint("redirect(packet.ifindex) sends a packet out of its own interface"));
+        return None;
+    }
+    Some(returned(Typed::constant(3, Ty::I32, call.span)))
+}
+
+fn redirect(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    c.packet_source(call.name(), call.span)?;
+    let to = c.value(&call.args[0])?;
+    let index = match to.literal_str() {
+        None => c.integer(to, false, false, "as an interface's index, or its name as a string")?,
+        Some(text) => {
+            let name = String::from_utf8_lossy(text).into_owned();
+            let all = c.resolver.target.interfaces();
+            let all = all.as_ref().map(|list| list.as_slice()).unwrap_or(&[]);
+            match all.iter().find(|i| i.name == name) {
+                Some(found) => Typed::constant(i64::from(found.index), Ty::U64, call.span).expr,
+                None => {
+                    return call.wrong(c, call.args[0].span, &format!("does not find an interface `{name}`"));
+                }
+            }
+        }
+    };
+    let kind = ExprKind::Call { name: "redirect", args: vec![index] };
+    Some(returned(Typed::new(kind, Ty::I32, call.span)))
+}
+
+fn filter(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    let source = c.packet_source(call.name(), call.span)?;
+    let text = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
+    let Some(filters) = c.settings.options.filters.clone() else {
+        return call.wrong(
+            c,
+            call.span,
+            "needs the compiler of filter expressions, which is not part of this build",
+        );
+    };
+    let source = FilterSource { link: source.link, context: source.context, egress: source.egress };
+    let span = call.args[0].span;
+    match filters.0.compile(&text, source, c.resolver.target) {
+        Ok(code) => {
+            let read = PacketRead {
+                what: PacketPart::Filter(FilterCode { text, code }),
+                depth: Depth::Outer,
+                nth: 0,
+            };
+            Some(Checked::Value(Typed::new(ExprKind::Packet(read), Ty::Bool, call.span)))
+        }
+        Err(fault) => {
+            // Places in the text lie behind the opening quote; with escapes in it they are about right.
+            let within = |s: crate::ast::Span| crate::ast::Span {
+                start: (span.start + 1 + s.start).min(span.end),
+                end: (span.start + 1 + s.end).min(span.end),
+            };
+            let mut fault = *fault;
+            fault.span = within(fault.span);
+            fault.labels.iter_mut().for_each(|label| label.0 = within(label.0));
+            c.diags.push(fault);
+            None
+        }
+    }
+}
+
+/// Builtins that are about a process, a function or its registers: packets have none of these.
+pub(super) const NOT_FOR_PACKETS: &[&str] = &[
+    "pid",
+    "tid",
+    "uid",
+    "gid",
+    "comm",
+    "curtask",
+    "cgroup",
+    "kstack",
+    "ustack",
+    "dw_ustack",
+    "usermode",
+    "signal",
+    "signal_thread",
+    "override",
+    "func",
+    "ctx",
+    "reg",
+    "usym",
+    "path",
+    "socket_cookie",
+    "join",
+];

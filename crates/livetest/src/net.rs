@@ -1,0 +1,172 @@
+//! Networks of a case's own: a network namespace with a pair of veth devices, `va` and `vb`, both up, without addresses.
+//!
+//! In: nothing, or the process that holds a namespace and a command. Out: a namespace that goes away, devices and all, with
+//! the process that holds it; or the command, run in it. Always: nothing outside of the new namespace is touched.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+/// The environment variable with the process whose network a command runs in.
+pub(crate) const NET: &str = "LIVETEST_NET";
+
+/// A process that holds a network; dropping it ends the process.
+pub(crate) struct Network(Child);
+
+impl Network {
+    /// Makes a network whose devices have this MTU.
+    pub(crate) fn make(mtu: u32) -> Result<Network, String> {
+        let me = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
+        let mut command = Command::new(me);
+        command.args(["net-holder", &mtu.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().map_err(|error| format!("the holder of the network: {error}"))?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            let _ = BufReader::new(stdout).read_line(&mut line);
+        }
+        let network = Network(child);
+        match line.trim() {
+            "ready" => Ok(network),
+            _ => Err(format!("no network could be made: {}", line.trim())),
+        }
+    }
+
+    /// The process that holds it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // The end of its input is its end.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// `net-holder MTU`: makes a network, says so, and holds it until its input ends.
+pub(crate) fn hold(mtu: &str) -> Result<(), String> {
+    let made = mtu.parse().map_err(|_| format!("no MTU: {mtu}")).and_then(set_up);
+    match &made {
+        Ok(()) => println!("ready"),
+        Err(message) => println!("{message}"),
+    }
+    let _ = std::io::stdin().read(&mut [0; 1]);
+    made
+}
+
+/// `in-net PID PROGRAM ARGS…`: becomes the program, in the network that the process holds.
+pub(crate) fn run_in(words: &[String]) -> Result<(), String> {
+    let [pid, program, args @ ..] = words else {
+        return Err("in-net takes a process and a command".to_owned());
+    };
+    enter(pid)?;
+    let error = Command::new(program).args(args).exec();
+    Err(format!("{program}: {error}"))
+}
+
+/// Moves this thread into the network that a process holds.
+pub(crate) fn enter(pid: &str) -> Result<(), String> {
+    let path = format!("/proc/{pid}/ns/net");
+    let file = std::fs::File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+    use rustix::fd::AsFd;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|error| format!("setns: {error}"))
+}
+
+fn set_up(mtu: u32) -> Result<(), String> {
+    #[expect(
+        deprecated,
+        reason = "what is unsafe about it is the sharing of descriptors, which is left alone"
+    )]
+    rustix::thread::unshare(UnshareFlags::NEWNET).map_err(|error| format!("unshare: {error}"))?;
+    // The kernel's own IPv6 messages would be frames that no case has sent.
+    for which in ["all", "default"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
+    }
+    let mut netlink = Netlink::open().map_err(|error| format!("netlink: {error}"))?;
+    netlink.add_veth(mtu).map_err(|error| format!("making a pair of veth devices: {error}"))?;
+    for name in ["va", "vb"] {
+        netlink.set_up(name).map_err(|error| format!("starting {name}: {error}"))?;
+    }
+    Ok(())
+}
+
+const RTM_NEWLINK: u16 = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const IFF_UP: u32 = 1;
+const CREATE: u16 = 0x600;
+
+/// rtnetlink, as far as it is needed here (include/uapi/linux/rtnetlink.h, if_link.h, veth.h).
+struct Netlink(OwnedFd);
+
+impl Netlink {
+    fn open() -> Result<Netlink, Errno> {
+        let flags = SocketFlags::CLOEXEC;
+        Ok(Netlink(socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?))
+    }
+
+    fn add_veth(&mut self, mtu: u32) -> Result<(), Errno> {
+        let device = |name: &str| {
+            let mut out = Vec::new();
+            attribute(&mut out, IFLA_IFNAME, format!("{name}\0").as_bytes());
+            attribute(&mut out, IFLA_MTU, &mtu.to_ne_bytes());
+            out
+        };
+        let peer = [vec![0; 16], device("vb")].concat();
+        let (mut data, mut info, mut body) = (Vec::new(), Vec::new(), vec![0; 16]);
+        attribute(&mut data, VETH_INFO_PEER, &peer);
+        attribute(&mut info, IFLA_INFO_KIND, b"veth\0");
+        attribute(&mut info, IFLA_INFO_DATA, &data);
+        body.extend(device("va"));
+        attribute(&mut body, IFLA_LINKINFO, &info);
+        self.request(RTM_NEWLINK, CREATE, &body)
+    }
+
+    fn set_up(&mut self, name: &str) -> Result<(), Errno> {
+        let mut body = vec![0; 8];
+        body.extend(IFF_UP.to_ne_bytes());
+        body.extend(IFF_UP.to_ne_bytes());
+        attribute(&mut body, IFLA_IFNAME, format!("{name}\0").as_bytes());
+        self.request(RTM_NEWLINK, 0, &body)
+    }
+
+    /// Sends a request and waits for its acknowledgement.
+    fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
+        let mut packet = Vec::new();
+        packet.extend((16 + body.len() as u32).to_ne_bytes());
+        packet.extend(kind.to_ne_bytes());
+        // NLM_F_REQUEST and NLM_F_ACK
+        packet.extend((5 | flags).to_ne_bytes());
+        packet.extend([0; 8]);
+        packet.extend(body);
+        send(&self.0, &packet, SendFlags::empty())?;
+        let mut buffer = [0u8; 4096];
+        let (length, _) = recv(&self.0, &mut buffer[..], RecvFlags::empty())?;
+        let code = buffer.get(16..20).filter(|_| length >= 20).and_then(|b| b.try_into().ok());
+        match code.map(i32::from_ne_bytes) {
+            Some(0) => Ok(()),
+            Some(code) => Err(Errno::from_raw_os_error(-code)),
+            None => Err(Errno::BADMSG),
+        }
+    }
+}
+
+fn attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    out.extend((4 + value.len() as u16).to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+    out.extend(value);
+    out.resize(out.len().next_multiple_of(4), 0);
+}
