@@ -196,6 +196,17 @@ impl Target for Fake {
                 "bash" | "/bin/bash" => names(&["/bin/bash"]),
                 _ => names(&[]),
             },
+            Question::Interfaces => {
+                let of = |(name, index, hardware): (&str, u32, u32)| skep_bpf::target::Interface {
+                    name: name.to_owned(),
+                    index,
+                    hardware,
+                    mtu: 1500,
+                };
+                Answer::Interfaces(Arc::new(
+                    [("lo", 1, 772), ("eth0", 2, 1), ("tun0", 3, 0xfffe)].map(of).to_vec(),
+                ))
+            }
             Question::BinaryNotes(path) if path == "/bin/bash" => Answer::Notes(Arc::new(notes())),
             Question::BinarySymbols(_) => {
                 let functions = [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16)];
