@@ -99,7 +99,7 @@ impl Run {
                 println!("skipped: not root");
                 return Ok(Tally::skip());
             }
-            let (tally, _) = live::harness(&built.livetest, &built.skep, &[])?;
+            let (tally, _) = live::harness(&built.livetest, &built.skep, &["--replay".to_owned()])?;
             Ok(tally)
         });
     }

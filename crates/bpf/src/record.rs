@@ -182,6 +182,7 @@ const AGAIN: &[u32] = &[
     id::STRTOL,
     id::STRTOUL,
     id::CSUM_DIFF,
+    id::TRACE_PRINTK,
 ];
 
 /// Helpers whose results a [`Kind::Begin`] holds.

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             commands::trace::run(&options)
         }
         Command::Capture(options) => commands::capture::run(&options),
+        Command::Run(options) => commands::run::run(&options),
         Command::Doctor(options) => commands::doctor::run(&options),
         Command::Conformance(options) => commands::conformance::run(&options),
         Command::Completions { shell } => commands::generate::completions(shell),

@@ -26,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) smoke: bool,
     /// Factor on every time limit, for emulated machines.
     pub(crate) time_scale: u32,
+    /// Record a run of each case and let it happen again on the offline machine.
+    pub(crate) replay: bool,
     /// Print the transcript of every run, not only of failed ones.
     pub(crate) verbose: bool,
     /// Only list the names of the cases.
@@ -38,6 +40,7 @@ pub(crate) struct Options {
 
 pub(crate) const USAGE: &str = "\
 usage: livetest --skep PATH --fixtures DIR [--filter SUBSTR]… [--smoke] [--time-scale N] [--verbose] [--list]
+       livetest --skep PATH --fixtures DIR --replay …         each case recorded and replayed offline too
        livetest --bpftrace 'COMMAND WORDS' --fixtures DIR …   the same fixtures against bpftrace
        livetest --skep PATH --fixtures DIR --emit-to DIR      write the objects of the cases with `via: object`
        livetest --skep PATH --fixtures DIR --objects DIR …    run those objects in place of their scripts
@@ -52,6 +55,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
         filters: Vec::new(),
         smoke: false,
         time_scale: 1,
+        replay: false,
         verbose: false,
         list: false,
         objects: None,
@@ -74,6 +78,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options, String> {
             "--fixtures" => options.fixtures = PathBuf::from(value()?),
             "--filter" => options.filters.push(value()?),
             "--smoke" => options.smoke = true,
+            "--replay" => options.replay = true,
             "--verbose" => options.verbose = true,
             "--list" => options.list = true,
             "--time-scale" => {

@@ -50,6 +50,8 @@ pub(crate) struct Case {
     pub(crate) not_bpftrace: Option<String>,
     /// What bpftrace needs beyond `needs`.
     pub(crate) bpftrace_needs: Vec<Need>,
+    /// Why a recorded run cannot happen again on the offline machine; `None` when it must.
+    pub(crate) not_replayed: Option<String>,
     pub(crate) loads: Vec<Load>,
     /// Words in place of `trace`; the script is not passed then.
     pub(crate) command: Option<Vec<String>>,
@@ -97,6 +99,7 @@ impl Case {
             smoke: false,
             not_bpftrace: None,
             bpftrace_needs: Vec::new(),
+            not_replayed: None,
             loads: Vec::new(),
             command: None,
             args: Vec::new(),
@@ -247,6 +250,10 @@ fn set(case: &mut Case, key: &str, value: &str, block: &[&str]) -> Result<(), St
             }
             let reason = value.strip_prefix("no,").map(str::trim).filter(|reason| !reason.is_empty());
             case.not_bpftrace = Some(reason.ok_or("expected `no, REASON` or `needs FEATURE`")?.to_owned());
+        }
+        "vm" => {
+            let reason = value.strip_prefix("no,").map(str::trim).filter(|reason| !reason.is_empty());
+            case.not_replayed = Some(reason.ok_or("expected `no, REASON`")?.to_owned());
         }
         "load" => {
             case.loads.push(Load::parse(value)?);

@@ -14,6 +14,7 @@ mod fixture;
 mod load;
 mod net;
 mod object;
+mod replay;
 mod report;
 mod run;
 mod sum;

@@ -12,7 +12,8 @@ use crate::args::{Options, Style};
 use crate::expect;
 use crate::feature::Kernel;
 use crate::fixture::{self, Case};
-use crate::run;
+use crate::replay;
+use crate::run::{self, Way};
 use crate::transcript;
 
 /// How often a run is made in which the kernel skipped runs of probes.
@@ -71,14 +72,24 @@ fn run_case(case: &Case, options: &Options, kernel: &Kernel, tally: &mut Tally) 
         return;
     }
     let twice = case.twice && options.style == Style::Skep;
-    for passes in if twice { &[true, false][..] } else { &[true][..] } {
-        let label = match (twice, passes) {
-            (false, _) => case.name.clone(),
-            (true, true) => format!("{} [passes on]", case.name),
-            (true, false) => format!("{} [passes off]", case.name),
+    let mut ways = vec![Way::Passes];
+    ways.extend(twice.then_some(Way::NoPasses));
+    let replayed = options.replay && options.style == Style::Skep && replay::takes_part(case);
+    if let Some(reason) = case.not_replayed.as_ref().filter(|_| replayed) {
+        println!("skip  {} [replayed]: {reason}", case.name);
+        tally.skipped += 1;
+    } else {
+        ways.extend(replayed.then_some(Way::Replayed));
+    }
+    for way in ways {
+        let label = match (twice, way) {
+            (true, Way::Passes) => format!("{} [passes on]", case.name),
+            (_, Way::Passes) => case.name.clone(),
+            (_, Way::NoPasses) => format!("{} [passes off]", case.name),
+            (_, Way::Replayed) => format!("{} [replayed]", case.name),
         };
         let start = Instant::now();
-        let mut tried = attempt(case, options, *passes);
+        let mut tried = attempt(case, options, way);
         for again in 2..=ATTEMPTS {
             if tried.good || tried.skipped == 0 {
                 break;
@@ -88,7 +99,7 @@ fn run_case(case: &Case, options: &Options, kernel: &Kernel, tally: &mut Tally) 
                 tried.skipped
             );
             tried.lines.iter().for_each(|line| println!("      {line}"));
-            tried = attempt(case, options, *passes);
+            tried = attempt(case, options, way);
         }
         let Tried { good, lines, .. } = tried;
         let took = start.elapsed().as_secs_f32();
@@ -122,12 +133,13 @@ struct Tried {
 }
 
 /// One run.
-fn attempt(case: &Case, options: &Options, passes: bool) -> Tried {
-    match run::run(case, options, passes) {
+fn attempt(case: &Case, options: &Options, way: Way) -> Tried {
+    match run::run(case, options, way) {
         Err(message) => Tried { good: false, lines: vec![format!("reason: {message}")], skipped: 0 },
         Ok(ran) => {
             let mut reasons: Vec<String> = ran.trouble.into_iter().collect();
             reasons.extend(expect::check(case, &ran.output, &ran.vars));
+            reasons.extend(ran.differences);
             Tried {
                 good: reasons.is_empty(),
                 lines: transcript::render(&ran.command, &ran.output, &reasons),

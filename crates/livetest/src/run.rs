@@ -17,6 +17,7 @@ use crate::args::{Options, Style};
 use crate::expect::Output;
 use crate::fixture::{Case, End, Via};
 use crate::load::Running;
+use crate::replay;
 use crate::vars::Vars;
 
 /// The environment variable and the line of output with which a program says that its probes are attached.
@@ -29,6 +30,19 @@ pub(crate) struct Ran {
     pub(crate) vars: Vars,
     /// Why the harness ended it.
     pub(crate) trouble: Option<String>,
+    /// In what it differs when it happens again.
+    pub(crate) differences: Vec<String>,
+}
+
+/// How a case is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With the compiler's passes on.
+    Passes,
+    /// With them off.
+    NoPasses,
+    /// Recorded, and then replayed.
+    Replayed,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -62,7 +76,7 @@ impl Drop for TempDir {
 }
 
 /// Runs the case once. An error is the harness's own trouble, not the program's.
-pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, String> {
+pub(crate) fn run(case: &Case, options: &Options, way: Way) -> Result<Ran, String> {
     let limit = case.timeout * options.time_scale;
     let dir = TempDir::create()?;
     let mut vars = Vars::default();
@@ -87,7 +101,7 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
         vars.set(&name, running.pid());
         loads.push(running);
     }
-    let mut words = command_line(case, options, passes, &dir.0, &mut vars)?;
+    let mut words = command_line(case, options, way, &dir.0, &mut vars)?;
     if let Some(pid) = holder {
         words.splice(0..0, [me.display().to_string(), "in-net".to_owned(), pid.to_string()]);
     }
@@ -104,7 +118,11 @@ pub(crate) fn run(case: &Case, options: &Options, passes: bool) -> Result<Ran, S
         let text = std::fs::read(dir.0.join(name)).unwrap_or_default();
         output.written.push(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect());
     }
-    Ok(Ran { command: words, output, vars, trouble })
+    let differences = match way {
+        Way::Replayed => replay::differences(case, options, &replay::file(&dir.0), &output)?,
+        _ => Vec::new(),
+    };
+    Ok(Ran { command: words, output, vars, trouble, differences })
 }
 
 /// Runs a command that makes what the case traces.
@@ -131,7 +149,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn command_line(
     case: &Case,
     options: &Options,
-    passes: bool,
+    way: Way,
     dir: &Path,
     vars: &mut Vars,
 ) -> Result<Vec<String>, String> {
@@ -164,8 +182,12 @@ fn command_line(
     if options.style == Style::Skep && case.called.is_none() {
         words.push("trace".to_owned());
     }
+    let passes = way != Way::NoPasses;
     if !passes {
         words.push("--no-passes".to_owned());
+    }
+    if way == Way::Replayed {
+        words.extend(["--record".to_owned(), replay::file(dir).display().to_string()]);
     }
     words.extend(fill(&case.args));
     match case.via {

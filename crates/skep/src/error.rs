@@ -34,6 +34,8 @@ pub enum Error {
         /// Everything that stands in the way.
         why: Vec<String>,
     },
+    /// A program was stopped on the offline machine, or cannot run there.
+    Stopped(String),
     /// A bug of skep: an invariant broke, or the kernel refused a program that the compiler made.
     Internal(String),
 }
@@ -122,6 +124,7 @@ impl std::fmt::Display for Error {
             ),
             Error::Capture(why) => f.write_str(why),
             Error::Output(error) => write!(f, "{error}"),
+            Error::Stopped(why) => f.write_str(why),
             Error::NoMap(name) => write!(f, "the script has no map {name}"),
             Error::Internal(why) => write!(f, "this is a bug in skep: {why}"),
         }

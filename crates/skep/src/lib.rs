@@ -18,14 +18,13 @@ pub mod conformance;
 mod error;
 mod portable;
 mod record;
-mod replay;
+pub mod run;
 mod script;
 mod tracer;
 mod trial;
 
 pub use error::Error;
 pub use record::Written;
-pub use replay::Recording;
 pub use script::{Program, Script};
 pub use skep_bpf::elf::is_elf;
 pub use skep_bpf::target::Feature;

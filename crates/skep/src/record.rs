@@ -99,6 +99,10 @@ impl Tracer<'_> {
         let Some(head) = &self.program.recording else {
             return Err(Error::Internal("the script was not compiled to be recorded".to_owned()));
         };
+        if self.program.walks_stacks() {
+            let why = "--record: dw_ustack walks stacks by tables of the processes, which are not recorded";
+            return Err(Error::Stopped(why.to_owned()));
+        }
         let log = Log::new(out, head, &self.program.object);
         let log = log.map_err(|e| Error::Session(skep_runtime::Error::Output(e)))?;
         self.tape = Some(Tape { log, ahead: VecDeque::new() });

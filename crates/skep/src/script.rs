@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::portable::{Elsewhere, detach};
 use crate::record;
 use skep_bpf::object::{Attach, Object};
-use skep_bpf::target::Recorder;
+use skep_bpf::target::{Recorder, Target};
 use skep_bpf::version::KernelVersion;
 use skep_kernel::LiveTarget;
 use skep_lang::compile::{CompileFailure, Source, Stage, compile};
@@ -126,6 +126,17 @@ impl Script {
     /// Compiles for the running kernel.
     pub fn compile(&self) -> Result<Program, Error> {
         self.compile_with(Arc::new(LiveTarget::new()), &|_| false, &mut |_, _| {})
+    }
+
+    /// Compiles for a target that need not be this machine: object, warnings and source.
+    pub(crate) fn compile_for(&self, target: &dyn Target) -> Result<(Object, Diagnostics, Source), Error> {
+        match compile(&self.source, &self.options, target, &|_| false, &mut |_, _| {}) {
+            Ok(compiled) => Ok((compiled.object, compiled.diagnostics, self.source.clone())),
+            Err(CompileFailure::Diagnostics(diagnostics)) => {
+                Err(Error::Script { diagnostics, source: self.source.clone() })
+            }
+            Err(CompileFailure::Internal(why)) => Err(Error::Internal(why)),
+        }
     }
 
     /// Compiles for `target`; `dump` gets the text of each stage that `wants` asks for.

@@ -31,7 +31,7 @@ pub struct Output {
 }
 
 impl Output {
-    fn sink(self) -> Box<dyn Sink> {
+    pub(crate) fn sink(self) -> Box<dyn Sink> {
         if self.json {
             Box::new(JsonSink::new(self.out, self.err))
         } else {

@@ -4,11 +4,13 @@
 mod capture;
 mod conformance;
 mod doctor;
+mod run;
 mod trace;
 
 pub(crate) use capture::Capture;
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
+pub(crate) use run::{Engine, Run};
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Trace(Box<Trace>),
     /// Read packets from capture files: print, filter, count, convert, merge them
     Capture(Box<Capture>),
+    /// Run a program on the offline machine: no kernel, no privilege; packets, a context or recorded events in
+    Run(Box<Run>),
     /// Say what this kernel can do and what stands in the way, with the mend
     Doctor(Doctor),
     /// Print a completion script for a shell

@@ -8,6 +8,7 @@ pub(crate) mod generate;
 pub(crate) mod info;
 pub(crate) mod list;
 mod object;
+pub(crate) mod run;
 pub(crate) mod trace;
 
 use crate::exit::Exit;

@@ -35,7 +35,7 @@ mod tunnel;
 mod xdp;
 
 use rustix::io::Errno;
-use skep_bpf::helpers;
+use skep_bpf::helpers::{self, Arg};
 use skep_bpf::kinds::ProgType;
 
 use crate::vm::fault::FaultKind;
@@ -142,7 +142,13 @@ impl Call<'_> {
         let Some(answer) = self.state.env.answers.next(id) else { return Ok(None) };
         let args = helpers::by_id(id).map_or(&[][..], |helper| helper.args);
         if let Some(out) = (1u8..).zip(args).find_map(|(number, arg)| arg.is_written().then_some(number)) {
-            self.put(out, &answer.bytes)?;
+            // A read that failed has left zeros.
+            let failed = answer.bytes.is_empty() && (answer.r0 as i64) < 0;
+            let sized = matches!(args.get(usize::from(out)), Some(Arg::Size | Arg::SizeOrZero));
+            match failed && sized {
+                true => self.put(out, &vec![0; self.arg32(out + 1) as usize])?,
+                false => self.put(out, &answer.bytes)?,
+            }
         }
         Ok(Some(answer.r0))
     }

@@ -10,6 +10,11 @@ use skep_bpf::schema::Clock;
 
 use super::{Log, MapUse, Question, Told};
 
+/// Records that are read in one round: the session looks at its stop conditions in between.
+const ROUND: u32 = 8192;
+/// Records that are read ahead at most.
+const AHEAD: u32 = 1 << 18;
+
 /// A backend that is recorded.
 pub struct Recording<'a> {
     /// The machine.
@@ -26,15 +31,19 @@ impl Recording<'_> {
     /// Reads what is in the ring, so that the count says how far the programs are.
     fn catch_up(&mut self) -> Result<(), BackendError> {
         let (log, ahead) = (&mut *self.log, &mut *self.ahead);
-        loop {
+        let mut left = AHEAD;
+        // Programs may send as fast as this reads.
+        while left > 0 {
             let polled = self.inner.poll_events(Some(Duration::ZERO), &mut |bytes| {
                 ahead.extend(log.record(bytes));
-                ControlFlow::Continue(())
+                left -= 1;
+                if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
             if polled.records == 0 {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// Notes that a map is used, now.
@@ -126,14 +135,25 @@ impl Backend for Recording<'_> {
         let timeout = if outcome.records > 0 { Some(Duration::ZERO) } else { timeout };
         let log = &mut *self.log;
         let mut events = 0;
-        let polled = self.inner.poll_events(timeout, &mut |bytes| match log.record(bytes) {
-            Some(event) => {
-                events += 1;
-                sink(&event)
+        loop {
+            let mut left = ROUND;
+            let polled = self.inner.poll_events(timeout, &mut |bytes| {
+                left -= 1;
+                let flow = match log.record(bytes) {
+                    Some(event) => {
+                        events += 1;
+                        sink(&event)
+                    }
+                    None => ControlFlow::Continue(()),
+                };
+                if left > 0 { flow } else { ControlFlow::Break(()) }
+            })?;
+            // Who drains wants to hear of the session's own events, or that there is nothing left.
+            let drains = timeout.is_some_and(|t| t.is_zero());
+            if events > 0 || polled.records == 0 || !drains {
+                return Ok(PollOutcome { records: outcome.records + events, ..polled });
             }
-            None => ControlFlow::Continue(()),
-        })?;
-        Ok(PollOutcome { records: outcome.records + events, ..polled })
+        }
     }
 
     fn recursion_misses(&mut self) -> Result<u64, BackendError> {

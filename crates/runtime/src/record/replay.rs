@@ -4,8 +4,10 @@
 //! What always holds: nothing runs twice, and nothing that the session asks for runs ahead of what the recording says
 //! had run by then. What comes out otherwise than it was recorded is kept as a [`Difference`].
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::Duration;
 
 use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
@@ -19,8 +21,8 @@ const KEPT: usize = 100;
 
 /// What runs programs and holds their maps.
 pub trait Machine {
-    /// Runs a program as `run` says; gives the records that it sent, in order, or why it could not run to its end.
-    fn run(&mut self, run: &Run) -> Result<Vec<Vec<u8>>, String>;
+    /// Runs a program as `run` says; gives the records that it sent, in order, and what was not as it was recorded.
+    fn run(&mut self, run: &Run) -> (Vec<Vec<u8>>, Option<String>);
 
     /// See [`Backend::map_entries`].
     fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError>;
@@ -66,6 +68,8 @@ pub struct Replay<'a, M> {
     answers: BTreeMap<Question, VecDeque<Told>>,
     /// The session gets no event beyond.
     limit: u64,
+    /// Nothing is left within the limit.
+    idle: Rc<Cell<bool>>,
     differences: Vec<Difference>,
     different: u64,
     ran: u64,
@@ -83,6 +87,7 @@ impl<'a, M: Machine> Replay<'a, M> {
             uses: VecDeque::new(),
             answers: BTreeMap::new(),
             limit: u64::MAX,
+            idle: Rc::default(),
             differences: Vec::new(),
             different: 0,
             ran: 0,
@@ -106,6 +111,12 @@ impl<'a, M: Machine> Replay<'a, M> {
     /// The session gets no event beyond that count until this is set again.
     pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
+        self.idle.set(false);
+    }
+
+    /// Whether the session has had all events within the limit; it changes as it reads.
+    pub fn idle(&self) -> Rc<Cell<bool>> {
+        self.idle.clone()
     }
 
     /// The machine.
@@ -141,13 +152,10 @@ impl<'a, M: Machine> Replay<'a, M> {
     fn next_run(&mut self) {
         let Some(run) = self.runs.pop_front() else { return };
         self.ran += 1;
-        let sent = match self.machine.run(&run) {
-            Ok(sent) => sent,
-            Err(why) => {
-                self.differs(Some(&run), why);
-                Vec::new()
-            }
-        };
+        let (sent, wrong) = self.machine.run(&run);
+        if let Some(what) = wrong {
+            self.differs(Some(&run), what);
+        }
         let (got, wanted) = (sent.len(), run.events.len());
         if got != wanted {
             self.differs(Some(&run), format!("it sent {got} events, {wanted} when it was recorded"));
@@ -318,9 +326,12 @@ impl<M: Machine> Backend for Replay<'_, M> {
     ) -> Result<PollOutcome, BackendError> {
         let mut outcome = PollOutcome::default();
         // One at a time: what the session does about an event comes before the programs go on.
-        if let Some(event) = self.next_event() {
-            outcome.records = 1;
-            outcome.stopped = sink(&event).is_break();
+        match self.next_event() {
+            Some(event) => {
+                outcome.records = 1;
+                outcome.stopped = sink(&event).is_break();
+            }
+            None => self.idle.set(true),
         }
         Ok(outcome)
     }
@@ -402,6 +413,14 @@ impl Recorded {
     pub fn phases(&self) -> impl Iterator<Item = (&Phase, u64)> {
         self.lines.iter().filter_map(|line| match line {
             Line::Phase { phase, at } => Some((phase, *at)),
+            _ => None,
+        })
+    }
+
+    /// The runs, in the order in which they ended.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Run(run) => Some(&**run),
             _ => None,
         })
     }

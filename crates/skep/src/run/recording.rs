@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::record::compiled_as;
+use crate::script::Script;
 use flate2::read::ZlibDecoder;
 use skep_bpf::object::Object;
 use skep_bpf::target::Recorded as Answers;
@@ -32,6 +33,11 @@ impl Recording {
 
     /// Reads a recording, which messages call `name`, and compiles its script. Nothing of this machine goes into it.
     pub fn open(name: &str, text: &str) -> Result<Recording, Error> {
+        Recording::open_with(name, text, None)
+    }
+
+    /// The same with another script in place of its own, which may ask the target only what that one did.
+    pub fn open_with(name: &str, text: &str, script: Option<&Script>) -> Result<Recording, Error> {
         let refused = |why: String| Error::Object { file: name.to_owned(), why: vec![why] };
         let recorded = read(text).map_err(refused)?;
         let mut target = Vec::new();
@@ -39,6 +45,10 @@ impl Recording {
             ZlibDecoder::new(recorded.head.target.as_slice()).take(MAX_TARGET).read_to_end(&mut target);
         unpacked.map_err(|e| refused(format!("line 1: `target` cannot be unpacked: {e}")))?;
         let target = Answers::from_bytes(&target).map_err(|e| refused(format!("line 1: `target`: {e}")))?;
+        if let Some(script) = script {
+            let (object, _, source) = script.compile_for(&target)?;
+            return Ok(Recording { recorded, object, source });
+        }
         let source = Source { name: recorded.head.name.clone(), text: recorded.head.text.clone() };
         let options = compiled_as(&recorded.head);
         match compile(&source, &options, &target, &|_| false, &mut |_, _| {}) {
