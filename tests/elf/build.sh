@@ -7,6 +7,6 @@ include=$(echo /usr/include/*-linux-gnu)
 for source in *.c; do
 	debug=-g
 	[ "$source" = plain.c ] && debug=
-	clang -O2 $debug -target bpf -mcpu=v3 -I "$include" -Wall -Wno-missing-declarations -c "$source" -o "${source%.c}.o"
+	clang -O2 $debug -fdebug-compilation-dir=. -target bpf -mcpu=v3 -I "$include" -Wall -Wno-missing-declarations -c "$source" -o "${source%.c}.o"
 	llvm-strip --strip-debug "${source%.c}.o"
 done

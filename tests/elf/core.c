@@ -25,7 +25,7 @@ extern int LINUX_KERNEL_VERSION __kconfig;
 extern bool CONFIG_BPF_SYSCALL __kconfig __weak;
 extern enum libbpf_tristate CONFIG_NO_SUCH_OPTION __kconfig __weak;
 extern const int runqueues_nowhere __ksym __weak;
-extern const void init_task __ksym;
+extern const void schedule __ksym;
 extern const void no_such_symbol __ksym __weak;
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
@@ -68,7 +68,7 @@ int ask(__u64 *ctx)
 	put(16, CONFIG_BPF_SYSCALL);
 	put(17, CONFIG_NO_SUCH_OPTION);
 	put(18, &runqueues_nowhere == 0);
-	put(19, (__u64)&init_task);
+	put(19, (__u64)&schedule);
 	put(20, (__u64)&no_such_symbol);
 	bpf_rcu_read_lock();
 	put(21, task->real_parent->pid);

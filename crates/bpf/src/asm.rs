@@ -38,9 +38,26 @@ pub fn parse_with(text: &str, symbols: Symbols<'_>) -> Result<Vec<Insn>, AsmErro
     if text.len() > MAX_TEXT {
         return Err(AsmError { line: 0, what: format!("{} bytes are too many", text.len()) });
     }
+    parse_lines((1..).zip(text.lines()), symbols, &mut |_, text| Err(format!("`{text}` is no instruction")))
+}
+
+/// What takes lines that begin with a dot: the index of the next instruction, and the line.
+pub type Directives<'a> = &'a mut dyn FnMut(usize, &str) -> Result<(), String>;
+
+/// Assembles lines with their numbers; a line that begins with a dot, but for `.raw`, goes to `directives`.
+pub fn parse_lines<'t>(
+    lines: impl Iterator<Item = (usize, &'t str)>,
+    symbols: Symbols<'_>,
+    directives: Directives<'_>,
+) -> Result<Vec<Insn>, AsmError> {
     let mut a = Assembler { symbols, insns: Vec::new(), labels: HashMap::new(), open: Vec::new() };
-    for (line, text) in (1..).zip(text.lines()) {
-        a.line(text, line).map_err(|what| AsmError { line, what })?;
+    for (line, text) in lines {
+        let trimmed = text.trim();
+        let taken = match trimmed.starts_with('.') && !trimmed.starts_with(".raw") {
+            true => directives(a.insns.len(), trimmed),
+            false => a.line(text, line),
+        };
+        taken.map_err(|what| AsmError { line, what })?;
     }
     a.close()
 }

@@ -104,7 +104,7 @@ pub fn program(program: &Program, object: &Object) -> String {
 }
 
 /// Name that stands in brackets for a relocation; `None` when the text does not show it.
-fn reloc_name(kind: &RelocKind, object: &Object) -> Option<String> {
+pub(crate) fn reloc_name(kind: &RelocKind, object: &Object) -> Option<String> {
     match kind {
         RelocKind::Map(map) | RelocKind::MapValue(map) => object.maps.get(*map).map(|m| m.name.clone()),
         RelocKind::KernelSymbol(name) | RelocKind::Kfunc(name) => Some(name.clone()),
@@ -113,7 +113,8 @@ fn reloc_name(kind: &RelocKind, object: &Object) -> Option<String> {
     }
 }
 
-fn annotated(insns: &[Insn], names: Names<'_>, note: &dyn Fn(usize, &mut String)) -> String {
+/// As [`listing`], with what `note` writes in front of the instruction at an index.
+pub fn annotated(insns: &[Insn], names: Names<'_>, note: &dyn Fn(usize, &mut String)) -> String {
     let printer = Printer { insns, names, labels: Some(targets(insns)) };
     let mut text = String::new();
     let mut at = 0;

@@ -21,6 +21,7 @@ pub mod origin;
 pub mod record;
 pub mod schema;
 pub mod target;
+pub mod text;
 pub mod tracepoint;
 pub mod unwind;
 pub mod version;

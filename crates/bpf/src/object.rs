@@ -426,6 +426,15 @@ pub enum Attach {
         /// At what it sends; else at what it receives.
         egress: bool,
     },
+    /// A cgroup, a network namespace or an interface, through a BPF link.
+    Hook {
+        /// Of what kind it is.
+        owner: HookOwner,
+        /// The interface's name, or the path of the cgroup or namespace.
+        name: String,
+        /// Which of its hooks.
+        attach_type: AttachType,
+    },
     /// Iterator; read to its end once.
     Iter,
     /// Iterator that stays behind as a file of a BPF file system; whoever reads the file runs the program.
@@ -445,6 +454,17 @@ pub enum XdpMode {
     Native,
     /// Behind the driver, on any device.
     Generic,
+}
+
+/// What owns a hook.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HookOwner {
+    /// A cgroup and those below it.
+    Cgroup,
+    /// A network namespace.
+    NetNamespace,
+    /// A network interface.
+    Interface,
 }
 
 /// Sampling of a perf event.

@@ -91,7 +91,7 @@ fn relocations_of_every_kind_are_read() {
         })
         .collect();
     for wanted in [
-        ("init_task", false, KsymKind::Address),
+        ("schedule", false, KsymKind::Address),
         ("no_such_symbol", true, KsymKind::Address),
         ("runqueues_nowhere", true, KsymKind::Typed),
         ("no_such_function", true, KsymKind::Typed),

@@ -33,6 +33,12 @@ fn main() -> ExitCode {
         }
         Command::Capture(options) => commands::capture::run(&options),
         Command::Run(options) => commands::run::run(&options),
+        Command::Load(options) => commands::load::run(&options),
+        Command::Maps(options) => commands::maps::run(&options),
+        Command::Progs(options) => commands::progs::run(&options),
+        Command::Links(options) => commands::progs::links(&options),
+        Command::Disasm(options) => commands::assembly::disasm(&options),
+        Command::Asm(options) => commands::assembly::asm(&options),
         Command::Doctor(options) => commands::doctor::run(&options),
         Command::Conformance(options) => commands::conformance::run(&options),
         Command::Completions { shell } => commands::generate::completions(shell),

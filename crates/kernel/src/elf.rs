@@ -80,6 +80,16 @@ fn functions<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, segments: &[(u64, u
         .collect()
 }
 
+/// The content of a section of an ELF file of any machine.
+pub fn section(path: &str, name: &str) -> Result<Vec<u8>, Error> {
+    use object::ObjectSection;
+    let cache = open(path)?;
+    let file = object::File::parse(&cache).map_err(|e| damaged(path, e))?;
+    let section = file.section_by_name(name);
+    let section = section.ok_or_else(|| Error::Missing(format!("section {name} in {path}")))?;
+    Ok(section.uncompressed_data().map_err(|e| damaged(path, e))?.into_owned())
+}
+
 /// All functions of a binary, from both of its symbol tables, and for a stripped one from its separate debug file;
 /// sorted by name and address.
 pub fn function_symbols(path: &str) -> Result<Vec<Symbol>, Error> {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -10,7 +11,8 @@ use std::time::Instant;
 
 use rustix::event::epoll;
 use skep_bpf::backend::PollOutcome;
-use skep_bpf::object::{Attach, AttachPoint, MapSpec, MissingProbes, Object};
+use skep_bpf::btf::Btf;
+use skep_bpf::object::{Attach, AttachPoint, MissingProbes, Object};
 use skep_bpf::schema::ValueType;
 
 use crate::error::Error;
@@ -18,12 +20,14 @@ use crate::link::{Attached, Closing, Iteration, Link, attach, detach_all};
 use crate::live::LiveTarget;
 use crate::machine;
 use crate::map::Map;
-use crate::prog::{Loader, Prog, RunStats};
+use crate::pin::Pins;
+use crate::prog::{Loader, Prog, RunStats, load_types};
 use crate::ringbuf::RingBuf;
 use crate::symbols::lines::KernelLines;
 use crate::symbols::user::UserSymbols;
-use crate::unwind::Tables;
 
+mod foreign;
+mod maps;
 mod trial;
 pub use trial::Trial;
 
@@ -39,6 +43,10 @@ pub struct LoadOptions {
     pub log_level: u32,
     /// Processes whose stacks programs can walk by tables, where they do ([`Object::session`]'s `unwind`).
     pub walked: Vec<u32>,
+    /// The types that CO-RE relocations are resolved against; without, the running kernel's.
+    pub btf: Option<Arc<Btf>>,
+    /// The folder of a BPF file system for maps that are pinned by name; without, [`pin::ROOT`].
+    pub pin_root: Option<PathBuf>,
 }
 
 /// Something that failed, and of which probe or map.
@@ -65,6 +73,7 @@ pub struct AttachReport {
 /// A program and its places.
 #[derive(Debug)]
 struct Placed {
+    symbol: String,
     prog: Prog,
     points: Vec<AttachPoint>,
 }
@@ -73,8 +82,12 @@ struct Placed {
 #[derive(Debug)]
 pub struct Loaded {
     pub(crate) maps: Vec<Map>,
+    /// Pins of maps, kept when something else of the object is.
+    pins: Pins,
     programs: Vec<Placed>,
     links: Vec<Link>,
+    /// Symbols of their programs.
+    link_names: Vec<String>,
     /// Iterators that are still being read.
     unread: Arc<AtomicUsize>,
     iterations: Vec<JoinHandle<Result<Vec<u8>, Error>>>,
@@ -139,23 +152,6 @@ fn failure(of: &str, error: Error) -> Vec<Failure> {
     vec![Failure { of: of.to_owned(), error, attaching: false }]
 }
 
-/// Creates the maps, with the tables for the stacks of `walked` where programs use such.
-fn create_maps(object: &Object, walked: &[u32]) -> Result<Vec<Map>, Vec<Failure>> {
-    let tables = Tables::of(object, walked).map_err(|e| failure("dw_ustack", e))?;
-    let create = |(index, spec): (usize, &MapSpec)| {
-        let created = match &tables {
-            Some((names, tables)) => Map::create(&tables.sized(*names, index, spec)),
-            None => Map::create(spec),
-        };
-        created.map_err(|e| failure(&spec.name, e))
-    };
-    let maps = object.maps.iter().enumerate().map(create).collect::<Result<Vec<_>, _>>()?;
-    if let Some((names, tables)) = &tables {
-        tables.fill(*names, &maps).map_err(|e| failure("dw_ustack", e))?;
-    }
-    Ok(maps)
-}
-
 impl Loaded {
     /// Creates the maps and loads the programs of `object`. Nothing runs yet. All programs that fail are reported.
     pub fn load(
@@ -167,13 +163,17 @@ impl Loaded {
         if points + object.maps.len() > MANY {
             machine::raise_nofile();
         }
-        let maps = create_maps(object, &options.walked)?;
-        let Programs { programs, logs, left_out } = load_programs(object, &maps, &target, options)?;
+        let btf = load_types(object);
+        let (maps, pins) = maps::create(object, btf.as_ref().map(AsFd::as_fd), options, &target)?;
+        let Programs { programs, logs, left_out } = load_programs(object, &maps, btf, &target, options)?;
+        maps::fill_programs(object, &maps, &programs)?;
         let events = Events::new(object, &maps).map_err(|e| failure("events", e))?;
         Ok(Loaded {
             maps,
+            pins,
             programs,
             links: Vec::new(),
+            link_names: Vec::new(),
             unread: Arc::default(),
             iterations: Vec::new(),
             missing: object.session.missing_probes,
@@ -202,8 +202,8 @@ impl Loaded {
         }
         let mut report = AttachReport { probes: 0, missing: self.left_out.clone() };
         let mut failures = Vec::new();
-        let (mut links, mut iterations) = (Vec::new(), Vec::new());
-        for (prog, point) in self.in_order() {
+        let (mut links, mut names, mut iterations) = (Vec::new(), Vec::new(), Vec::new());
+        for (symbol, prog, point) in self.in_order() {
             if matches!(
                 point.at,
                 Attach::Begin | Attach::End | Attach::Test | Attach::Bench | Attach::SelfSignal(_)
@@ -212,7 +212,10 @@ impl Loaded {
                 continue;
             }
             match attach(prog, point, &self.target) {
-                Ok(Attached::Link(link)) => links.push(link),
+                Ok(Attached::Link(link)) => {
+                    links.push(link);
+                    names.push(symbol.to_owned());
+                }
                 Ok(Attached::Iteration(iteration)) => iterations.push(iteration),
                 Err(error) => {
                     let failure = Failure { of: point.name.clone(), error, attaching: true };
@@ -231,6 +234,7 @@ impl Loaded {
             return Err(failures);
         }
         self.links.extend(links);
+        self.link_names.extend(names);
         for iteration in iterations {
             self.read_in_background(iteration);
         }
@@ -240,10 +244,13 @@ impl Loaded {
     /// Programs with their places in the order of attaching. Where several are at one place, the kernel runs those that
     /// were attached last first, but for tracepoints and perf events (kernel/trace/bpf_trace.c, kernel/events/uprobes.c):
     /// so that they run in the order of the script, what runs backwards is attached backwards, behind the others.
-    fn in_order(&self) -> impl Iterator<Item = (&Prog, &AttachPoint)> {
-        let all = || self.programs.iter().flat_map(|p| p.points.iter().map(move |point| (&p.prog, point)));
-        let forward = all().filter(|(_, point)| !runs_backwards(&point.at));
-        let backward: Vec<_> = all().filter(|(_, point)| runs_backwards(&point.at)).collect();
+    fn in_order(&self) -> impl Iterator<Item = (&str, &Prog, &AttachPoint)> {
+        let all = || {
+            let each = self.programs.iter();
+            each.flat_map(|p| p.points.iter().map(move |point| (p.symbol.as_str(), &p.prog, point)))
+        };
+        let forward = all().filter(|(.., point)| !runs_backwards(&point.at));
+        let backward: Vec<_> = all().filter(|(.., point)| runs_backwards(&point.at)).collect();
         forward.chain(backward.into_iter().rev())
     }
 
@@ -277,7 +284,7 @@ impl Loaded {
     }
 
     fn run_all(&self, wanted: impl Fn(&Attach) -> bool) -> Result<(), Error> {
-        for Placed { prog, points } in &self.programs {
+        for Placed { prog, points, .. } in &self.programs {
             for _ in points.iter().filter(|p| wanted(&p.at)) {
                 prog.test_run(&[])?;
             }
@@ -383,10 +390,11 @@ struct Programs {
 fn load_programs(
     object: &Object,
     maps: &[Map],
+    btf: Option<OwnedFd>,
     target: &LiveTarget,
     options: &LoadOptions,
 ) -> Result<Programs, Vec<Failure>> {
-    let loader = Loader::new(object, maps, target, options.log_level).map_err(|e| failure("object", e))?;
+    let loader = Loader::new(object, maps, btf, target, options).map_err(|e| failure("object", e))?;
     let (mut done, mut failures) = (Programs::default(), Vec::new());
     for program in &object.programs {
         match loader.load(program) {
@@ -394,7 +402,8 @@ fn load_programs(
                 if !log.is_empty() {
                     done.logs.push((program.name.clone(), log));
                 }
-                done.programs.push(Placed { prog, points: program.attach.clone() });
+                let (symbol, points) = (program.symbol.clone(), program.attach.clone());
+                done.programs.push(Placed { symbol, prog, points });
             }
             Err(error) => {
                 let failure = Failure { of: program.name.clone(), error, attaching: false };

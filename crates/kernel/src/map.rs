@@ -2,16 +2,16 @@
 //! fast programs change it meanwhile.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use skep_bpf::backend::Entries;
-use skep_bpf::kinds::MapType;
+use skep_bpf::kinds::{MapType, map_flags};
 use skep_bpf::object::MapSpec;
 
 use crate::error::Error;
 use crate::machine;
-use crate::sys::attr::MapCreate;
+use crate::sys::attr::{MapCreate, MapInfo};
 use crate::sys::map::RawMap;
 
 /// `BPF_EXIST`: update only what is there.
@@ -33,9 +33,21 @@ pub struct Map {
     stride: usize,
 }
 
+/// What a map's creation needs beside its own description.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Surroundings<'a> {
+    /// The object's types.
+    pub(crate) btf: Option<BorrowedFd<'a>>,
+    /// A map such as those that the map is to hold.
+    pub(crate) inner: Option<BorrowedFd<'a>>,
+}
+
 /// Whether entries have one value per CPU.
 fn is_percpu(kind: MapType) -> bool {
-    matches!(kind, MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash)
+    matches!(
+        kind,
+        MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash | MapType::PercpuCgroupStorage
+    )
 }
 
 /// Whether all indexes always exist.
@@ -53,9 +65,20 @@ pub(crate) fn object_name(name: &str) -> [u8; 16] {
     out
 }
 
+/// The text of a name that the kernel gives.
+pub(crate) fn kernel_name(name: &[u8; 16]) -> String {
+    let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}
+
 impl Map {
     /// Creates a map, fills it with the spec's first contents and freezes it where the spec says so.
     pub fn create(spec: &MapSpec) -> Result<Map, Error> {
+        Map::create_with(spec, &Surroundings::default())
+    }
+
+    /// As [`Map::create`], with types of key and value, and the map that those within it look like.
+    pub(crate) fn create_with(spec: &MapSpec, around: &Surroundings<'_>) -> Result<Map, Error> {
         let operation = || format!("create map {}", spec.name);
         let percpu = is_percpu(spec.map_type);
         let cpus = if percpu { machine::possible_cpus()? } else { 1 };
@@ -65,17 +88,34 @@ impl Map {
             0 => u32::try_from(machine::possible_cpus()?).unwrap_or(u32::MAX),
             n => n,
         };
-        let attr = MapCreate {
+        let details = &spec.details;
+        let mut attr = MapCreate {
             map_type: spec.map_type as u32,
             key_size: spec.key_size,
             value_size: spec.value_size,
             max_entries,
             map_flags: spec.flags,
             map_name: object_name(&spec.name),
+            inner_map_fd: around.inner.map_or(0, |fd| fd.as_raw_fd() as u32),
+            map_extra: details.map_extra,
             ..MapCreate::default()
         };
-        let raw = match RawMap::create(&attr, stride * cpus) {
-            Err(Errno::PERM) if machine::raise_memlock() => RawMap::create(&attr, stride * cpus),
+        if let Some(node) = details.numa_node {
+            attr.numa_node = node;
+            attr.map_flags |= map_flags::NUMA_NODE;
+        }
+        let untyped = attr;
+        if let (Some(btf), Some(types)) = (around.btf, details.types) {
+            attr.btf_fd = btf.as_raw_fd() as u32;
+            (attr.btf_key_type_id, attr.btf_value_type_id) = (types.key, types.value);
+        }
+        let create = |attr: &MapCreate| match RawMap::create(attr, stride * cpus) {
+            Err(Errno::PERM) if machine::raise_memlock() => RawMap::create(attr, stride * cpus),
+            other => other,
+        };
+        let raw = match create(&attr) {
+            // Many kinds take no types (kernel/bpf/syscall.c, map_check_btf), and which do differs by version.
+            Err(_) if attr.btf_fd != 0 => create(&untyped),
             other => other,
         };
         let map = Map {
@@ -89,6 +129,20 @@ impl Map {
         };
         map.fill(spec)?;
         Ok(map)
+    }
+
+    /// A map that is there already, by what the kernel says of it.
+    pub(crate) fn opened(fd: OwnedFd, info: &MapInfo) -> Result<Map, Error> {
+        let name = kernel_name(&info.name);
+        let kind = MapType::from_number(info.map_type).ok_or_else(|| Error::Unavailable {
+            what: format!("map {}", info.id),
+            why: format!("maps of type {} are not known to this version of skep", info.map_type),
+        })?;
+        let cpus = if is_percpu(kind) { machine::possible_cpus()? } else { 1 };
+        let value_size = info.value_size as usize;
+        let stride = if is_percpu(kind) { value_size.next_multiple_of(8) } else { value_size };
+        let raw = RawMap::open(fd, info.key_size as usize, stride * cpus);
+        Ok(Map { raw, name, kind, value_size, max_entries: info.max_entries, cpus, stride })
     }
 
     fn fill(&self, spec: &MapSpec) -> Result<(), Error> {
@@ -123,6 +177,16 @@ impl Map {
     /// Kind.
     pub fn kind(&self) -> MapType {
         self.kind
+    }
+
+    /// Bytes of a key.
+    pub fn key_size(&self) -> usize {
+        self.raw.key_size()
+    }
+
+    /// Bytes of a value (on one CPU).
+    pub fn value_size(&self) -> usize {
+        self.value_size
     }
 
     /// Entries, as created.

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use skep_bpf::btf::{Btf, NameKind};
@@ -13,6 +14,7 @@ use skep_bpf::object::{Attach, BtfTarget, Object, Program};
 
 use crate::error::Error;
 use crate::live::LiveTarget;
+use crate::load::LoadOptions;
 use crate::machine;
 use crate::map::{Map, object_name};
 use crate::sys::attr;
@@ -125,6 +127,8 @@ pub(crate) struct Loader<'a> {
     btf: Option<OwnedFd>,
     /// The kernel types that the object carries, when it was compiled for another kernel.
     types: Option<Btf>,
+    /// What its relocations are resolved against instead of the running kernel's types.
+    running_on: Option<Arc<Btf>>,
     log_level: u32,
 }
 
@@ -137,22 +141,23 @@ struct BtfPlace {
 }
 
 impl<'a> Loader<'a> {
-    /// A loader for `object`, whose maps are `maps` in the object's order. Loads the object's BTF; a kernel that does
-    /// not take it gets the programs without.
+    /// A loader for `object`, whose maps are `maps` in the object's order, and whose types are `btf` where the kernel
+    /// has taken them.
     pub(crate) fn new(
         object: &Object,
         maps: &'a [Map],
+        btf: Option<OwnedFd>,
         target: &'a LiveTarget,
-        log_level: u32,
+        options: &LoadOptions,
     ) -> Result<Loader<'a>, Error> {
         let license = CString::new(object.license.as_str())
             .map_err(|_| Error::Damaged { what: "license".into(), why: "a NUL in it".into() })?;
-        let btf = if object.btf.is_empty() { None } else { load_btf(&object.btf) };
         let types = match &object.origin {
             Some(_) if !object.btf.is_empty() => Some(own_types(&object.btf)?),
             _ => None,
         };
-        Ok(Loader { target, maps, license, btf, types, log_level })
+        let (log_level, running_on) = (options.log_level, options.btf.clone());
+        Ok(Loader { target, maps, license, btf, types, running_on, log_level })
     }
 
     /// Loads one program; with `log_level` above 0 the verifier's log comes along.
@@ -318,7 +323,18 @@ fn lacks_field(program: &Program, missed: &[Missed], error: Error) -> Error {
     }
 }
 
-/// Loads a program's own types; `None` when the kernel does not take them.
+/// Loads the object's own types; `None` when it has none or the kernel does not take them.
+pub(crate) fn load_types(object: &Object) -> Option<OwnedFd> {
+    if object.btf.is_empty() {
+        return None;
+    }
+    load_btf(&object.btf).or_else(|| {
+        // Without what an older kernel does not know.
+        let btf = Btf::parse(object.btf.clone(), None).ok()?;
+        load_btf(&btf.accepted(&[], true))
+    })
+}
+
 fn load_btf(bytes: &[u8]) -> Option<OwnedFd> {
     match bpf::btf_load(bytes, &mut []) {
         Ok(fd) => Some(fd),

@@ -47,7 +47,27 @@ pub(crate) fn of(
     }
     let path = dir.join("script.o");
     emit(case, options, passes, script, &path)?;
+    as_text(options, &path, dir)?;
     Ok(path)
+}
+
+/// Takes an object through its text form: the same bytes must come back.
+fn as_text(options: &Options, object: &Path, dir: &Path) -> Result<(), String> {
+    let (program, leading) = options.program.split_first().ok_or("no program")?;
+    let (text, again) = (dir.join("script.s"), dir.join("again.o"));
+    for (verb, from, to) in [("disasm", object, &text), ("asm", &text, &again)] {
+        let mut command = Command::new(program);
+        command.args(leading).arg(verb).arg(from).arg("-o").arg(to).stdin(Stdio::null());
+        let done = command.output().map_err(|error| format!("{program}: {error}"))?;
+        if !done.status.success() {
+            return Err(format!("{verb}: {}", String::from_utf8_lossy(&done.stderr).trim()));
+        }
+    }
+    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    match read(object)? == read(&again)? {
+        true => Ok(()),
+        false => Err("the object's text gives other bytes".to_owned()),
+    }
 }
 
 /// What only the machine that runs a case can fill in.

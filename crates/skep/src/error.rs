@@ -15,6 +15,15 @@ pub enum Error {
     },
     /// The kernel refused the maps, programs or attachments of these probes.
     Kernel(Vec<skep_kernel::Failure>),
+    /// The kernel refused maps or programs of an object file of another compiler.
+    Foreign {
+        /// The file.
+        file: String,
+        /// What was refused.
+        failures: Vec<skep_kernel::Failure>,
+        /// The object, for its source lines.
+        object: Box<skep_bpf::object::Object>,
+    },
     /// Something else in the environment.
     Environment(skep_kernel::Error),
     /// Events could not be read, or output not be written.
@@ -103,6 +112,10 @@ impl std::fmt::Display for Error {
                     f.write_str("\n  this is a bug in skep: please report it with the output of `-d all`, and of `-vv`")?;
                 }
                 Ok(())
+            }
+            Error::Foreign { file, failures, object } => {
+                write!(f, "{file} cannot be loaded")?;
+                failures.iter().try_for_each(|failure| crate::refusal::write(f, failure, object))
             }
             Error::Environment(error) => {
                 write!(f, "{error}")?;

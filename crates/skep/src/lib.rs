@@ -13,11 +13,15 @@
 //! # Ok::<(), skep::Error>(())
 //! ```
 
+pub mod assembly;
 pub mod capture;
 pub mod conformance;
 mod error;
+pub mod inspect;
+pub mod objects;
 mod portable;
 mod record;
+mod refusal;
 pub mod run;
 mod script;
 mod tracer;

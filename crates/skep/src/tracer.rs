@@ -100,7 +100,7 @@ impl<'p> Tracer<'p> {
         if program.object.session.unwind.is_some() && limits.walked.is_empty() {
             return Err(Error::NoProcess);
         }
-        let options = LoadOptions { log_level, walked: limits.walked.clone() };
+        let options = LoadOptions { log_level, walked: limits.walked.clone(), ..LoadOptions::default() };
         let loaded =
             Loaded::load(&program.object, program.target.clone(), &options).map_err(Error::Kernel)?;
         let settings = Options {

@@ -4,6 +4,7 @@ use super::Target;
 use crate::machine::Fake;
 use crate::rng::Rng;
 use crate::{corpus, mutate};
+use skep_bpf::btf::value::decode;
 use skep_bpf::btf::{Btf, NameKind, TypeId};
 use skep_bpf::core::embed::embed;
 use skep_bpf::core::link::relocate;
@@ -14,6 +15,7 @@ use skep_bpf::origin::Origin;
 use skep_bpf::origin::check::adapt;
 use skep_bpf::origin::gather::gather;
 use skep_bpf::target::{Recorded, Recorder, Target as _, TargetExt};
+use skep_bpf::text;
 use skep_bpf::tracepoint::TracepointFormat;
 use skep_lang::compile::{Source, compile};
 use skep_lang::options::Options;
@@ -37,6 +39,44 @@ pub(super) fn objects() -> Vec<(Object, Recorded)> {
     corpus::scripts().into_iter().filter_map(one).collect()
 }
 
+/// Objects that clang made.
+const CLANG: [&[u8]; 6] = [
+    include_bytes!("../../../tests/elf/calls.o"),
+    include_bytes!("../../../tests/elf/core.o"),
+    include_bytes!("../../../tests/elf/maps.o"),
+    include_bytes!("../../../tests/elf/plain.o"),
+    include_bytes!("../../../tests/elf/refused.o"),
+    include_bytes!("../../../tests/elf/sections.o"),
+];
+
+/// A file of any compiler: as an object for the kernel, relocated, and as text and back.
+fn foreign(input: &[u8], types: &Btf) -> Result<(), String> {
+    let Ok(module) = elf::Module::parse(input) else { return Ok(()) };
+    let _ = module.listing();
+    let Ok(object) = module.object(&elf::Selection::Default) else { return Ok(()) };
+    if let Ok(local) = Btf::parse(object.btf.clone(), None) {
+        let _ = local.accepted(&[], true);
+        for program in &object.programs {
+            relocate(program, &mut program.insns.clone(), &local, types);
+        }
+        for spec in &object.maps {
+            if let Some(ty) = spec.details.types {
+                let _ =
+                    decode(&local, TypeId(ty.value), &vec![0x5a; (spec.value_size as usize).min(1 << 16)]);
+            }
+        }
+    }
+    let bytes: usize = object.maps.iter().map(|m| m.initial.len()).sum();
+    if bytes > 1 << 20 {
+        return Ok(());
+    }
+    match text::parse(&text::print(&object)) {
+        Ok(again) if again == object => Ok(()),
+        Ok(_) => Err("the text gives another object".to_owned()),
+        Err(error) => Err(format!("the text does not read: {error}")),
+    }
+}
+
 /// ELF objects.
 pub(super) struct Elf {
     seeds: Vec<Vec<u8>>,
@@ -52,7 +92,11 @@ impl Elf {
             let origin = Origin { arch, kernel: machine.kernel_version().ok()?, assumptions };
             elf::write(&embed(&object, &*machine.vmlinux().ok()?, origin).ok()?).ok()
         };
-        let seeds = objects().into_iter().filter_map(write).collect();
+        let mut seeds: Vec<_> = objects().into_iter().filter_map(write).collect();
+        // Those of clang are fewer and say more.
+        for _ in 0..3 {
+            seeds.extend(CLANG.iter().map(|bytes| bytes.to_vec()));
+        }
         Elf { seeds, machine }
     }
 }
@@ -63,8 +107,9 @@ impl Target for Elf {
     }
 
     fn take(&self, input: &[u8]) -> Result<(), String> {
-        let Ok(object) = elf::read(input) else { return Ok(()) };
         let types = self.machine.vmlinux().map_err(|e| e.to_string())?;
+        foreign(input, &types)?;
+        let Ok(object) = elf::read(input) else { return Ok(()) };
         if let Ok(local) = Btf::parse(object.btf.clone(), None) {
             for program in &object.programs {
                 relocate(program, &mut program.insns.clone(), &local, &types);

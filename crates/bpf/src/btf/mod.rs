@@ -14,6 +14,7 @@ mod query;
 mod read;
 #[cfg(test)]
 mod tests;
+pub mod value;
 
 pub use accepted::SectionLayout;
 pub use builder::{BtfBuilder, Linkage, MemberDef};

@@ -120,6 +120,13 @@ impl Image {
         SymbolId(self.symbols.len() - 1)
     }
 
+    /// Lets a symbol be missing.
+    pub(super) fn weaken(&mut self, symbol: SymbolId) {
+        if let Some(symbol) = self.symbols.get_mut(symbol.0) {
+            symbol.info = symbol_kind::WEAK << 4 | symbol.info & 0xf;
+        }
+    }
+
     /// Adds a relocation of the content of `section` at byte `offset`.
     pub(super) fn reloc(&mut self, section: SectionId, offset: u64, kind: u32, symbol: SymbolId) {
         self.relocs.push((section.0, offset, kind, symbol.0));

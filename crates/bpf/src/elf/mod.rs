@@ -11,6 +11,8 @@ mod foreign;
 mod image;
 mod maps;
 mod module;
+mod naming;
+mod private;
 mod read;
 pub mod section;
 mod tables;
@@ -21,6 +23,7 @@ mod write;
 
 pub use foreign::{ProgramRow, Selection};
 pub use module::{Code, Module, NamedMap};
+pub(crate) use private::{private, with_private};
 pub use read::read;
 pub use wire::WireError;
 pub use write::write;

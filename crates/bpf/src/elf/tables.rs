@@ -10,9 +10,9 @@ use crate::event::{Action, EventArg, EventLayout, Spot, Stream};
 use crate::format::{Conv, ConvKind, Piece};
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
-    Attach, AttachPoint, BtfTarget, Counter, InnerMap, KconfigKind, KconfigVar, MapDetails, MapSchema,
-    MapSpec, MapTypes, MissingProbes, NamedSlot, Sample, SessionSpec, SlotContent, Storage, SymbolSpec,
-    XdpMode,
+    Attach, AttachPoint, BtfTarget, Counter, HookOwner, InnerMap, KconfigKind, KconfigVar, MapDetails,
+    MapSchema, MapSpec, MapTypes, MissingProbes, NamedSlot, Sample, SessionSpec, SlotContent, Storage,
+    SymbolSpec, XdpMode,
 };
 use crate::origin::{Assumption, Origin, Place};
 use crate::schema::{Agg, Clock, Field, SeriesFold, StackFormat, StackMode, ValueType};
@@ -172,11 +172,17 @@ wire_enums! {
         15 PinnedIter { path };
         16 Xdp { interface, mode, frags };
         17 Tc { interface, egress };
+        18 Hook { owner, name, attach_type };
     }
     XdpMode {
         0 Any;
         1 Native;
         2 Generic;
+    }
+    HookOwner {
+        0 Cgroup;
+        1 NetNamespace;
+        2 Interface;
     }
     Action {
         0 Printf { format, stream };

@@ -4,17 +4,18 @@
 //! once however many programs have it. Calls, addresses of functions, maps, data and kernel symbols become
 //! relocations, CO-RE relocations records of `.BTF.ext`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::ext::Ext;
 use super::file::{rel_type, symbol_kind};
 use super::image::{Image, SectionId, SymbolDef, SymbolId};
 use super::module::MAX_DATA;
+use super::naming::{identifier, map_symbol, unique};
 use super::tables::{Extra, NamedMap, NamedProgram};
 use super::{ElfError, maps, section};
 use crate::btf::{Btf, BtfBuilder, Linkage, NameKind, TypeId};
 use crate::insn::{Insn, class, jmp, pseudo};
-use crate::object::{LineInfo, MapSpec, Object, Program, RelocKind};
+use crate::object::{KsymKind, LineInfo, MapSpec, Object, Program, RelocKind};
 
 /// Most sections (`SHN_LORESERVE`, with room for those that every file has).
 const MAX_SECTIONS: usize = 0xff00 - 64;
@@ -45,39 +46,6 @@ pub fn write(object: &Object) -> Result<Vec<u8>, ElfError> {
     file.maps(&names)?;
     file.code(&code)?;
     Ok(file.finish(&names, &code))
-}
-
-/// Names made different from each other by a number at the end.
-fn unique(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let one = |name: String| {
-        let mut free = name.clone();
-        let mut n = 1;
-        while !seen.insert(free.clone()) {
-            n += 1;
-            free = format!("{name}_{n}");
-        }
-        free
-    };
-    names.map(one).collect()
-}
-
-/// A C identifier.
-fn identifier(name: &str) -> String {
-    let text: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    match text.chars().next() {
-        Some(c) if !c.is_ascii_digit() => text,
-        _ => format!("_{text}"),
-    }
-}
-
-/// `map` of `@`, `map_bytes` of `@bytes`, `skep_events` of an internal map.
-fn map_symbol(name: &str) -> String {
-    match name.strip_prefix('@') {
-        Some("") => "map".to_owned(),
-        Some(rest) => format!("map_{}", identifier(rest)),
-        None => format!("skep_{}", identifier(name)),
-    }
 }
 
 /// A function's code, on its own.
@@ -398,7 +366,18 @@ impl Writer<'_> {
                 Open::Object(RelocKind::KernelSymbol(symbol) | RelocKind::Kfunc(symbol)) => {
                     Some(self.external(symbol))
                 }
-                Open::Object(RelocKind::Ksym(symbol)) => Some(self.external(&symbol.name)),
+                Open::Object(RelocKind::Ksym(symbol)) => {
+                    // The reader finds what the types do not say: see `module/externs.rs`.
+                    let kind = match symbol.kind {
+                        KsymKind::Address => symbol_kind::OBJECT,
+                        KsymKind::Typed | KsymKind::Call => symbol_kind::NOTYPE,
+                    };
+                    let id = self.external_of(&symbol.name, kind);
+                    if symbol.weak {
+                        self.image.weaken(id);
+                    }
+                    Some(id)
+                }
                 Open::Object(RelocKind::Core(core)) => {
                     let path: Vec<String> = core.path.iter().map(u32::to_string).collect();
                     let path = self.btf.string(&path.join(":"));
@@ -414,17 +393,15 @@ impl Writer<'_> {
     }
 
     fn external(&mut self, name: &str) -> SymbolId {
+        self.external_of(name, symbol_kind::NOTYPE)
+    }
+
+    fn external_of(&mut self, name: &str, kind: u8) -> SymbolId {
         if let Some(known) = self.externs.get(name) {
             return *known;
         }
-        let symbol = self.image.symbol(&SymbolDef {
-            name,
-            section: None,
-            value: 0,
-            size: 0,
-            kind: symbol_kind::NOTYPE,
-            local: false,
-        });
+        let symbol =
+            self.image.symbol(&SymbolDef { name, section: None, value: 0, size: 0, kind, local: false });
         self.externs.insert(name.to_owned(), symbol);
         symbol
     }

@@ -1,15 +1,19 @@
 //! The command line: one definition gives parser, help, completions and man pages. One file per command; what several
 //! take is here.
 
+mod assembly;
 mod capture;
 mod conformance;
 mod doctor;
+mod objects;
 mod run;
 mod trace;
 
+pub(crate) use assembly::{Asm, Disasm};
 pub(crate) use capture::Capture;
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
+pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};
 pub(crate) use run::{Engine, Run};
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
 
@@ -36,6 +40,18 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Say what this kernel can do and what stands in the way, with the mend
     Doctor(Doctor),
+    /// Load an object file of any compiler: list, attach and pin its programs
+    Load(Box<Load>),
+    /// List, print and change the kernel's maps
+    Maps(Maps),
+    /// List and print the kernel's programs
+    Progs(Progs),
+    /// List what is attached where, and detach
+    Links(Links),
+    /// Print an object file, or instructions, as text
+    Disasm(Disasm),
+    /// Make an object file, or instructions, from such a text
+    Asm(Asm),
     /// Print a completion script for a shell
     Completions {
         /// The shell

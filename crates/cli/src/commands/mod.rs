@@ -1,5 +1,6 @@
 //! One file per command. Each takes its options and gives an exit code, or an error that [`report`] shows.
 
+pub(crate) mod assembly;
 pub(crate) mod bundle;
 pub(crate) mod capture;
 pub(crate) mod conformance;
@@ -7,9 +8,13 @@ pub(crate) mod doctor;
 pub(crate) mod generate;
 pub(crate) mod info;
 pub(crate) mod list;
+pub(crate) mod load;
+pub(crate) mod maps;
 mod object;
+pub(crate) mod progs;
 pub(crate) mod run;
 pub(crate) mod trace;
+mod value;
 
 use crate::exit::Exit;
 use clap::error::ErrorKind;

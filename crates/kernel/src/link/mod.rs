@@ -15,6 +15,7 @@ use crate::sys::perf;
 mod breakpoint;
 mod closing;
 mod fentry;
+mod hook;
 mod iterator;
 mod kprobe;
 mod kprobe_multi;
@@ -55,6 +56,13 @@ impl Link {
     }
 }
 
+impl Link {
+    /// The BPF links, which a pin can hold; `None` when something else holds the program there.
+    pub(crate) fn pinnable(&self) -> Option<&[OwnedFd]> {
+        (!self.links.is_empty()).then_some(&self.links)
+    }
+}
+
 /// What attaching gave.
 #[derive(Debug)]
 pub enum Attached {
@@ -79,6 +87,7 @@ pub fn attach(prog: &Prog, point: &AttachPoint, target: &LiveTarget) -> Result<A
         Attach::Tracepoint { category, name } => tracepoint::attach(prog, category, name, cookie, target),
         Attach::RawTracepoint { name } => raw_tracepoint::attach(prog, name, cookie),
         Attach::Fentry => fentry::attach(prog, point),
+        Attach::Hook { owner, name, attach_type } => hook::attach(prog, *owner, name, *attach_type),
         Attach::Kprobe { symbol, offset, ret } => kprobe::attach(prog, symbol, *offset, *ret, cookie, target),
         Attach::KprobeMulti { symbols, cookies, ret } => {
             kprobe_multi::attach(prog, symbols, cookies, *ret, target)
@@ -144,6 +153,6 @@ fn too_old(what: &str, feature: Feature) -> Error {
 }
 
 /// A name as a C string; one with a NUL in it does not exist.
-fn c_string(name: &str) -> Result<std::ffi::CString, Error> {
+pub(crate) fn c_string(name: &str) -> Result<std::ffi::CString, Error> {
     std::ffi::CString::new(name).map_err(|_| Error::Missing(format!("{name:?}")))
 }

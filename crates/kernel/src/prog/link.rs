@@ -56,7 +56,10 @@ impl Loader<'_> {
             }
         }
         let missed = match &self.types {
-            Some(own) => relocate(program, &mut insns, own, &*self.target.vmlinux_types()?),
+            Some(own) => match &self.running_on {
+                Some(types) => relocate(program, &mut insns, own, types),
+                None => relocate(program, &mut insns, own, &*self.target.vmlinux_types()?),
+            },
             None => Vec::new(),
         };
         Ok(Linked { insns: insns.into_iter().map(|i| i.to_bytes()).collect(), fds, missed })

@@ -11,9 +11,12 @@ pub(crate) mod cmd {
     pub(crate) const MAP_GET_NEXT_KEY: u32 = 4;
     pub(crate) const PROG_LOAD: u32 = 5;
     pub(crate) const OBJ_PIN: u32 = 6;
+    pub(crate) const OBJ_GET: u32 = 7;
     pub(crate) const PROG_TEST_RUN: u32 = 10;
     pub(crate) const PROG_GET_NEXT_ID: u32 = 11;
+    pub(crate) const MAP_GET_NEXT_ID: u32 = 12;
     pub(crate) const PROG_GET_FD_BY_ID: u32 = 13;
+    pub(crate) const MAP_GET_FD_BY_ID: u32 = 14;
     pub(crate) const OBJ_GET_INFO_BY_FD: u32 = 15;
     pub(crate) const RAW_TRACEPOINT_OPEN: u32 = 17;
     pub(crate) const BTF_LOAD: u32 = 18;
@@ -22,6 +25,9 @@ pub(crate) mod cmd {
     pub(crate) const BTF_GET_NEXT_ID: u32 = 23;
     pub(crate) const MAP_LOOKUP_BATCH: u32 = 24;
     pub(crate) const LINK_CREATE: u32 = 28;
+    pub(crate) const LINK_GET_FD_BY_ID: u32 = 30;
+    pub(crate) const LINK_GET_NEXT_ID: u32 = 31;
+    pub(crate) const LINK_DETACH: u32 = 34;
     pub(crate) const ENABLE_STATS: u32 = 32;
     pub(crate) const ITER_CREATE: u32 = 33;
 }
@@ -55,7 +61,7 @@ attrs! {
     MapCreate {
         map_type: u32, key_size: u32, value_size: u32, max_entries: u32, map_flags: u32, inner_map_fd: u32,
         numa_node: u32, map_name: [u8; 16], map_ifindex: u32, btf_fd: u32, btf_key_type_id: u32,
-        btf_value_type_id: u32,
+        btf_value_type_id: u32, btf_vmlinux_value_type_id: u32, map_extra: u64,
     }
     /// MAP_*_ELEM and GET_NEXT_KEY (`value` is `next_key` there).
     MapElem { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64 }
@@ -86,6 +92,16 @@ attrs! {
     Id { id: u32, next_id: u32, open_flags: u32 }
     /// OBJ_PIN.
     ObjPin { pathname: u64, bpf_fd: u32, file_flags: u32 }
+    /// LINK_DETACH.
+    LinkFd { link_fd: u32 }
+    /// bpf_map_info.
+    MapInfo {
+        map_type: u32, id: u32, key_size: u32, value_size: u32, max_entries: u32, map_flags: u32, name: [u8; 16],
+        ifindex: u32, btf_vmlinux_value_type_id: u32, netns_dev: u64, netns_ino: u64, btf_id: u32,
+        btf_key_type_id: u32, btf_value_type_id: u32, btf_vmlinux_id: u32, map_extra: u64,
+    }
+    /// bpf_link_info: the part that all kinds have, then that of the kind.
+    LinkInfo { link_type: u32, id: u32, prog_id: u32, pad: u32, body: [u64; 8] }
     /// OBJ_GET_INFO_BY_FD.
     Info { bpf_fd: u32, info_len: u32, info: u64 }
     /// RAW_TRACEPOINT_OPEN without cookie.
@@ -173,7 +189,8 @@ mod tests {
         same!(MapCreate, gen_::bpf_attr__bindgen_ty_1; map_type = map_type, max_entries = max_entries,
             map_flags = map_flags, inner_map_fd = inner_map_fd, numa_node = numa_node, map_name = map_name,
             map_ifindex = map_ifindex, btf_fd = btf_fd, btf_key_type_id = btf_key_type_id,
-            btf_value_type_id = btf_value_type_id);
+            btf_value_type_id = btf_value_type_id,
+            btf_vmlinux_value_type_id = btf_vmlinux_value_type_id, map_extra = map_extra);
         same!(MapElem, gen_::bpf_attr__bindgen_ty_2; map_fd = map_fd, key = key, flags = flags);
         assert_eq!(offset_of!(MapElem, value), 16);
         same!(MapBatch, gen_::bpf_attr__bindgen_ty_3; in_batch = in_batch, out_batch = out_batch, keys = keys,
@@ -207,6 +224,10 @@ mod tests {
             prog_tags = prog_tags, run_time_ns = run_time_ns, run_cnt = run_cnt,
             recursion_misses = recursion_misses, verified_insns = verified_insns, attach_btf_id = attach_btf_id);
         assert_eq!(size_of::<ProgInfo>(), size_of::<gen_::bpf_prog_info>());
+        same!(MapInfo, gen_::bpf_map_info; id = id, name = name, ifindex = ifindex, netns_dev = netns_dev,
+            btf_id = btf_id, btf_value_type_id = btf_value_type_id, map_extra = map_extra);
+        same!(LinkInfo, gen_::bpf_link_info; link_type = type_, id = id, prog_id = prog_id);
+        assert_eq!(offset_of!(LinkInfo, body), offset_of!(gen_::bpf_link_info, __bindgen_anon_1));
         same!(BtfInfo, gen_::bpf_btf_info; btf = btf, btf_size = btf_size, id = id, name = name,
             name_len = name_len, kernel_btf = kernel_btf);
         same!(BtfLoad, gen_::bpf_attr__bindgen_ty_12; btf = btf, log_buf = btf_log_buf, btf_size = btf_size,

@@ -46,6 +46,13 @@ pub(crate) fn tracing(prog: BorrowedFd<'_>, attach_type: u32, cookie: u64) -> Re
     unsafe { call_fd(cmd::LINK_CREATE, &mut attr) }
 }
 
+/// A program on a hook of `target`: a descriptor of a cgroup or namespace, or the index of an interface.
+pub(crate) fn on_target(prog: BorrowedFd<'_>, target: u32, attach_type: u32) -> Result<OwnedFd, Errno> {
+    let mut attr = LinkPerf { prog_fd: raw(prog), target_fd: target, attach_type, ..LinkPerf::default() };
+    // SAFETY: the structure holds no pointer; the command gives a descriptor.
+    unsafe { call_fd(cmd::LINK_CREATE, &mut attr) }
+}
+
 /// A program on a perf event (5.15).
 pub(crate) fn perf_event(prog: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -> Result<OwnedFd, Errno> {
     let mut attr = LinkPerf {

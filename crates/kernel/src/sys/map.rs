@@ -25,6 +25,11 @@ impl RawMap {
         Ok(RawMap { fd, key_size: attr.key_size as usize, value_bytes })
     }
 
+    /// A map that is there already, whose sizes are the kernel's own answer.
+    pub(crate) fn open(fd: OwnedFd, key_size: usize, value_bytes: usize) -> RawMap {
+        RawMap { fd, key_size, value_bytes }
+    }
+
     /// Bytes of one lookup's value.
     pub(crate) fn value_bytes(&self) -> usize {
         self.value_bytes

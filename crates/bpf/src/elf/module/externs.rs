@@ -37,7 +37,14 @@ pub(super) fn collect(btf: &Btf, file: &File<'_>) -> HashMap<String, Extern> {
         .filter(|s| s.section == 0 && !s.name.is_empty())
         .map(|s| (s.name, s.bind == symbol_kind::WEAK))
         .collect();
-    let mut out = HashMap::new();
+    // Files of skep's assembler say by their symbols what the types do not: an object is an address, the rest has a type.
+    let undefined = file.symbols.iter().filter(|s| s.section == 0 && !s.name.is_empty());
+    let said = undefined.filter_map(|s| match (s.kind, s.bind == symbol_kind::WEAK) {
+        (symbol_kind::OBJECT, weak) => Some((s.name.to_owned(), Extern { weak, kind: ExternKind::Address })),
+        (_, true) => Some((s.name.to_owned(), Extern { weak: true, kind: ExternKind::Variable })),
+        _ => None,
+    });
+    let mut out: HashMap<String, Extern> = said.collect();
     let mut end = 0u32;
     for (section, name) in sections(btf) {
         for (var, _, _) in btf.section_vars(section) {
