@@ -3,7 +3,7 @@
 //! the machine is called, the windows are made anew before compiled code goes on.
 
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::compile::{Assembled, CompileError, Compiler, Text};
 use super::kinds::PacketFields;
@@ -57,7 +57,7 @@ impl Shown {
 pub struct Jit {
     compiler: Compiler,
     blind: Option<u64>,
-    codes: Vec<Option<Arc<Code>>>,
+    codes: Vec<Option<Rc<Code>>>,
     shared: Option<Box<Shared>>,
     /// What the windows were made from.
     shown: Option<Shown>,
@@ -73,7 +73,7 @@ impl Jit {
     }
 
     /// A program's code.
-    pub fn code(&mut self, id: ProgId, program: &Program) -> Result<Arc<Code>, CompileError> {
+    pub fn code(&mut self, id: ProgId, program: &Program) -> Result<Rc<Code>, CompileError> {
         let index = id.0 as usize;
         if let Some(Some(code)) = self.codes.get(index) {
             return Ok(code.clone());
@@ -81,7 +81,7 @@ impl Jit {
         let assembled = self.compile(program, false)?;
         let pages = Pages::new(&assembled.bytes).map_err(CompileError::Pages)?;
         let functions = assembled.entries.iter().map(|&entry| pages.address(entry)).collect();
-        let code = Arc::new(Code { pages, functions, entries: assembled.entries });
+        let code = Rc::new(Code { pages, functions, entries: assembled.entries });
         self.codes.resize(self.codes.len().max(index + 1), None);
         self.codes[index] = Some(code.clone());
         Ok(code)

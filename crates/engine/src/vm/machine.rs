@@ -2,7 +2,7 @@
 
 mod timers;
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use skep_bpf::btf::Btf;
 use skep_bpf::insn::Insn;
@@ -226,7 +226,7 @@ impl Vm {
     }
 
     /// A program's machine code, compiled if it is not yet.
-    pub fn code(&mut self, program: ProgId, blind: Option<u64>) -> Result<Arc<Code>, RunError> {
+    pub fn code(&mut self, program: ProgId, blind: Option<u64>) -> Result<Rc<Code>, RunError> {
         let source = self.programs.get(program.0 as usize).ok_or(RunError::NoProgram(program.0))?;
         Ok(jit_for(&mut self.jit, blind)?.code(program, source)?)
     }
