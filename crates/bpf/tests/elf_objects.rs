@@ -1,5 +1,7 @@
 //! Objects that clang made of `tests/elf/*.c`: what a file says is what is read.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
+
 use skep_bpf::btf::Btf;
 use skep_bpf::elf::{Module, Selection};
 use skep_bpf::kinds::{AttachType, MapType, ProgType};

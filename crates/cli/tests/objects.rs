@@ -2,6 +2,8 @@
 //! as root in a mount and network namespace of the test's own, with a BPF file system of its own; without root these tests
 //! say so and pass.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 

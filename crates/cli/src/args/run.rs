@@ -111,7 +111,7 @@ fn hex(text: &str) -> Result<Hex, String> {
     let text = text.strip_prefix("0x").unwrap_or(text);
     let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
     let value = |c: &char| c.to_digit(16).ok_or_else(|| format!("`{c}` is no hexadecimal digit"));
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(format!("{} digits: two are a byte", digits.len()));
     }
     let bytes = digits.chunks(2).map(|pair| match pair {

@@ -45,7 +45,7 @@ const KINDS: [&str; 15] = [
 /// The u32 at byte `at` behind the common part.
 fn word(info: &LinkInfo, at: usize) -> u32 {
     let bytes = info.body.get(at / 8).copied().unwrap_or(0).to_ne_bytes();
-    let half = if at % 8 == 0 { [0, 1, 2, 3] } else { [4, 5, 6, 7] };
+    let half = if at.is_multiple_of(8) { [0, 1, 2, 3] } else { [4, 5, 6, 7] };
     u32::from_ne_bytes(half.map(|i: usize| bytes[i]))
 }
 
