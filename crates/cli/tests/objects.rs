@@ -146,7 +146,7 @@ fn maps_of_a_loaded_object() {
             "1 entry",
             "\"custom\":",
             "raw_tracepoint  count",
-            "call bpf_map_lookup_elem#1",
+            "call bpf_get_current_uid_gid#15",
             "maps.c:",
             "there is such a file already",
             "twice",

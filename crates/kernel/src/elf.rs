@@ -90,6 +90,18 @@ pub fn section(path: &str, name: &str) -> Result<Vec<u8>, Error> {
     Ok(section.uncompressed_data().map_err(|e| damaged(path, e))?.into_owned())
 }
 
+/// Most bytes of a file of types alone.
+const MAX_TYPES: u64 = 256 << 20;
+
+/// BTF of a file: the section of an ELF file, or all of one that is nothing else (as in /sys/kernel/btf).
+pub fn types(path: &str) -> Result<Vec<u8>, Error> {
+    use std::io::Read;
+    let failed = |e: std::io::Error| Error::io(format!("read {path}"), &e);
+    let mut bytes = Vec::new();
+    fs::File::open(path).map_err(failed)?.take(MAX_TYPES).read_to_end(&mut bytes).map_err(failed)?;
+    if skep_bpf::elf::is_elf(&bytes) { section(path, ".BTF") } else { Ok(bytes) }
+}
+
 /// All functions of a binary, from both of its symbol tables, and for a stripped one from its separate debug file;
 /// sorted by name and address.
 pub fn function_symbols(path: &str) -> Result<Vec<Symbol>, Error> {

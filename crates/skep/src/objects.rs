@@ -146,12 +146,7 @@ fn refused(file: &str, why: String) -> Error {
 
 fn types(path: &Path) -> Result<Arc<skep_bpf::btf::Btf>, Error> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|e| refused(&name, e.to_string()))?;
-    let bytes = if skep_bpf::elf::is_elf(&bytes) {
-        skep_kernel::elf::section(&name, ".BTF").map_err(Error::Environment)?
-    } else {
-        bytes
-    };
+    let bytes = skep_kernel::elf::types(&name).map_err(Error::Environment)?;
     let btf = skep_bpf::btf::Btf::parse(bytes, None).map_err(|e| refused(&name, e.to_string()))?;
     Ok(Arc::new(btf))
 }

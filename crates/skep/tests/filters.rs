@@ -49,7 +49,15 @@ fn one(random: &mut Random, target: &Arc<LiveTarget>, source: Source) -> Option<
         if given.len() <= HEADER {
             continue;
         }
-        let (returned, _) = loaded.run_packet(0, &given).unwrap();
+        // The kernel runs no packet that does not fit a page with its head and tail room, and none too short for its header.
+        let returned = match loaded.run_packet(0, &given) {
+            Ok((returned, _)) => returned,
+            Err(skep_kernel::Error::Os { errno: 22, .. }) => {
+                eprintln!("{source:?}: not run, {} bytes", given.len());
+                continue;
+            }
+            Err(error) => panic!("`{text}`: {error}"),
+        };
         let expected = filter.matches(&packet);
         let verdict = if expected { VERDICTS.matched } else { VERDICTS.other };
         assert_eq!(returned as i32, verdict, "{source:?} passes {passes} `{text}` on {packet:x?}");

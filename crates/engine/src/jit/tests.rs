@@ -7,17 +7,17 @@ use crate::vm::context::Input;
 use crate::vm::fault::{Fault, FaultKind};
 use crate::vm::machine::{Engine, Options, Outcome, RunError, Vm};
 
-fn run_by(engine: Engine, prog_type: ProgType, text: &str, input: &Input) -> Result<Outcome, Fault> {
+fn run_by(engine: Engine, prog_type: ProgType, text: &str, input: &Input) -> Result<Outcome, Box<Fault>> {
     let mut vm = Vm::new(Env::default()).unwrap();
     let program = vm.load_raw("test", prog_type, &asm::parse(text).unwrap(), &[]).unwrap();
     vm.run(program, input, Options { engine, budget: 10_000 }).map_err(|error| match error {
-        RunError::Fault(fault) => *fault,
+        RunError::Fault(fault) => fault,
         other => panic!("{other}"),
     })
 }
 
 /// Runs a text in all engines, which must agree.
-fn run(prog_type: ProgType, text: &str, input: &Input) -> Result<Outcome, Fault> {
+fn run(prog_type: ProgType, text: &str, input: &Input) -> Result<Outcome, Box<Fault>> {
     let interpreted = run_by(Engine::Interpreter, prog_type, text, input);
     for blind in [None, Some(5)] {
         let compiled = run_by(Engine::Jit { blind }, prog_type, text, input);
@@ -30,7 +30,7 @@ fn result(text: &str) -> u64 {
     run(ProgType::SocketFilter, text, &Input::bytes(&[0; 32])).unwrap().result
 }
 
-fn fault(text: &str) -> Fault {
+fn fault(text: &str) -> Box<Fault> {
     run(ProgType::SocketFilter, text, &Input::bytes(&[0; 32])).unwrap_err()
 }
 

@@ -19,15 +19,22 @@ pub(super) struct Net {
     pub(super) end: usize,
 }
 
-/// Ports, where the transport layer has them and they are there.
+/// Ports, where the transport layer has them and they are there, also if the rest of it is not.
 fn ports(frame: &Frame<'_>) -> Option<(u16, u16)> {
-    let transport = frame.decoded.layers.iter().skip(frame.at + 1).find(|place| {
-        use LayerId::*;
-        !matches!(place.layer, Ip6Hop | Ip6Route | Ip6Frag | Ip6Dest | Ip6Mobility | Ah)
-    })?;
-    let bytes = frame.bytes(*transport);
-    matches!(transport.layer, LayerId::Tcp | LayerId::Udp | LayerId::Sctp)
-        .then(|| (u16_at(bytes, 0), u16_at(bytes, 2)))
+    use LayerId::*;
+    let transport = frame
+        .decoded
+        .layers
+        .iter()
+        .skip(frame.at + 1)
+        .find(|place| !matches!(place.layer, Ip6Hop | Ip6Route | Ip6Frag | Ip6Dest | Ip6Mobility | Ah));
+    let (layer, start) = match (transport, frame.decoded.stop) {
+        (Some(place), _) => (place.layer, place.start),
+        (None, Stop::Truncated(layer)) => (layer, frame.decoded.payload),
+        (None, _) => return None,
+    };
+    let bytes = frame.data.get(start..start + 4)?;
+    matches!(layer, Tcp | Udp | Sctp).then(|| (u16_at(bytes, 0), u16_at(bytes, 2)))
 }
 
 /// `IP a.1 > b.2: `; `word` stands before it.
