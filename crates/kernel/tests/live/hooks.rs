@@ -6,7 +6,7 @@ use skep_bpf::object::{Attach, BtfTarget, MissingProbes, Sample};
 use skep_bpf::target::{Feature, TargetExt};
 use skep_bpf::version::KernelVersion;
 use skep_kernel::{Error, LiveTarget, LoadOptions, Loaded, machine};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 fn counts(test: &str, prog_type: ProgType, at: Attach, mut work: impl FnMut()) {
@@ -76,6 +76,9 @@ extern "C" fn a_traced_function(n: u32) -> u32 {
     std::hint::black_box(n) + 1
 }
 
+/// Held by a test as long as it counts calls of [`a_traced_function`]: the others run in threads of this process.
+static COUNTED: Mutex<()> = Mutex::new(());
+
 fn own_function() -> (String, u64) {
     let path = std::env::current_exe().unwrap().to_string_lossy().into_owned();
     let symbols = LiveTarget::new().binary_symbols(&path).unwrap();
@@ -85,6 +88,7 @@ fn own_function() -> (String, u64) {
 
 #[test]
 fn uprobe_counts() {
+    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
     let (path, offset) = own_function();
     for (ret, pid) in [(false, None), (true, Some(std::process::id()))] {
         let at = Attach::Uprobe { path: path.clone(), offset, ref_ctr: 0, ret, pid };
@@ -103,6 +107,7 @@ fn uprobe_multi_counts() {
     if !root("uprobe_multi_counts") {
         return;
     }
+    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
     let (path, offset) = own_function();
     let at = Attach::UprobeMulti {
         path,

@@ -175,7 +175,7 @@ fn fragments_and_cut_packets() {
     );
     let cut = &ip4(6, &tcp("9c40 0050", 1, 0, 2, b""))[..30];
     let text = line(&mut plain(), cut);
-    assert_eq!(text, "IP 10.0.0.1 > 10.0.0.2: truncated-ip - 12 bytes missing! [|tcp]");
+    assert_eq!(text, "IP 10.0.0.1.40000 > 10.0.0.2.80: truncated-ip - 12 bytes missing! [|tcp]");
 }
 
 #[test]
