@@ -1,7 +1,7 @@
 //! Text to tokens: an expression enters; its tokens with their places leave, or the first text that is none.
 //!
 //! What always holds: of all tokens that can begin at a place the longest is taken, of those of equal length the first in
-//! the order of [`at`]. So `tcp-syn` is a constant and `tcp-foo` a name, `10.1` an address and `10-1` a name.
+//! the order of `at`. So `tcp-syn` is a constant and `tcp-foo` a name, `10.1` an address and `10-1` a name.
 
 use super::words::{self, Word};
 use skep_lang::ast::Span;

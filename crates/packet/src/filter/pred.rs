@@ -68,7 +68,7 @@ pub enum Value {
         other: ValueId,
     },
     /// The last protocol that the chain of headers from an IP header on leads to before `proto` or a header that has no
-    /// next; see [`super::chain`].
+    /// next; see `super::chain`.
     Chain {
         /// IPv6.
         v6: bool,
