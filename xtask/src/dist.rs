@@ -10,7 +10,7 @@ use object::{Object, ObjectSegment};
 use crate::binaries;
 
 /// Most bytes that the binary may have.
-const LIMIT: u64 = 12_000_000;
+const LIMIT: u64 = 14_000_000;
 
 pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
     if let Some(argument) = arguments.first() {
