@@ -570,9 +570,10 @@ impl Fx<'_, '_> {
         Ok(())
     }
 
-    /// What a program returns where nothing else is said.
+    /// What a program returns where nothing else is said. Measurements are XDP programs too, and return 0.
     pub(super) fn neutral(&self) -> i64 {
-        self.body.probe.map_or(0, |p| i64::from(p.prog_type.neutral_result()))
+        let packets = self.body.probe.filter(|probe| probe.packet.is_some());
+        packets.map_or(0, |probe| i64::from(probe.prog_type.neutral_result()))
     }
 }
 
