@@ -1,7 +1,7 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|vm]…`
 
 mod added;
 mod attach;
@@ -16,6 +16,8 @@ mod syscall;
 mod target;
 mod throughput;
 mod tracer;
+#[cfg(feature = "vm")]
+mod vm;
 
 use anyhow::Result;
 use clap::Parser;
@@ -32,7 +34,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, added, syscall, throughput, large, capture (all without)
+    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, vm (all without; vm needs the feature of that name)
     what: Vec<String>,
 }
 
@@ -68,6 +70,10 @@ fn main() -> Result<()> {
     }
     if wanted("capture") {
         capture::measure(&args.skep, args.rounds)?;
+    }
+    #[cfg(feature = "vm")]
+    if wanted("vm") {
+        vm::measure(args.rounds)?;
     }
     load::clean_up();
     Ok(())
