@@ -45,7 +45,7 @@ pub struct LoadOptions {
     pub walked: Vec<u32>,
     /// The types that CO-RE relocations are resolved against; without, the running kernel's.
     pub btf: Option<Arc<Btf>>,
-    /// The folder of a BPF file system for maps that are pinned by name; without, [`pin::ROOT`].
+    /// The folder of a BPF file system for maps that are pinned by name; without, `/sys/fs/bpf`.
     pub pin_root: Option<PathBuf>,
 }
 

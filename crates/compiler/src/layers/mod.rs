@@ -1,6 +1,6 @@
 //! The packet model: which layers a frame may have, how each is recognised, how long it is and where its fields lie.
 //!
-//! One table ([`table`]) drives everything that knows packets: decoding of bytes ([`decode`]), and code that finds layers
+//! One table ([`table`]) drives everything that knows packets: decoding of bytes ([`mod@decode`]), and code that finds layers
 //! in a running program ([`walk`]) through any of the ways in which a program may read a packet ([`access`]). What enters
 //! is a link type and bytes, or a function that is being built; what leaves are places of layers. What always holds: both
 //! follow the same rows, so a layer that one finds at a place is found there by the other, up to the depth that

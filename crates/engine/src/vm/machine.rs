@@ -56,7 +56,7 @@ impl Default for Options {
 pub struct Outcome {
     /// r0.
     pub result: u64,
-    /// What was taken from the budget: at least the number of instructions that ran (see [`super::charge`]).
+    /// What was taken from the budget: at least the number of instructions that ran (see `charge`).
     pub instructions: u64,
     /// The context as the program left it.
     pub context: Vec<u8>,

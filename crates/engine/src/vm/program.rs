@@ -28,7 +28,7 @@ pub struct Program {
     pub insns: Vec<Insn>,
     /// The same, decoded and linked.
     pub ops: Vec<Op>,
-    /// What each place takes from the budget: see [`super::charge`].
+    /// What each place takes from the budget: see `charge`.
     pub charge: Vec<u32>,
     /// First instructions of the functions, ascending; the program's own is 0.
     pub functions: Vec<u32>,
