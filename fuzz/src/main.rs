@@ -6,7 +6,6 @@
 
 mod corpus;
 mod grammar;
-mod machine;
 mod mutate;
 mod parent;
 mod rng;

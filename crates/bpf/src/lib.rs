@@ -25,3 +25,4 @@ pub mod text;
 pub mod tracepoint;
 pub mod unwind;
 pub mod version;
+pub mod wildcard;

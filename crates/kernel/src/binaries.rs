@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::{archive, elf};
+use skep_bpf::wildcard::matches;
 
 /// Most paths of one answer.
 const PATH_LIMIT: usize = 100_000;
@@ -193,21 +194,6 @@ fn names(folder: &str, part: &str) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(PATH_LIMIT);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| part.starts_with('.') == name.starts_with('.') && matches(part, name)).collect()
-}
-
-/// Whether the whole of `text` matches `pattern`, in which `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(head) else { return false };
-    let mut pieces: Vec<&str> = rest.split('*').collect();
-    let last = pieces.pop().unwrap_or("");
-    for piece in pieces {
-        match text.find(piece) {
-            Some(at) => text = &text[at + piece.len()..],
-            None => return false,
-        }
-    }
-    text.ends_with(last)
 }
 
 #[cfg(test)]

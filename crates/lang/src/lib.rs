@@ -8,6 +8,8 @@ pub mod check;
 pub mod compile;
 pub mod diag;
 pub mod expand;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 pub mod filter;
 pub mod fmt;
 pub mod hir;
@@ -17,6 +19,8 @@ pub mod library;
 pub mod list;
 pub mod options;
 pub mod parse;
+#[cfg(test)]
+mod random;
 pub mod resolve;
 pub mod source;
 mod spans;

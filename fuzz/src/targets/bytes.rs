@@ -1,7 +1,6 @@
 //! Binary inputs: ELF objects, BTF, recordings; and tracepoint formats.
 
 use super::Target;
-use crate::machine::Fake;
 use crate::rng::Rng;
 use crate::{corpus, mutate};
 use skep_bpf::btf::value::decode;
@@ -18,6 +17,7 @@ use skep_bpf::target::{Recorded, Recorder, Target as _, TargetExt};
 use skep_bpf::text;
 use skep_bpf::tracepoint::TracepointFormat;
 use skep_lang::compile::{Source, compile};
+use skep_lang::fake::{Fake, NEW};
 use skep_lang::options::Options;
 
 fn changed(seeds: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
@@ -32,7 +32,7 @@ pub(super) fn objects() -> Vec<(Object, Recorded)> {
         let text = String::from_utf8(script).ok()?;
         let source = Source { name: "seed.bt".to_owned(), text };
         let options = Options { passes: true, unsafe_mode: true, ..Options::default() };
-        let target = Recorder::new(Fake::new());
+        let target = Recorder::new(Fake::new(NEW));
         let compiled = compile(&source, &options, &target, &|_| false, &mut |_, _| {}).ok()?;
         Some((compiled.object, target.recorded()))
     };
@@ -85,7 +85,7 @@ pub(super) struct Elf {
 
 impl Elf {
     pub(super) fn new() -> Elf {
-        let machine = Fake::new();
+        let machine = Fake::new(NEW);
         let write = |(object, recorded): (Object, Recorded)| {
             let assumptions = gather(&object, &recorded, &machine).ok()?;
             let arch = machine.arch().ok()?;
@@ -135,7 +135,7 @@ pub(super) struct Types {
 impl Types {
     pub(super) fn new() -> Types {
         let mut seeds: Vec<_> = objects().into_iter().map(|(object, _)| object.btf).collect();
-        let kernel = Fake::new().vmlinux().unwrap_or_else(|_| std::process::abort());
+        let kernel = Fake::new(NEW).vmlinux().unwrap_or_else(|_| std::process::abort());
         seeds.sort();
         seeds.dedup();
         seeds.resize_with(seeds.len() * 2, || kernel.raw().to_vec());
@@ -177,7 +177,7 @@ pub(super) struct Formats {
 
 impl Formats {
     pub(super) fn new() -> Formats {
-        let machine = Fake::new();
+        let machine = Fake::new(NEW);
         let names = machine.tracepoints().unwrap_or_default();
         let text = |name: &String| {
             let (category, name) = name.split_once(':')?;

@@ -1,12 +1,12 @@
 //! Scripts through the whole compiler, for a small machine that is made by hand.
 
 use super::Target;
-use crate::machine::Fake;
 use crate::rng::Rng;
 use crate::{corpus, grammar, mutate};
 use skep_bpf::object::Object;
 use skep_bpf::target::Feature;
 use skep_lang::compile::{self, CompileFailure};
+use skep_lang::fake::{Fake, NEW};
 use skep_lang::options::{Mode, Options};
 
 /// How inputs are made.
@@ -78,7 +78,7 @@ impl Target for Source {
             mode: if choice & 28 == 0 { Mode::Test } else { Mode::Trace },
             ..Options::default()
         };
-        let mut target = Fake::new();
+        let mut target = Fake::new(NEW);
         if choice & 32 == 0 {
             let lacks = |(bit, _): &(usize, &Feature)| choice >> (8 + bit) & 1 == 1;
             target.lacks =

@@ -4,18 +4,7 @@
 use super::tests::target;
 use super::*;
 use crate::parse::parse;
-
-/// A small generator of pseudo-random numbers (xorshift), so that a failure can be repeated by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-}
+use crate::random::Random;
 
 /// Pieces of C.
 const SOUP: &[&str] = &[

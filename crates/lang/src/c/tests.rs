@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::check::fake::Fake;
+use crate::fake::{Fake, OLD};
 use crate::parse::parse;
 use skep_bpf::btf::{Member, Type};
 use skep_bpf::target::{Answer, Question, TargetError};
@@ -30,7 +30,7 @@ impl Target for Files {
 
 pub(super) fn target(files: &[(&str, &str)], types: bool) -> Files {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-    Files { files, fake: Fake::new(), types }
+    Files { files, fake: Fake::new(OLD), types }
 }
 
 fn read_on(files: &Files, text: &str) -> (Preamble, Vec<String>) {

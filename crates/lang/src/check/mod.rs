@@ -23,10 +23,6 @@ mod cast;
 mod coerce;
 mod config;
 mod expr;
-#[cfg(test)]
-pub(crate) mod fake;
-#[cfg(test)]
-mod fake_binary;
 mod field;
 mod format;
 mod function;

@@ -2,23 +2,12 @@
 //! or says why not, and what it gives compiles.
 
 use super::check;
-use super::fake::Fake;
 use super::tests::compile;
 use crate::diag::Diagnostics;
+use crate::fake::{Fake, OLD};
 use crate::options::Options;
 use crate::parse::parse;
-
-/// A small generator of pseudo-random numbers (xorshift), so that a failure can be repeated by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-}
+use crate::random::Random;
 
 /// Pieces that scripts are made of.
 const SOUP: &[&str] = &[
@@ -156,7 +145,7 @@ const HEADS: &[&str] = &[
 /// Whatever a script says, the checker ends, does not panic, and either gives a program or says why not.
 #[test]
 fn any_script_is_checked() {
-    let target = Fake::new();
+    let target = Fake::new(OLD);
     let options = Options { params: vec!["7".to_owned(), "text".to_owned()], ..Options::default() };
     let mut parsed = 0;
     for seed in 1..6000u64 {
@@ -186,7 +175,7 @@ fn any_script_is_checked() {
 #[test]
 fn checking_is_deterministic() {
     let text = "BEGIN { @a[1, \"x\"] = 1; @b = @a[300, \"yyyy\"]; $t = (1, @b); $t = (nsecs, 2); @t = $t; }";
-    let target = Fake::new();
+    let target = Fake::new(OLD);
     let first = compile(text, &Options::default(), &target).0;
     assert!(first.is_some());
     assert_eq!(first, compile(text, &Options::default(), &target).0);
@@ -310,7 +299,7 @@ fn statement(random: &mut Random, depth: usize) -> String {
 
 #[test]
 fn what_checks_compiles() {
-    let target = Fake::new();
+    let target = Fake::new(OLD);
     let options = Options { passes: true, unsafe_mode: true, ..Options::default() };
     let (mut failures, mut compiled) = (Vec::new(), 0);
     for seed in 1..SCRIPTS {
@@ -349,7 +338,7 @@ const SCRIPTS: u64 = 2000;
 /// Macros that multiply themselves end with a message.
 #[test]
 fn macros_are_bounded() {
-    let target = Fake::new();
+    let target = Fake::new(OLD);
     let mut growing = String::from("macro m0(x) { x + x } ");
     for i in 1..40 {
         growing.push_str(&format!("macro m{i}(x) {{ m{}(x) + m{}(x) }} ", i - 1, i - 1));

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::parse::parse;
 use crate::types::name::display;
 
-use super::fake::Fake;
+use crate::fake::{Fake, OLD};
 
 pub(super) fn compile(text: &str, options: &Options, target: &Fake) -> (Option<Program>, Diagnostics) {
     let mut diags = Diagnostics::default();
@@ -67,7 +67,7 @@ fn run(path: &Path) -> Result<(), String> {
         return Err("no expectation".to_owned());
     }
     let mut options = Options::default();
-    let mut target = Fake::new();
+    let mut target = Fake::new(OLD);
     for line in &expected {
         match line.split_whitespace().collect::<Vec<_>>().as_slice() {
             ["option", "param", value] => options.params.push((*value).to_owned()),
@@ -153,7 +153,7 @@ fn fixtures_compile() {
         .flatten()
         .filter_map(|entry| {
             let text = std::fs::read_to_string(entry.path()).unwrap();
-            compiles(&entry.file_name().to_string_lossy(), &text, &options, &Fake::new()).err()
+            compiles(&entry.file_name().to_string_lossy(), &text, &options, &Fake::new(OLD)).err()
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));

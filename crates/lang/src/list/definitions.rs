@@ -1,9 +1,9 @@
 //! Types: `struct NAME` with wildcards enters; names leave, or definitions.
 
 use super::found::Finder;
-use crate::resolve::wild;
 use skep_bpf::btf::{Btf, NameKind};
 use skep_bpf::target::TargetError;
+use skep_bpf::wildcard;
 use std::collections::BTreeMap;
 
 /// Kinds of type: the word before the name, and where the names are.
@@ -47,10 +47,10 @@ pub(super) fn list(pattern: &str, verbose: bool, finder: &Finder<'_>) -> Result<
 fn matching(btf: &Btf, pattern: &str, word: &str, kind: NameKind, verbose: bool) -> Vec<String> {
     let named = btf.own_types(kind).map(|(id, name)| (id, format!("{word}{name}")));
     if !verbose {
-        return named.map(|(_, name)| name).filter(|name| wild::matches(pattern, name)).collect();
+        return named.map(|(_, name)| name).filter(|name| wildcard::matches(pattern, name)).collect();
     }
     named
-        .filter(|(_, name)| wild::matches(pattern, name))
+        .filter(|(_, name)| wildcard::matches(pattern, name))
         .filter_map(|(id, _)| btf.c_definition(id))
         .collect()
 }

@@ -1,10 +1,11 @@
 //! What there is of a kind: a search enters, the sorted names behind `KIND:` leave.
 
 use super::pattern::Search;
-use crate::resolve::{ProbeKind, names, perf, wild};
+use crate::resolve::{ProbeKind, names, perf};
 use crate::types::Types;
 use skep_bpf::btf::{Btf, NameKind, Type};
 use skep_bpf::target::{Target, TargetError, TargetExt};
+use skep_bpf::wildcard;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ impl<'a> Finder<'a> {
         };
         // A binary's functions are matched already: it may be shown by another name than the one it is searched by.
         let matched = matches!(search.kind, ProbeKind::Uprobe | ProbeKind::Uretprobe | ProbeKind::Usdt);
-        found.retain(|name| (matched || wild::matches(&search.names, name)) && !name.contains(".part."));
+        found.retain(|name| (matched || wildcard::matches(&search.names, name)) && !name.contains(".part."));
         found.sort_unstable();
         found.dedup();
         Ok(found)
@@ -82,7 +83,7 @@ impl<'a> Finder<'a> {
     fn has_module(&self, search: &Search) -> bool {
         match search.place.as_deref() {
             None | Some("vmlinux") => true,
-            Some(place) if wild::has_wildcard(place) => true,
+            Some(place) if wildcard::has_wildcard(place) => true,
             Some(place) => self.target.modules().is_ok_and(|modules| modules.iter().any(|m| m == place)),
         }
     }
@@ -97,7 +98,7 @@ impl<'a> Finder<'a> {
         let safe = split.filter(|(_, name)| names::is_traceable(name));
         Ok(match search.place {
             None => safe
-                .filter(|(_, name)| wild::matches(&search.names, name))
+                .filter(|(_, name)| wildcard::matches(&search.names, name))
                 .map(|(_, n)| n.to_owned())
                 .collect(),
             Some(_) => safe.map(|(module, name)| format!("{module}:{name}")).collect(),
@@ -113,7 +114,7 @@ impl<'a> Finder<'a> {
         for (module, btf) in self.all_types()? {
             for (id, name) in btf.own_types(NameKind::Func) {
                 let full = format!("{module}:{name}");
-                if wild::matches(&search.names, &full) && names::is_traceable(name) && fits(&btf, id) {
+                if wildcard::matches(&search.names, &full) && names::is_traceable(name) && fits(&btf, id) {
                     matching.push(full);
                 }
             }

@@ -1,6 +1,7 @@
 //! Patterns: `kprobe:vfs_*` enters, searches leave: a kind, and what the names behind `KIND:` must match.
 
-use crate::resolve::{KINDS, ProbeKind, wild};
+use crate::resolve::{KINDS, ProbeKind};
+use skep_bpf::wildcard;
 
 /// What to look for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,15 +41,16 @@ pub(super) fn searches(
             None => ("*", pattern),
         },
     };
-    if !kind.is_empty() && !wild::has_wildcard(kind) {
+    if !kind.is_empty() && !wildcard::has_wildcard(kind) {
         let kind = ProbeKind::from_name(kind).ok_or_else(|| kind.to_owned())?;
         return Ok(vec![search(kind, rest)]);
     }
     let kind = if kind.is_empty() { "*" } else { kind };
-    let in_file = rest.split_once(':').is_some_and(|(file, _)| !wild::has_wildcard(file) && is_file(file));
+    let in_file =
+        rest.split_once(':').is_some_and(|(file, _)| !wildcard::has_wildcard(file) && is_file(file));
     let user = if in_file || in_process { USER } else { &[] };
     let mut kinds: Vec<ProbeKind> =
-        KERNEL.iter().chain(user).copied().filter(|k| wild::matches(kind, k.name())).collect();
+        KERNEL.iter().chain(user).copied().filter(|k| wildcard::matches(kind, k.name())).collect();
     kinds.sort_by_key(|k| k.name());
     if kinds.is_empty() {
         return Err(kind.to_owned());

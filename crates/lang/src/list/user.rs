@@ -2,8 +2,9 @@
 
 use super::found::Finder;
 use super::pattern::Search;
-use crate::resolve::{ProbeKind, binaries, demangled, operand, wild};
+use crate::resolve::{ProbeKind, binaries, demangled, operand};
 use skep_bpf::target::{Note, Symbol, TargetError, TargetExt};
+use skep_bpf::wildcard;
 
 /// Most lines of one search.
 const LINE_LIMIT: usize = 10_000_000;
@@ -21,7 +22,7 @@ impl Finder<'_> {
         for path in &paths {
             match self.names_in(search.kind, path, wanted) {
                 Ok(names) => found.extend(names.into_iter().map(|name| format!("{path}:{name}"))),
-                Err(error) if !wild::has_wildcard(binary) => return Err(error),
+                Err(error) if !wildcard::has_wildcard(binary) => return Err(error),
                 // Among many binaries, those that cannot be read have no probes.
                 Err(_) => {}
             }
@@ -39,8 +40,8 @@ impl Finder<'_> {
             // `BINARY:NAME` leaves the provider out.
             let bare = !wanted.contains(':');
             let is_wanted = |name: &String| {
-                wild::matches(wanted, name)
-                    || bare && name.split_once(':').is_some_and(|(_, name)| wild::matches(wanted, name))
+                wildcard::matches(wanted, name)
+                    || bare && name.split_once(':').is_some_and(|(_, name)| wildcard::matches(wanted, name))
             };
             return Ok(names.filter(is_wanted).collect());
         }
@@ -53,7 +54,7 @@ impl Finder<'_> {
             return Ok(found.into_iter().map(shown).collect());
         }
         let symbols = self.target.binary_symbols(path)?;
-        let matching = symbols.iter().filter(|s| wild::matches(wanted, &s.name));
+        let matching = symbols.iter().filter(|s| wildcard::matches(wanted, &s.name));
         Ok(matching.map(|s| s.name.clone()).collect())
     }
 

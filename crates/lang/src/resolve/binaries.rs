@@ -2,10 +2,11 @@
 //! for what the process of `-p`, or any, has mapped.
 
 use super::tracing::cannot;
-use super::{Fault, ProbeKind, Resolver, wild};
+use super::{Fault, ProbeKind, Resolver};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use skep_bpf::target::{Target, TargetError, TargetExt};
+use skep_bpf::wildcard;
 
 /// The paths that `name` stands for on `target`, the one to take first in front. Empty when there are none.
 pub(crate) fn find(
@@ -18,7 +19,7 @@ pub(crate) fn find(
         "*" => target.mapped_binaries(pid)?,
         name => target.binaries(name, pid, any_file)?,
     };
-    Ok(match wild::has_wildcard(name) {
+    Ok(match wildcard::has_wildcard(name) {
         true => paths.to_vec(),
         false => paths.first().cloned().into_iter().collect(),
     })

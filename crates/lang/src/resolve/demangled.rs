@@ -3,11 +3,12 @@
 //! of C++ may stand for several functions.
 
 use super::tracing::cannot;
-use super::{Fault, Instance, Resolver, Spec, wild};
+use super::{Fault, Instance, Resolver, Spec};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use crate::suggest;
 use skep_bpf::target::{Symbol, Target, TargetError, TargetExt};
+use skep_bpf::wildcard;
 
 /// Languages, and how the names of their symbols begin.
 const LANGUAGES: [(&str, &[&str]); 2] = [("cpp", &["_Z", "____Z"]), ("rust", &["_R", "_ZN"])];
@@ -51,7 +52,8 @@ pub(crate) fn find(
     let symbols = target.binary_symbols(path)?;
     let demangled = target.demangled_symbols(path)?;
     let whole = pattern.contains('(');
-    let matches = |name: &str| wild::matches(pattern, if whole { name } else { without_parameters(name) });
+    let matches =
+        |name: &str| wildcard::matches(pattern, if whole { name } else { without_parameters(name) });
     let mut by_address: Vec<&Symbol> = demangled.iter().filter(|s| matches(&s.name)).collect();
     by_address.sort_by_key(|s| s.address);
     let mut found = Vec::new();
@@ -61,7 +63,7 @@ pub(crate) fn find(
         let same = by_address.get(first).filter(|s| s.address == symbol.address && mangled);
         if let Some(name) = same {
             found.push((symbol.clone(), Some(name.name.clone())));
-        } else if wild::matches(pattern, &symbol.name) {
+        } else if wildcard::matches(pattern, &symbol.name) {
             found.push((symbol.clone(), None));
         }
     }
@@ -90,7 +92,7 @@ impl Resolver<'_> {
             let mut hits: Vec<&Symbol> = found.iter().map(|(symbol, _)| symbol).collect();
             hits.sort_by_key(|s| s.offset);
             hits.dedup_by_key(|s| s.offset);
-            if hits.is_empty() && !wild::has_wildcard(binary) && !wild::has_wildcard(pattern) {
+            if hits.is_empty() && !wildcard::has_wildcard(binary) && !wildcard::has_wildcard(pattern) {
                 return Err(self.no_name(&path, pattern, span));
             }
             all.extend(self.each(spec, &format!("{language}:{pattern}"), &path, &hits, span));

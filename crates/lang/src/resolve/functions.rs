@@ -2,13 +2,14 @@
 
 use super::missing::unmatched;
 use super::tracing::cannot;
-use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, names, perf, wild};
+use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, names, perf};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use skep_bpf::btf::NameKind;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{Attach, BtfTarget, MissingProbes};
 use skep_bpf::target::{Feature, TargetExt};
+use skep_bpf::wildcard;
 use std::sync::Arc;
 
 /// `[module:]function[+offset]`, taken apart.
@@ -69,7 +70,7 @@ impl Resolver<'_> {
             .target
             .kernel_functions()
             .map_err(|error| cannot("list the kernel's functions", &error, span));
-        if !wild::has_wildcard(f.name) && !wild::has_wildcard(f.module) {
+        if !wildcard::has_wildcard(f.name) && !wildcard::has_wildcard(f.module) {
             return self.single_kprobe(spec, &f, span, known);
         }
         let known = known?;
@@ -77,8 +78,8 @@ impl Resolver<'_> {
             .iter()
             .filter_map(|full| {
                 let (module, name) = full.split_once(':').unwrap_or(("vmlinux", full));
-                let module_hit = f.module.is_empty() || wild::matches(f.module, module);
-                (module_hit && wild::matches(f.name, name) && names::is_traceable(name))
+                let module_hit = f.module.is_empty() || wildcard::matches(f.module, module);
+                (module_hit && wildcard::matches(f.name, name) && names::is_traceable(name))
                     .then_some(full.as_str())
             })
             .collect();
@@ -193,7 +194,7 @@ impl Resolver<'_> {
         let f = function(spec, span)?;
         let types = self.types.vmlinux().map_err(|error| cannot("read the kernel's types", error, span))?;
         if matches!(f.module, "" | "vmlinux")
-            && !wild::has_wildcard(f.name)
+            && !wildcard::has_wildcard(f.name)
             && types.find(NameKind::Func, f.name).is_some()
         {
             return Ok(vec![fentry_instance(spec.kind, "", f.name, span)]);
@@ -203,10 +204,12 @@ impl Resolver<'_> {
         let hits: Vec<Instance> = known
             .iter()
             .filter_map(|full| full.split_once(':'))
-            .filter(|(m, n)| (f.module.is_empty() || wild::matches(f.module, m)) && wild::matches(f.name, n))
+            .filter(|(m, n)| {
+                (f.module.is_empty() || wildcard::matches(f.module, m)) && wildcard::matches(f.name, n)
+            })
             .map(|(m, n)| fentry_instance(spec.kind, if m == "vmlinux" { "" } else { m }, n, span))
             .collect();
-        let plain = !wild::has_wildcard(f.name) && !wild::has_wildcard(f.module);
+        let plain = !wildcard::has_wildcard(f.name) && !wildcard::has_wildcard(f.module);
         match hits.len() {
             0 if plain => Err(unmatched(spec.kind, &f.written(), span, Ok(known))),
             0 | 1 => Ok(hits),
@@ -238,10 +241,10 @@ impl Resolver<'_> {
         let hits: Vec<Instance> = known
             .iter()
             .filter_map(|full| full.split_once(':'))
-            .filter(|(i, n)| wild::matches(id, i) && wild::matches(name, n))
+            .filter(|(i, n)| wildcard::matches(id, i) && wildcard::matches(name, n))
             .filter_map(|(i, n)| Some(program_instance(spec.kind, i.parse().ok()?, n, span)))
             .collect();
-        if hits.is_empty() && id != "*" && !wild::has_wildcard(name) {
+        if hits.is_empty() && id != "*" && !wildcard::has_wildcard(name) {
             let written = spec.parts.join(":");
             return Err(unmatched(spec.kind, &written, span, Ok(known.to_vec())));
         }

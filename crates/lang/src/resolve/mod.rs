@@ -37,7 +37,6 @@ mod tracing;
 pub(crate) mod usdt;
 mod user;
 mod watchpoint;
-pub(crate) mod wild;
 
 pub use args::{ArgField, Source};
 pub use kinds::{KINDS, KindInfo, ProbeKind};

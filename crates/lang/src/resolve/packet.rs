@@ -3,13 +3,14 @@
 
 use super::missing::unmatched;
 use super::tracing::cannot;
-use super::{Fault, Instance, ProbeKind, Resolver, Spec, bad_form, wild};
+use super::{Fault, Instance, ProbeKind, Resolver, Spec, bad_form};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use crate::hir::PacketSource;
 use skep_bpf::kinds::ProgType;
 use skep_bpf::object::Attach;
 use skep_bpf::target::{Feature, Interface, Target, TargetError, TargetExt};
+use skep_bpf::wildcard;
 use skep_compiler::layers::{Context, LinkType};
 
 /// The directions of a tc probe.
@@ -61,7 +62,7 @@ impl Resolver<'_> {
     pub(super) fn tc(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
         let [name, direction] = spec.parts.as_slice() else { return Err(bad_form(spec, span)) };
         let directions: Vec<&str> =
-            DIRECTIONS.into_iter().filter(|known| wild::matches(direction, known)).collect();
+            DIRECTIONS.into_iter().filter(|known| wildcard::matches(direction, known)).collect();
         if directions.is_empty() {
             return Err(bad_form(spec, span));
         }
@@ -99,15 +100,15 @@ impl Resolver<'_> {
         }
         let all =
             self.target.interfaces().map_err(|error| cannot("list network interfaces", &error, span))?;
-        let hits: Vec<&Interface> = all.iter().filter(|i| wild::matches(name, &i.name)).collect();
-        if hits.is_empty() && !wild::has_wildcard(name) {
+        let hits: Vec<&Interface> = all.iter().filter(|i| wildcard::matches(name, &i.name)).collect();
+        if hits.is_empty() && !wildcard::has_wildcard(name) {
             return Err(unmatched(spec.kind, name, span, names(ProbeKind::Xdp, self.target)));
         }
         let mut out = Vec::new();
         for interface in hits {
             match link(interface) {
                 Some(link) => out.extend(make(&interface.name, link)),
-                None if wild::has_wildcard(name) => {}
+                None if wildcard::has_wildcard(name) => {}
                 None => {
                     let message = format!(
                         "{} has hardware of kind {} (ARPHRD), whose frames skep does not know",

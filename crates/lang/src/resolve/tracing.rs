@@ -1,13 +1,14 @@
 //! Tracepoints, raw tracepoints and iterators: parts of attach points enter, instances leave.
 
 use super::missing::unmatched;
-use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, names, wild};
+use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, names};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use skep_bpf::btf::NameKind;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{Attach, BtfTarget};
 use skep_bpf::target::{Feature, TargetError, TargetExt};
+use skep_bpf::wildcard;
 
 /// The message for a target that cannot be asked.
 pub(super) fn cannot(what: &str, error: &TargetError, span: Span) -> Fault {
@@ -25,10 +26,10 @@ impl Resolver<'_> {
             [category, name] if !category.is_empty() && !name.is_empty() => {
                 (category.as_str(), name.as_str())
             }
-            [name] if wild::has_wildcard(name) => ("*", name.as_str()),
+            [name] if wildcard::has_wildcard(name) => ("*", name.as_str()),
             _ => return Err(bad_form(spec, span)),
         };
-        if !wild::has_wildcard(category) && !wild::has_wildcard(name) {
+        if !wildcard::has_wildcard(category) && !wildcard::has_wildcard(name) {
             return match self.target.tracepoint_format(category, name) {
                 Ok(_) => Ok(vec![tracepoint(category, name, span)]),
                 Err(TargetError::NotFound(_)) => {
@@ -43,7 +44,7 @@ impl Resolver<'_> {
         Ok(all
             .iter()
             .filter_map(|full| full.split_once(':'))
-            .filter(|(c, n)| wild::matches(category, c) && wild::matches(name, n))
+            .filter(|(c, n)| wildcard::matches(category, c) && wildcard::matches(name, n))
             .map(|(c, n)| tracepoint(c, n, span))
             .collect())
     }
@@ -55,7 +56,7 @@ impl Resolver<'_> {
             _ => return Err(bad_form(spec, span)),
         };
         let anywhere = matches!(module, "*" | "vmlinux" | "");
-        if anywhere && !wild::has_wildcard(name) && self.has_trace_type(name) {
+        if anywhere && !wildcard::has_wildcard(name) && self.has_trace_type(name) {
             return Ok(vec![self.raw(name, "", span)]);
         }
         let all = names::of(spec.kind, self.target, self.types)
@@ -63,13 +64,15 @@ impl Resolver<'_> {
         let hits: Vec<Instance> = all
             .iter()
             .filter_map(|full| full.split_once(':'))
-            .filter(|(m, n)| (module.is_empty() || wild::matches(module, m)) && wild::matches(name, n))
+            .filter(|(m, n)| {
+                (module.is_empty() || wildcard::matches(module, m)) && wildcard::matches(name, n)
+            })
             .map(|(m, n)| self.raw(n, if m == "vmlinux" { "" } else { m }, span))
             .collect();
         if hits.is_empty()
             && spec.parts.len() == 2
-            && !wild::has_wildcard(name)
-            && !wild::has_wildcard(module)
+            && !wildcard::has_wildcard(name)
+            && !wildcard::has_wildcard(module)
         {
             return Err(unmatched(spec.kind, &format!("{module}:{name}"), span, Ok(all)));
         }
@@ -102,7 +105,7 @@ impl Resolver<'_> {
             [name, pin] if !name.is_empty() && !pin.is_empty() => (name, Some(pin)),
             _ => return Err(bad_form(spec, span)),
         };
-        if wild::has_wildcard(name) {
+        if wildcard::has_wildcard(name) {
             let d = Diagnostic::error("bad-probe", span, "an iterator's name has no wildcards")
                 .hint("`-l 'iter:*'` lists iterators");
             return Err(Box::new(d));

@@ -2,12 +2,13 @@
 //! arguments lie alike share a program; where they lie differently, each kind of place has its own.
 
 use super::tracing::cannot;
-use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, wild};
+use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{Attach, AttachPoint};
 use skep_bpf::target::{Feature, Note, TargetExt};
+use skep_bpf::wildcard;
 use std::collections::BTreeMap;
 
 /// What a USDT probe is on; empty parts are left out.
@@ -39,7 +40,7 @@ impl<'s> Wanted<'s> {
 
     /// Whether a note is of a probe that is wanted.
     pub(crate) fn matches(&self, note: &Note) -> bool {
-        wild::matches(self.provider, &note.provider) && wild::matches(self.name, &note.name)
+        wildcard::matches(self.provider, &note.provider) && wildcard::matches(self.name, &note.name)
     }
 }
 
@@ -58,7 +59,7 @@ impl Resolver<'_> {
             (binary, _) => binary,
         };
         let paths = self.binaries(ProbeKind::Usdt, binary, span)?;
-        let alone = !wild::has_wildcard(binary);
+        let alone = !wildcard::has_wildcard(binary);
         let mut found = Vec::new();
         for path in paths {
             let notes = match self.target.binary_notes(&path) {

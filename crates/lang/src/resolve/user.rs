@@ -1,13 +1,14 @@
 //! Functions of user space: uprobes. Parts of attach points enter; file offsets in binaries leave.
 
 use super::tracing::cannot;
-use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, perf, wild};
+use super::{ArgsFrom, Fault, Instance, ProbeKind, Resolver, Spec, bad_form, perf};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use crate::suggest;
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::Attach;
 use skep_bpf::target::{Feature, Symbol, TargetExt};
+use skep_bpf::wildcard;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ impl Resolver<'_> {
         }
         let place = self.place(spec, span)?;
         let paths = self.binaries(spec.kind, &place.binary, span)?;
-        if !wild::has_wildcard(&place.binary) {
+        if !wildcard::has_wildcard(&place.binary) {
             return match paths.first() {
                 Some(path) => self.in_binary(spec, &place, path, span),
                 None => Ok(Vec::new()),
@@ -67,7 +68,7 @@ impl Resolver<'_> {
         if let Some(address) = address {
             return self.at_address(spec, path, &symbols, address, span);
         }
-        if wild::has_wildcard(place.function) {
+        if wildcard::has_wildcard(place.function) {
             return Ok(self.many(spec, place.function, path, &symbols, span));
         }
         let Some(symbol) = symbols.iter().find(|s| s.name == place.function) else {
@@ -186,7 +187,7 @@ impl Resolver<'_> {
     /// The functions of a binary that match: one instance for all, or one each where the script asks for the probe's
     /// name.
     fn many(&self, spec: &Spec, pattern: &str, path: &str, symbols: &[Symbol], span: Span) -> Vec<Instance> {
-        let hits: Vec<&Symbol> = symbols.iter().filter(|s| wild::matches(pattern, &s.name)).collect();
+        let hits: Vec<&Symbol> = symbols.iter().filter(|s| wildcard::matches(pattern, &s.name)).collect();
         self.each(spec, pattern, path, &hits, span)
     }
 

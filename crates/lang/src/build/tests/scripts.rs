@@ -2,8 +2,8 @@
 //! writes it anew), and whatever `tests/lang/check` accepts gives IR that the compiler's checker accepts.
 
 use super::super::{BuildError, build};
-use crate::check::fake::Fake;
 use crate::diag::Diagnostics;
+use crate::fake::{Fake, OLD};
 use crate::hir::Program;
 use crate::options::Options;
 use crate::parse::parse;
@@ -34,7 +34,7 @@ fn what_the_checker_accepts_becomes_good_ir() {
     for path in scripts("check") {
         let text = std::fs::read_to_string(&path).unwrap();
         for lacks in [&[][..], &["Loop", "MayGoto", "CurrentTaskBtf", "FetchAtomics"]] {
-            let mut target = Fake::new();
+            let mut target = Fake::new(OLD);
             target.lacks = lacks.iter().map(|f| (*f).to_owned()).collect();
             let Some(program) = checked(&text, &target) else { continue };
             match build(&program, &target, ("script", &text)) {
@@ -53,7 +53,7 @@ fn scripts_give_the_ir_beside_them() {
     let mut wrong = Vec::new();
     for path in scripts("build") {
         let text = std::fs::read_to_string(&path).unwrap();
-        let target = Fake::new();
+        let target = Fake::new(OLD);
         let program = checked(&text, &target).unwrap_or_else(|| panic!("{} has errors", path.display()));
         let module =
             build(&program, &target, ("script", &text)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -1,12 +1,12 @@
-//! Wildcards in attach points: `*` stands for any text. A pattern and names enter, matches leave.
+//! Wildcards in names of probes and binaries: `*` stands for any text. A pattern and a name enter, whether they match leaves.
 
 /// Whether the text has a wildcard.
-pub(crate) fn has_wildcard(text: &str) -> bool {
+pub fn has_wildcard(text: &str) -> bool {
     text.contains('*')
 }
 
 /// Whether the whole of `text` matches `pattern`.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(head) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();

@@ -7,7 +7,7 @@ use skep_bpf::target::{Answer, Question, Symbol, TargetError, TypeRequest};
 
 /// Types of `readline(struct line *line, struct span span, double speed, int last)`, whose last argument is always 5, and
 /// those asked for.
-fn types(request: &TypeRequest) -> Btf {
+fn types(request: &TypeRequest) -> Arc<Btf> {
     let mut b = BtfBuilder::new();
     let (int, long, double) = (b.int("int", 4, true), b.int("long", 8, true), b.float("double", 8));
     let char_ = b.int("char", 1, true);
@@ -21,7 +21,7 @@ fn types(request: &TypeRequest) -> Btf {
         let func = b.func("readline", proto, Linkage::Global);
         b.decl_tag(&format!("{}5", TypeRequest::CONSTANT), func, 3);
     }
-    Btf::parse(b.finish(), None).unwrap()
+    super::btf(b.finish())
 }
 
 /// Answers the questions about debug information and demangled names.
@@ -34,9 +34,7 @@ pub(super) fn answer(question: &Question) -> Result<Answer, TargetError> {
         size: 16,
     };
     match question {
-        Question::BinaryTypes(request) if request.path == "/bin/bash" => {
-            Ok(Answer::Btf(Arc::new(types(request))))
-        }
+        Question::BinaryTypes(request) if request.path == "/bin/bash" => Ok(Answer::Btf(types(request))),
         Question::BinaryTypes(request) => missing(&format!("debug information of {}", request.path)),
         Question::SourceLine { file, line, .. } if file == "readline.c" && *line == 362 => {
             Ok(Answer::Symbols(Arc::new(vec![symbol("readline.c", 0x2008)])))

@@ -1,16 +1,25 @@
-//! The machine that inputs are compiled for: a few types, tracepoints, functions and a binary. It answers from tables, so
-//! that inputs mean the same everywhere.
+//! A small machine for tests and fuzzing: a few types, tracepoints, functions and a binary. It answers from tables, so that
+//! a script means the same everywhere.
+
+mod binary;
 
 use std::sync::Arc;
 
 use skep_bpf::btf::{Btf, BtfBuilder, Linkage, MemberDef, TypeId};
-use skep_bpf::target::{Answer, Arch, Note, Question, Symbol, Target, TargetError};
+use skep_bpf::target::{Answer, Arch, Interface, Note, Question, Symbol, Target, TargetError};
 use skep_bpf::version::KernelVersion;
 
-pub(crate) struct Fake {
+/// An old kernel: whatever is newer has to be asked for.
+pub const OLD: KernelVersion = KernelVersion::new(5, 12);
+/// A new one.
+pub const NEW: KernelVersion = KernelVersion::new(6, 18);
+
+/// The machine that scripts are compiled for.
+pub struct Fake {
+    version: KernelVersion,
     btf: Arc<Btf>,
     /// Features that it does not have, by the names of their variants.
-    pub(crate) lacks: Vec<String>,
+    pub lacks: Vec<String>,
 }
 
 fn member(name: &'static str, ty: TypeId, bit_offset: u32) -> MemberDef<'static> {
@@ -132,12 +141,15 @@ const TRACEPOINTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Types that this module itself has written.
+fn btf(bytes: Vec<u8>) -> Arc<Btf> {
+    Arc::new(Btf::parse(bytes, None).unwrap_or_else(|_| unreachable!("what the builder writes is read")))
+}
+
 impl Fake {
-    pub(crate) fn new() -> Fake {
-        Fake {
-            btf: Arc::new(Btf::parse(types(), None).unwrap_or_else(|_| std::process::abort())),
-            lacks: Vec::new(),
-        }
+    /// A machine of Linux `version` with every feature.
+    pub fn new(version: KernelVersion) -> Fake {
+        Fake { version, btf: btf(types()), lacks: Vec::new() }
     }
 }
 
@@ -166,24 +178,34 @@ impl Target for Fake {
     fn ask(&self, question: &Question) -> Result<Answer, TargetError> {
         let missing = |what: &str| Err(TargetError::NotFound(what.to_owned()));
         Ok(match question {
-            Question::KernelVersion => Answer::Version(KernelVersion::new(6, 18)),
+            Question::KernelVersion => Answer::Version(self.version),
             Question::Arch => Answer::Arch(Arch::X86_64),
             Question::PossibleCpus => Answer::Number(4),
             Question::Has(feature) => Answer::Yes(!self.lacks.iter().any(|lacked| lacked == feature.name())),
             Question::Btf(name) if name.is_empty() => Answer::Btf(self.btf.clone()),
+            Question::Btf(name) => return missing(name),
             Question::BpfPrograms => names(&["7:count_it", "9:count_all"]),
             Question::Modules | Question::PidNamespace | Question::MappedBinaries(_) => names(&[]),
-            Question::Tracepoints => {
-                let all = TRACEPOINTS.iter().map(|(category, name, _)| format!("{category}:{name}"));
-                Answer::Names(Arc::new(all.collect()))
+            Question::Interfaces => {
+                let of = |(name, index, hardware): (&str, u32, u32)| Interface {
+                    name: name.to_owned(),
+                    index,
+                    hardware,
+                    mtu: 1500,
+                };
+                Answer::Interfaces(Arc::new(
+                    [("lo", 1, 772), ("eth0", 2, 1), ("tun0", 3, 0xfffe), ("can0", 4, 280)].map(of).to_vec(),
+                ))
             }
+            Question::Tracepoints => Answer::Names(Arc::new(
+                TRACEPOINTS.iter().map(|(category, name, _)| format!("{category}:{name}")).collect(),
+            )),
             Question::TracepointFormat { category, name } => {
-                match TRACEPOINTS.iter().find(|(c, n, _)| c == category && n == name) {
-                    Some((_, _, fields)) => {
-                        Answer::Text(format!("name: {name}\nID: 7\nformat:\n{COMMON}\n{fields}").into())
-                    }
-                    None => return missing(name),
-                }
+                let Some((_, _, fields)) = TRACEPOINTS.iter().find(|(c, n, _)| c == category && n == name)
+                else {
+                    return missing(name);
+                };
+                Answer::Text(format!("name: {name}\nID: 7\nformat:\n{COMMON}\n{fields}").into())
             }
             Question::KernelFunctions => {
                 names(&["do_thing", "do_thong", "ext4:ext4_open", "vfs_read", "vfs_write"])
@@ -194,31 +216,39 @@ impl Target for Fake {
             }
             Question::Binaries { name, .. } => match name.as_str() {
                 "bash" | "/bin/bash" => names(&["/bin/bash"]),
+                "/lib/lib*.so" => names(&["/lib/liba.so", "/lib/libb.so"]),
                 _ => names(&[]),
             },
-            Question::Interfaces => {
-                let of = |(name, index, hardware): (&str, u32, u32)| skep_bpf::target::Interface {
-                    name: name.to_owned(),
-                    index,
-                    hardware,
-                    mtu: 1500,
-                };
-                Answer::Interfaces(Arc::new(
-                    [("lo", 1, 772), ("eth0", 2, 1), ("tun0", 3, 0xfffe)].map(of).to_vec(),
-                ))
-            }
+            Question::InstructionAt { start, offset, .. } => Answer::Yes((offset - start) % 4 == 0),
             Question::BinaryNotes(path) if path == "/bin/bash" => Answer::Notes(Arc::new(notes())),
-            Question::BinarySymbols(_) => {
-                let functions = [("main", 0x1000, 64), ("readline", 0x2000, 128), ("rl_insert", 0x3000, 16)];
-                let symbol = |(name, offset, size): (&str, u64, u64)| Symbol {
+            Question::BinarySymbols(_) => Answer::Symbols(Arc::new(
+                [
+                    ("main", 0x1000, 64),
+                    ("readline", 0x2000, 128),
+                    ("rl_insert", 0x3000, 16),
+                    ("_ZN4hive4feedEl", 0x4000, 16),
+                ]
+                .map(|(name, offset, size)| Symbol {
                     name: name.to_owned(),
                     address: 0x40_0000 + offset,
                     offset,
                     size,
-                };
-                Answer::Symbols(Arc::new(functions.map(symbol).to_vec()))
+                })
+                .to_vec(),
+            )),
+            Question::BinaryVariable { name, .. }
+            | Question::KernelSymbol(name)
+            | Question::BinaryPath(name)
+            | Question::CgroupId(name)
+            | Question::UserId(name)
+            | Question::File(name)
+            | Question::Directory(name)
+            | Question::BinaryNotes(name) => {
+                return missing(name);
             }
-            other => return missing(&format!("{other:?}")),
+            Question::BinaryTypes(_) | Question::SourceLine { .. } | Question::DemangledSymbols(_) => {
+                return binary::answer(question);
+            }
         })
     }
 }
