@@ -12,7 +12,8 @@ use crate::targets::{self, Target};
 
 /// Longest time for one input.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most bytes that the process may use.
+/// Most bytes that the process may write to. What is reserved and cannot be written, as the offline machine reserves its
+/// address space, does not count (mm/mmap.c, `may_expand_vm` and `is_data_mapping`).
 const MEMORY: u64 = 4 << 30;
 
 /// Where and why the last panic was.
@@ -48,7 +49,7 @@ fn prepare() {
         }
     }));
     let limit = rustix::process::Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::As, limit);
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Data, limit);
     // An input that takes too long ends the process, which its parent sees.
     std::thread::spawn(|| {
         loop {
