@@ -72,9 +72,18 @@ fn foreign(input: &[u8], types: &Btf) -> Result<(), String> {
     }
     match text::parse(&text::print(&object)) {
         Ok(again) if again == object => Ok(()),
-        Ok(_) => Err("the text gives another object".to_owned()),
+        Ok(again) => Err(format!("the text gives another object: {}", difference(&object, &again))),
         Err(error) => Err(format!("the text does not read: {error}")),
     }
+}
+
+/// The first line in which two objects differ.
+fn difference(before: &Object, after: &Object) -> String {
+    let (before, after) = (format!("{before:#?}"), format!("{after:#?}"));
+    let mut lines = before.lines().zip(after.lines());
+    let pair = lines.find(|(before, after)| before != after);
+    let (before, after) = pair.unwrap_or(("one that is longer", "one that ends sooner"));
+    format!("`{}` became `{}`", before.trim(), after.trim())
 }
 
 /// ELF objects.

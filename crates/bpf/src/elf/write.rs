@@ -139,7 +139,8 @@ fn piece(program: &Program, starts: &[u32], at: usize, places: &[usize]) -> Resu
         |insn: u32| ElfError::damaged(format!("{}: instruction {insn} refers to nothing", program.name));
     let start = starts[at];
     let end = starts.get(at + 1).copied().unwrap_or(program.insns.len() as u32);
-    let insns = program.insns.get(start as usize..end as usize).ok_or_else(|| bad(start))?;
+    let insns = program.insns.get(start as usize..end as usize).filter(|insns| !insns.is_empty());
+    let insns = insns.ok_or_else(|| bad(start))?;
     let mut piece = Piece { insns: insns.to_vec(), ..Piece::default() };
     for (index, insn) in (0u32..).zip(&mut piece.insns) {
         if !refers_to_function(*insn) {

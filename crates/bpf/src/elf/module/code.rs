@@ -236,15 +236,16 @@ impl Parts<'_> {
     /// Function, lines and CO-RE relocations of the function that was appended at instruction `start`.
     fn describe(&self, place: Place, section: &Section<'_>, start: u32, code: &mut Code) {
         let index = |byte: u32| start + ((u64::from(byte) - place.start) / 8) as u32;
-        for record in within(&self.ext.funcs, section.name, place) {
-            if u64::from(record[0]) == place.start {
-                code.funcs.push(FuncInfo { insn: start, type_id: record[1] });
-            }
+        let mut infos = within(&self.ext.funcs, section.name, place);
+        if let Some(record) = infos.find(|record| u64::from(record[0]) == place.start) {
+            code.funcs.push(FuncInfo { insn: start, type_id: record[1] });
         }
         for [byte, file, text, at] in within(&self.ext.lines, section.name, place) {
             let (line, column) = (at >> 10, at & 1023);
             code.lines.push(LineInfo { insn: index(*byte), file: *file, text: *text, line, column });
         }
+        // The kernel wants lines ascending (kernel/bpf/verifier.c, `check_btf_line`).
+        code.lines.sort_by_key(|line| line.insn);
         let Some(btf) = &self.btf else { return };
         for [byte, root, path, kind] in within(&self.ext.core, section.name, place) {
             let path: Option<Vec<u32>> = btf.string(*path).split(':').map(|i| i.parse().ok()).collect();
