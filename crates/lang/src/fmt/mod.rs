@@ -156,7 +156,9 @@ fn comments<'a>(text: &'a str, mut pos: usize, places: &Places, out: &mut Vec<Pi
         let (kind, len) = match trimmed {
             _ if within.is_some() => return pos,
             t if t.starts_with("//") => (Kind::LineComment, t.find('\n').unwrap_or(t.len())),
-            t if t.starts_with("/*") => (Kind::BlockComment, t.find("*/").map_or(t.len(), |end| end + 2)),
+            t if t.starts_with("/*") => {
+                (Kind::BlockComment, t[2..].find("*/").map_or(t.len(), |end| end + 4))
+            }
             _ => return pos,
         };
         out.push(Piece { kind, text: trimmed[..len].trim_end(), breaks: breaks_before(text, pos) });

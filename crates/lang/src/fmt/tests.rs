@@ -58,6 +58,7 @@ fn signs_that_would_join_stay_apart() {
 
 #[test]
 fn a_comment_on_its_own_line_stays_there() {
+    check("/*/ a */\nconfig = { max_strlen=2 }", "/*/ a */\nconfig = {\n  max_strlen = 2\n}\n");
     check("\n/* a\n b */\nconfig = { max_strlen=2 }", "/* a\n b */\nconfig = {\n  max_strlen = 2\n}\n");
 }
 

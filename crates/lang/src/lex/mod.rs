@@ -85,11 +85,7 @@ impl<'a> Lexer<'a> {
                 match comment.find("*/") {
                     Some(end) => pos += 2 + end + 2,
                     None => {
-                        let span = Span::new(pos, pos + 2);
-                        diags.push(
-                            Diagnostic::error("unfinished-comment", span, "this comment is not closed")
-                                .hint("close it with `*/`"),
-                        );
+                        diags.push(unclosed_comment(pos));
                         return self.text.len();
                     }
                 }
@@ -156,6 +152,12 @@ pub fn is_ident_start(c: char) -> bool {
 /// Bytes of the identifier at the start of `text`.
 pub fn ident_len(text: &str) -> usize {
     text.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count()
+}
+
+/// Says that the comment that begins at byte `pos` has no end.
+pub(crate) fn unclosed_comment(pos: usize) -> Diagnostic {
+    let span = Span::new(pos, pos + 2);
+    Diagnostic::error("unfinished-comment", span, "this comment is not closed").hint("close it with `*/`")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Parse, Parser};
 use crate::ast::{CDecl, Span};
 use crate::diag::Diagnostics;
-use crate::lex::Tok;
+use crate::lex::{Tok, unclosed_comment};
 
 impl Parser<'_> {
     pub(super) fn preprocessor_line(&mut self) -> CDecl {
@@ -20,11 +20,14 @@ impl Parser<'_> {
         }
         // A comment that begins on the line may go on behind it.
         while let Some(open) = unfinished_comment(&text[start..end]) {
-            let close = text[start + open..].find("*/").map_or(text.len(), |at| start + open + at + 2);
-            end = close + text[close..].find('\n').unwrap_or(text.len() - close);
-            if close == text.len() {
+            let open = start + open;
+            let Some(inside) = text[open + 2..].find("*/") else {
+                self.diags.push(unclosed_comment(open));
+                end = text.len();
                 break;
-            }
+            };
+            let close = open + 2 + inside + 2;
+            end = close + text[close..].find('\n').unwrap_or(text.len() - close);
         }
         self.seek(end);
         CDecl { text: text[start..end].to_owned(), span: Span::new(start, end) }
@@ -115,12 +118,25 @@ fn unfinished_comment(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::unfinished_comment;
+    use super::*;
 
     #[test]
     fn comments_that_go_on() {
         assert_eq!(unfinished_comment("#define A 1 /* x */ /* y"), Some(20));
         assert_eq!(unfinished_comment("#define A \"/*\" // /*"), None);
         assert_eq!(unfinished_comment("#define A 1 /* x */"), None);
+        assert_eq!(unfinished_comment("#define A 1 /*/"), Some(12));
+    }
+
+    #[test]
+    fn a_comment_that_opens_and_does_not_close_is_said() {
+        for text in
+            ["#define A 1 /*/", "#define A 1 /*/\nBEGIN { exit(); }", "#define A 1 /* a\nBEGIN { exit(); }"]
+        {
+            let mut diags = Diagnostics::default();
+            crate::parse::parse(text, &mut diags);
+            let said: Vec<_> = diags.list.iter().map(|d| (d.code, d.span.start)).collect();
+            assert_eq!(said, [("unfinished-comment", 12)], "{text}");
+        }
     }
 }
