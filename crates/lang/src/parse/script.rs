@@ -17,12 +17,11 @@ impl Parser<'_> {
         script
     }
 
+    /// The kernel knows such a line at the very beginning only (fs/binfmt_script.c).
     fn shebang(&mut self) {
         let text = self.lexer.text();
-        if self.at("#") && text[self.span.start as usize..].starts_with("#!") {
-            let start = self.span.start as usize;
-            let line = text[start..].find('\n').unwrap_or(text.len() - start);
-            self.seek(start + line);
+        if text.starts_with("#!") {
+            self.seek(text.find('\n').unwrap_or(text.len()));
         }
     }
 
