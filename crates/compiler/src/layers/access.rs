@@ -283,6 +283,37 @@ impl Reader {
         ptr
     }
 
+    /// Copies `len` bytes from `at` on to memory, in the modes that read by helpers; goes to `missing` where the frame does
+    /// not have them.
+    pub fn copy(&self, f: &mut FuncBuilder, at: At, len: u32, to: Value, missing: Block) {
+        if let Mode::Probe { len: there, .. } = self.mode {
+            within(f, at, len, there, missing);
+        }
+        let size = f.u64(u64::from(len));
+        self.copy_some(f, at, size, to, missing);
+    }
+
+    /// The same for a number of bytes that is only known when the program runs, at least 1, and that the frame has. Plain
+    /// memory, which needs no copies, has no helper for it: there nothing is copied and `missing` comes next.
+    pub fn copy_some(&self, f: &mut FuncBuilder, at: At, size: Value, to: Value, missing: Block) {
+        let off = at.value(f);
+        let result = match self.mode {
+            Mode::Probe { start, .. } => {
+                let from = f.ptr_add(start, off);
+                f.helper(id::PROBE_READ_KERNEL, &[to, size, from], Type::I64)
+            }
+            Mode::Load { context } | Mode::Direct { context, .. } => {
+                f.helper(context.load_helper(), &[self.ctx, off, to, size], Type::I64)
+            }
+            Mode::Flat { .. } => {
+                f.jump(missing, &[]);
+                let unreachable = f.block(&[]);
+                return f.switch_to(unreachable);
+            }
+        };
+        succeeded(f, result, missing);
+    }
+
     /// A copy of `len` bytes on the stack.
     fn copied(&self, f: &mut FuncBuilder, helper: u32, at: At, len: u32, missing: Block) -> Value {
         let slot = f.slot(len, 8, "packet");

@@ -7,11 +7,15 @@
 use super::ast::ArithOp;
 use super::graph::{Dominators, Graph, Next};
 use super::pred::{self, Cc, Meta, Preds, Test, Value as Number, ValueId};
+use copies::{Copy, Head};
+use reads::Reads;
 use skep_bpf::kinds::ProgType;
 use skep_compiler::ir::{self, BinOp, Block, FuncBuilder, IntTy, Op, Type, UnOp, Value, Width};
 use skep_compiler::layers::{At, Mode, Reader, Window};
 
 mod chain;
+mod copies;
+mod reads;
 
 /// Bytes from a place on that are read with one check where that costs no more.
 const NEAR: u32 = 4096;
@@ -42,10 +46,16 @@ pub(super) struct Rules {
 #[derive(Clone, Default)]
 struct Known {
     numbers: Vec<(ValueId, Value)>,
+    /// Bytes as they lie in memory.
+    raw: Vec<(ValueId, Value)>,
+    copies: Vec<Copy>,
     windows: Vec<(Option<ValueId>, Window)>,
 }
 
 struct Emit<'a> {
+    graph: &'a Graph,
+    reads: Reads,
+    head: Option<Head>,
     preds: &'a Preds,
     place: &'a Place<'a>,
     rules: Rules,
@@ -78,6 +88,9 @@ pub(super) fn emit(graph: &Graph, preds: &Preds, rules: Rules, f: &mut FuncBuild
     }
     f.jump(to(graph.root), &[]);
     let mut emit = Emit {
+        graph,
+        reads: Reads::default(),
+        head: None,
         preds,
         place,
         rules,
@@ -88,10 +101,15 @@ pub(super) fn emit(graph: &Graph, preds: &Preds, rules: Rules, f: &mut FuncBuild
         at: 0,
         vars,
     };
+    if emit.copies() {
+        emit.reads = Reads::new(graph, preds);
+        emit.head = emit.plan_head();
+    }
     for index in (0..graph.nodes.len()).rev() {
         let node = &graph.nodes[index];
         emit.at = index as u32;
         emit.f.switch_to(blocks[index]);
+        emit.head();
         emit.test(&node.test, to(node.then), to(node.other));
     }
 }
@@ -125,12 +143,17 @@ impl Emit<'_> {
                 self.f.store(8, address, 0, value);
             }
             let varies = &self.varies;
-            self.known[self.at as usize].numbers.retain(|(id, _)| !varies[id.0 as usize]);
+            let known = &mut self.known[self.at as usize];
+            known.numbers.retain(|(id, _)| !varies[id.0 as usize]);
+            known.raw.retain(|(id, _)| !varies[id.0 as usize]);
         }
         if let (Some(a), Some(b)) = (self.preds.constant(test.a), self.preds.constant(test.b)) {
             return self.f.jump(if pred::holds(test.cc, a, b) { then } else { other }, &[]);
         }
-        let (a, b) = (self.number(test.a), self.number(test.b));
+        let (a, b) = match self.unswapped(test) {
+            Some(both) => both,
+            None => (self.number(test.a), self.number(test.b)),
+        };
         let cc = match test.cc {
             Cc::Eq => ir::Cc::Eq,
             Cc::Gt => ir::Cc::Ugt,
@@ -152,20 +175,57 @@ impl Emit<'_> {
         None
     }
 
-    fn number(&mut self, id: ValueId) -> Value {
-        // What varies is only the same within a node.
+    /// A value that this node or one that dominates it has computed; what varies is only the same within a node.
+    fn computed(&self, id: ValueId, list: fn(&Known) -> &[(ValueId, Value)]) -> Option<Value> {
         let local =
-            |known: &Known| known.numbers.iter().find(|(found, _)| *found == id).map(|(_, value)| *value);
-        let found = match self.varies[id.0 as usize] {
+            |known: &Known| list(known).iter().find(|(found, _)| *found == id).map(|(_, value)| *value);
+        match self.varies[id.0 as usize] {
             true => local(&self.known[self.at as usize]),
             false => self.find(local),
-        };
-        if let Some(value) = found {
+        }
+    }
+
+    fn number(&mut self, id: ValueId) -> Value {
+        if let Some(value) = self.computed(id, |known| &known.numbers) {
             return value;
         }
         let value = self.compute(id);
         self.known[self.at as usize].numbers.push((id, value));
         value
+    }
+
+    /// Both sides of a test of bytes for bits or a number, in the order in which the bytes lie in memory.
+    fn unswapped(&mut self, test: &Test) -> Option<(Value, Value)> {
+        let (mut id, mut mask) = (test.a, None);
+        if let Number::Bin(ArithOp::And, a, b) = self.preds.value(id) {
+            (id, mask) = (a, Some(self.preds.constant(b)?));
+        }
+        let Number::Load { bytes: bytes @ (2 | 4), add, index } = self.preds.value(id) else { return None };
+        let with = self.preds.constant(test.b)?;
+        let fits = u64::from(with) < 1 << (8 * u32::from(bytes));
+        let known = self.computed(id, |known| &known.numbers).is_some();
+        if !matches!(test.cc, Cc::Eq | Cc::Set) || !fits || known {
+            return None;
+        }
+        let swap =
+            |number: u32| if bytes == 2 { (number as u16).swap_bytes().into() } else { number.swap_bytes() };
+        let raw = match self.computed(id, |known| &known.raw) {
+            Some(raw) => raw,
+            None => {
+                let (window, at) = self.window(index, add, bytes.into());
+                let raw = window.raw(self.f, at, bytes.into());
+                self.known[self.at as usize].raw.push((id, raw));
+                raw
+            }
+        };
+        let a = match mask {
+            Some(mask) => {
+                let mask = self.constant(swap(mask));
+                self.bin(BinOp::And, raw, mask)
+            }
+            None => raw,
+        };
+        Some((a, self.constant(swap(with))))
     }
 
     fn constant(&mut self, value: u32) -> Value {
@@ -264,6 +324,15 @@ impl Emit<'_> {
     }
 
     fn load(&mut self, index: Option<ValueId>, add: u32, bytes: u32) -> Value {
+        let (window, at) = self.window(index, add, bytes);
+        window.number(self.f, at, bytes)
+    }
+
+    /// Bytes that may be read, and where those that are asked for begin in them.
+    fn window(&mut self, index: Option<ValueId>, add: u32, bytes: u32) -> (Window, u32) {
+        if let Some(found) = self.copied(index, add, bytes) {
+            return found;
+        }
         let varies = index.is_some_and(|index| self.varies[index.0 as usize]);
         let end = u64::from(add) + u64::from(bytes);
         let direct = matches!(self.place.reader.mode(), Mode::Direct { beyond: false, .. });
@@ -273,18 +342,18 @@ impl Emit<'_> {
             && index.is_none_or(|index| self.is_small(index, end));
         if !near {
             let at = self.at(index, add);
-            return self.place.reader.window(self.f, at, bytes, self.place.other).number(self.f, 0, bytes);
+            return (self.place.reader.window(self.f, at, bytes, self.place.other), 0);
         }
         let end = end as u32;
         let reaches = |(found, window): &&(Option<ValueId>, Window)| *found == index && window.len >= end;
         if let Some(window) = self.find(|known| known.windows.iter().find(reaches).map(|(_, window)| *window))
         {
-            return window.number(self.f, add, bytes);
+            return (window, add);
         }
         let at = self.at(index, 0);
         let window = self.place.reader.window(self.f, at, end, self.place.other);
         self.known[self.at as usize].windows.push((index, window));
-        window.number(self.f, add, bytes)
+        (window, add)
     }
 
     /// Whether so many bytes behind the place cannot wrap.
