@@ -44,7 +44,12 @@ impl Script {
     /// A script by its text, and the name that messages call it by.
     pub fn named(name: &str, text: &str) -> Script {
         let source = Source { name: name.to_owned(), text: text.to_owned() };
-        let options = Options { passes: true, own_pid: skep_kernel::proc::own_pid(), ..Options::default() };
+        let options = Options {
+            passes: true,
+            own_pid: skep_kernel::proc::own_pid(),
+            filters: Some(skep_packet::filter::script::compiler()),
+            ..Options::default()
+        };
         Script { source, options, portable: false, oldest: None }
     }
 

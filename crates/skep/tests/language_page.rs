@@ -64,7 +64,8 @@ fn blocks(page: &str) -> Vec<Block> {
 /// What is wrong with a script; `None` if nothing is.
 fn fault(text: &str, target: &Everything) -> Option<String> {
     let source = Source { name: "language.md".to_owned(), text: text.to_owned() };
-    let options = Options { passes: true, unsafe_mode: true, ..Options::default() };
+    let filters = Some(skep_packet::filter::script::compiler());
+    let options = Options { passes: true, unsafe_mode: true, filters, ..Options::default() };
     match compile(&source, &options, target, &|_| false, &mut |_, _| {}) {
         Ok(_) => None,
         Err(CompileFailure::Diagnostics(list)) => Some(list.render("language.md", text, Style::Lines)),

@@ -165,7 +165,7 @@ pub fn all() -> impl Iterator<Item = &'static Builtin> {
 /// The builtin of that name; `__builtin_NAME` is another name for each.
 pub fn find(name: &str) -> Option<&'static Builtin> {
     let name = name.strip_prefix("__builtin_").unwrap_or(name);
-    all().chain([&packet::FILTER]).find(|row| row.name == name)
+    all().find(|row| row.name == name)
 }
 
 impl Call<'_> {

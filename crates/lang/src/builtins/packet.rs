@@ -2,6 +2,7 @@
 
 use super::values::{plain, with};
 use super::{Builtin, Call, Check, Checked, Kind};
+use crate::ast::Span;
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
 use crate::filter::{FilterCode, FilterSource};
@@ -90,17 +91,15 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         redirect,
     ),
+    with(
+        "filter",
+        &["filter(\"EXPRESSION\"): bool"],
+        "Whether the packet of an xdp or tc probe matches an [expression](filter.md) of the language of tcpdump, pcap-filter(7).",
+        "xdp:lo /filter(\"tcp port 80 and net 10.0.0.0/8\")/ { @ = count(); }",
+        (1, 1),
+        filter,
+    ),
 ];
-
-/// Known where the caller brings a compiler of filter expressions along.
-pub(super) static FILTER: Builtin = with(
-    "filter",
-    &["filter(\"EXPRESSION\"): bool"],
-    "Whether the packet matches an expression of the pcap filter language.",
-    "xdp:lo /filter(\"tcp port 80 and net 10.0.0.0/8\")/ { @ = count(); }",
-    (1, 1),
-    filter,
-);
 
 /// A verdict by its number in XDP (`enum xdp_action`) and in TC (`TC_ACT_*`, include/uapi/linux/pkt_cls.h).
 fn decided(c: &mut Checker<'_>, call: &Call<'_>, xdp: i64, tc: i64) -> Option<Checked> {
@@ -155,7 +154,7 @@ fn filter(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         );
     };
     let source = FilterSource { link: source.link, context: source.context, egress: source.egress };
-    let span = call.args[0].span;
+    let (span, length) = (call.args[0].span, text.len());
     match filters.0.compile(&text, source, c.resolver.target) {
         Ok(code) => {
             let read = PacketRead {
@@ -166,10 +165,14 @@ fn filter(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
             Some(Checked::Value(Typed::new(ExprKind::Packet(read), Ty::Bool, call.span)))
         }
         Err(fault) => {
-            // Places in the text lie behind the opening quote; with escapes in it they are about right.
-            let within = |s: crate::ast::Span| crate::ast::Span {
-                start: (span.start + 1 + s.start).min(span.end),
-                end: (span.start + 1 + s.end).min(span.end),
+            // Places in the text lie behind the opening quote, where it stands there as it is.
+            let verbatim = span.end.saturating_sub(span.start) as usize == length + 2;
+            let within = |s: Span| match verbatim {
+                true => {
+                    let place = |at: u32| span.start.saturating_add(1).saturating_add(at).min(span.end);
+                    Span { start: place(s.start), end: place(s.end) }
+                }
+                false => span,
             };
             let mut fault = *fault;
             fault.span = within(fault.span);

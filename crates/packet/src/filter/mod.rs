@@ -17,6 +17,7 @@ pub mod names;
 pub mod parse;
 pub mod pred;
 pub mod program;
+pub mod script;
 pub mod words;
 
 pub use eval::Packet;
