@@ -145,6 +145,11 @@ fn the_machine() {
 }
 
 #[test]
+fn captures() {
+    check_page("capture.md");
+}
+
+#[test]
 fn patterns() {
     assert!(line_matches("a … c", "a b c") && line_matches("…", "x") && line_matches("a", "a"));
     assert!(!line_matches("a … c", "a b d") && !line_matches("a", "ab") && !line_matches("…b", "abc"));

@@ -361,6 +361,11 @@ impl Loaded {
         self.programs.iter().map(|p| Ok((p.prog.name().to_owned(), p.prog.stats()?))).collect()
     }
 
+    /// The object's program of this number.
+    pub fn program(&self, index: usize) -> Option<&Prog> {
+        self.programs.get(index).map(|placed| &placed.prog)
+    }
+
     /// The verifier's logs by probe, when the options asked for them.
     pub fn logs(&self) -> &[(String, String)] {
         &self.logs

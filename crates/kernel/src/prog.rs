@@ -100,6 +100,13 @@ impl Prog {
         bpf::test_run_frame(self.fd.as_fd(), repeat).map_err(|e| Error::os(format!("run {}", self.name), e))
     }
 
+    /// Its instructions as the kernel runs them, and the bytes that they became in the machine's code.
+    pub fn sizes(&self) -> Result<(u32, u32), Error> {
+        let info = bpf::prog_info(self.fd.as_fd())
+            .map_err(|e| Error::os(format!("read the size of {}", self.name), e))?;
+        Ok((info.xlated_prog_len / 8, info.jited_prog_len))
+    }
+
     /// What the kernel has counted.
     pub fn stats(&self) -> Result<RunStats, Error> {
         let info = bpf::prog_info(self.fd.as_fd())

@@ -1,6 +1,6 @@
 //! Options of `skep capture`.
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use std::path::PathBuf;
 
 /// Options of `skep capture`.
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Capture {
     /// Read packets from FILE, pcap or pcapng, also packed by gzip (`-`: standard input); several are merged by time
-    #[arg(short = 'r', value_name = "FILE", required = true)]
+    #[arg(short = 'r', value_name = "FILE", required_unless_present = "dump")]
     pub(crate) read: Vec<PathBuf>,
 
     /// Write the packets to FILE (`-`: standard output) in place of printing them
@@ -72,6 +72,11 @@ pub(crate) struct Capture {
     #[arg(short = 'l')]
     pub(crate) line_buffered: bool,
 
+    /// Print the filter at these stages of its compilation, and stop: for a packet socket on Ethernet, or with the link type
+    /// of a file that -r names
+    #[arg(short = 'd', value_name = "STAGE", value_enum, value_delimiter = ',')]
+    pub(crate) dump: Vec<FilterStage>,
+
     /// Taken for the sake of tcpdump's users: names are never looked up
     #[arg(short = 'n', action = ArgAction::Count, hide = true)]
     pub(crate) numeric: u8,
@@ -89,9 +94,27 @@ pub(crate) struct Capture {
     pub(crate) expression: Vec<String>,
 }
 
+/// Stages that `-d` prints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum FilterStage {
+    /// The expression as it was understood
+    Tree,
+    /// The tests on bytes, in their order
+    Tests,
+    /// The intermediate representation as it is built
+    Ir,
+    /// The same after the passes
+    Opt,
+    /// The instructions
+    Asm,
+    /// All of them
+    All,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   skep capture -r trace.pcap 'tcp port 443 and host 10.0.0.1'
   skep capture -r a.pcap -r b.pcapng.gz -w both.pcapng
   skep capture -r trace.pcap --json 'udp port 53'
+  skep capture -d tests 'tcp port 80 and net 10.0.0.0/8'
   skep capture -r trace.pcap --count 'tcp[tcpflags] & tcp-syn != 0'";

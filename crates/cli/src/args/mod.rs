@@ -10,7 +10,7 @@ mod run;
 mod trace;
 
 pub(crate) use assembly::{Asm, Disasm};
-pub(crate) use capture::Capture;
+pub(crate) use capture::{Capture, FilterStage};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use skep::capture::dump as stages;
 use skep::capture::{Dump, Expression, Form, Limits, Offline, Sink, Stamp, Style, local_zone};
 use skep::machine::{Signals, UntilSignal};
 
-use crate::args::Capture;
+use crate::args::{Capture, FilterStage};
 use crate::exit::Exit;
 
 /// Packets between two looks at the signals.
@@ -27,6 +28,9 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     let mut files = Vec::new();
     for path in &options.read {
         files.push((path.display().to_string(), open(path, &signals)?));
+    }
+    if !options.dump.is_empty() {
+        return dump(options, files);
     }
     let limits = Limits { count: options.limit, bytes: options.snaplen.map(|bytes| bytes as usize) };
     let mut offline = Offline::open(files, expression, limits)?;
@@ -51,6 +55,25 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
         println!("{matched} packet{}", if matched == 1 { "" } else { "s" });
     }
     Ok(if damaged { Exit::Failure } else { Exit::Ok }.into())
+}
+
+/// Prints the filter at the stages that are asked for.
+fn dump(options: &Capture, files: Vec<(String, Box<dyn Read>)>) -> Result<ExitCode> {
+    let text = text(options)?;
+    let everything = Expression::new("", options.strict);
+    let link = Offline::open(files, everything, Limits::default())?.first_link().unwrap_or(ETHERNET);
+    let wants = |stage| {
+        options.dump.iter().any(|wanted| match wanted {
+            FilterStage::All => true,
+            FilterStage::Tree => stage == stages::Stage::Tree,
+            FilterStage::Tests => stage == stages::Stage::Tests,
+            FilterStage::Ir => stage == stages::Stage::Ir,
+            FilterStage::Opt => stage == stages::Stage::Opt,
+            FilterStage::Asm => stage == stages::Stage::Asm,
+        })
+    };
+    stages::stages(&text, link, options.strict, &wants, &mut |_, text| println!("{}", text.trim_end()))?;
+    Ok(Exit::Ok.into())
 }
 
 /// The filter's text.

@@ -18,6 +18,7 @@ pub mod parse;
 pub mod pred;
 pub mod program;
 pub mod script;
+pub mod show;
 pub mod words;
 
 pub use eval::Packet;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skep_kernel::LiveTarget;
 use skep_lang::compile::Source as Text;
-use skep_lang::diag::Diagnostics;
+use skep_lang::diag::{Diagnostic, Diagnostics};
 use skep_packet::filter::link::LinkType;
 use skep_packet::filter::{self, Filter, Options, Packet, Source};
 
@@ -20,6 +20,12 @@ pub struct Expression {
     compiled: Vec<((u16, bool), Filter)>,
     /// The entry that was used last.
     last: usize,
+}
+
+/// A mistake in an expression, to be shown in it.
+pub(super) fn wrong(text: &str, mistake: Diagnostic) -> Error {
+    let source = Text { name: "filter".to_owned(), text: text.to_owned() };
+    Error::Script { diagnostics: Diagnostics { list: vec![mistake], files: Vec::new() }, source }
 }
 
 impl Expression {
@@ -46,10 +52,8 @@ impl Expression {
         })?;
         let options =
             Options { link: known, source: Source::File { swapped }, netmask: None, strict: self.strict };
-        let filter = filter::compile(&self.text, &options, &*self.target).map_err(|mistake| {
-            let source = Text { name: "filter".to_owned(), text: self.text.clone() };
-            Error::Script { diagnostics: Diagnostics { list: vec![*mistake], files: Vec::new() }, source }
-        })?;
+        let filter = filter::compile(&self.text, &options, &*self.target)
+            .map_err(|mistake| wrong(&self.text, *mistake))?;
         self.compiled.push(((link, swapped), filter));
         Ok(())
     }

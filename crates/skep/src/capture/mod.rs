@@ -1,6 +1,7 @@
 //! Captures on disk: files and a filter expression enter, the packets that match leave, in the order of time, for a
 //! [`Sink`] that prints, counts or writes them.
 
+pub mod dump;
 mod filter;
 mod sink;
 

@@ -1,0 +1,152 @@
+//! Filters on packet sockets beside those of libpcap: instructions as the kernel runs them, nanoseconds a packet, and how
+//! long compiling takes. libpcap's optimised code is attached as it is, so that the kernel translates it.
+//!
+//! Time is measured where filters run: many sockets on one end of a veth pair, in a network namespace of its own, look at
+//! each frame that is sent from the other end. Sockets whose filter takes nothing tell what all else costs.
+
+mod classic;
+mod socket;
+
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use skep_compiler::compile::{CompileOptions, compile as compile_module};
+use skep_kernel::LiveTarget;
+use skep_kernel::load::{LoadOptions, Loaded};
+use skep_packet::filter::link::LinkType;
+use skep_packet::filter::program::Verdicts;
+use skep_packet::filter::{Options, Source, compile};
+use socket::Filter;
+
+/// Set for the process that runs in the namespace.
+const INSIDE: &str = "SKEP_BENCH_NAMESPACE";
+const SOCKETS: usize = 64;
+const FRAMES: usize = 400;
+
+const FILTERS: [&str; 10] = [
+    "ip",
+    "tcp port 80",
+    "host 10.0.0.1",
+    "net 10.0.0.0/8",
+    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
+    "vlan 100",
+    "ip6 and tcp dst port 443",
+    "udp portrange 5000-6000",
+    "icmp or arp",
+    "(tcp port 80 or tcp port 443 or udp portrange 5000-6000) and (net 10.1.0.0/16 or ip6) \
+     and not (tcp[tcpflags] & tcp-rst != 0) and (ip[8] > 30 or ip6) and greater 60",
+];
+
+/// Frames by name: Ethernet, then what is told here, filled up with zeros to 74 bytes.
+const FRAMES_SENT: [(&str, &[u8]); 4] = [
+    (
+        "tcp",
+        &[
+            8, 0, 0x45, 0, 0, 60, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 1, 0, 1, 10, 1, 0, 2, 0x9c, 0x40, 0, 80, 0,
+            0, 0, 1, 0, 0, 0, 0, 0xa0, 2,
+        ],
+    ),
+    (
+        "udp",
+        &[
+            8, 0, 0x45, 0, 0, 60, 0, 1, 0x40, 0, 64, 17, 0, 0, 192, 168, 0, 1, 192, 168, 0, 2, 0x10, 0, 0,
+            53, 0, 40,
+        ],
+    ),
+    (
+        "tcp6",
+        &[
+            0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+            0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x9c, 0x40, 1, 0xbb,
+        ],
+    ),
+    ("arp", &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]),
+];
+
+/// Prints a line for each expression.
+pub(crate) fn measure(rounds: usize) -> Result<()> {
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe()?;
+        let rounds = rounds.to_string();
+        let mut child = Command::new("unshare");
+        child.arg("--net").arg(own).args(["--rounds", &rounds, "filter"]).env(INSIDE, "1");
+        ensure!(child.status().context("unshare")?.success(), "the measurement in a namespace failed");
+        return Ok(());
+    }
+    for line in ["link add va type veth peer name vb", "link set lo up", "link set va up", "link set vb up"] {
+        ensure!(Command::new("ip").args(line.split(' ')).status()?.success(), "ip {line}");
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    println!(
+        "\nFilters on packet sockets: instructions in the kernel, nanoseconds a packet (best of {rounds}), compile time"
+    );
+    println!("  {:>15}{:>38}{:>10}", "instructions", "skep / libpcap on", "");
+    print!("  {:>6}{:>9}", "skep", "libpcap");
+    FRAMES_SENT.iter().for_each(|(name, _)| print!("{name:>14}"));
+    println!("{:>10}  filter", "compile");
+    let nothing = Filter::Classic(&classic::NOTHING);
+    for text in FILTERS {
+        let (loaded, time) = ours(text)?;
+        let program = loaded.program(0).context("no program")?;
+        let theirs = classic::compile(text)?;
+        print!("  {:>6}{:>9}", program.sizes()?.0, classic::translated(&theirs));
+        for (_, head) in FRAMES_SENT {
+            let filters = [nothing, Filter::Program(program.as_fd()), Filter::Classic(&theirs)];
+            let [base, skep, libpcap] = times(filters, &frame(head), rounds)?;
+            print!("{:>14}", format!("{:.1} / {:.1}", skep - base, libpcap - base));
+        }
+        println!("{:>7} us  {text}", time.as_micros());
+    }
+    Ok(())
+}
+
+/// The filter in the kernel, and how long it took to make its instructions: the best of some.
+fn ours(text: &str) -> Result<(Loaded, Duration)> {
+    let target = Arc::new(LiveTarget::new());
+    let options = Options { link: LinkType::Ethernet, source: Source::Socket, netmask: None, strict: false };
+    let mut best = Duration::MAX;
+    let mut object = None;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let filter = compile(text, &options, target.as_ref()).map_err(|fault| anyhow!("{fault:?}"))?;
+        let module = filter.module("filter", filter.mode(false), Verdicts { matched: 262_144, other: 0 });
+        object =
+            Some(compile_module(module, &mut CompileOptions { passes: true, ..CompileOptions::default() })?);
+        best = best.min(start.elapsed());
+    }
+    let object = object.context("nothing compiled")?;
+    let loaded = Loaded::load(&object, target, &LoadOptions::default());
+    Ok((loaded.map_err(|failures| anyhow!("{}", failures[0].error))?, best))
+}
+
+fn frame(head: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+    frame.extend(head);
+    frame.resize(74, 0);
+    frame
+}
+
+/// Nanoseconds that a frame spends on one socket, for each of the filters; they take turns.
+fn times(filters: [Filter<'_>; 3], frame: &[u8], rounds: usize) -> Result<[f64; 3]> {
+    let mut best = [f64::INFINITY; 3];
+    let (out, to) = socket::sender("va")?;
+    for _ in 0..rounds {
+        for (best, filter) in best.iter_mut().zip(filters) {
+            let sockets: Vec<_> =
+                (0..SOCKETS).map(|_| socket::receiver("vb", filter)).collect::<Result<_>>()?;
+            // What matches fills the sockets first, so that none is kept while the time is taken.
+            (0..FRAMES).try_for_each(|_| socket::send(&out, &to, frame))?;
+            for _ in 0..4 {
+                let start = Instant::now();
+                (0..FRAMES).try_for_each(|_| socket::send(&out, &to, frame))?;
+                let each = start.elapsed().as_nanos() as f64 / (FRAMES * SOCKETS) as f64;
+                *best = best.min(each);
+            }
+            drop(sockets);
+        }
+    }
+    Ok(best)
+}
