@@ -45,11 +45,12 @@ pub(super) fn layout(pieces: &[Piece<'_>]) -> String {
     l.out
 }
 
-/// Whether two pieces without a blank between them would be read as something else: `- -1`, `& &$x`, `/ *$p`.
+/// Whether two pieces without a blank between them would be read as something else: `- -1`, `& &$x`, `/ *$p`, `int8 * = 0`.
 fn joins(before: &str, text: &str) -> bool {
     let (last, first) = (before.chars().next_back(), text.chars().next());
     matches!((last, first), (Some('-'), Some('-')) | (Some('+'), Some('+')) | (Some('&'), Some('&')))
         || matches!((last, first), (Some('/'), Some('*' | '/')))
+        || first == Some('=') && last.is_some_and(|c| "+-*/%&|^<>=!".contains(c))
 }
 
 fn is_comment(kind: Kind) -> bool {

@@ -48,6 +48,11 @@ fn signs_and_stars() {
 }
 
 #[test]
+fn a_star_and_an_assignment_stay_apart() {
+    check("BEGIN { let $s : int8*** = 0; }", "BEGIN\n{\n  let $s : int8 *** = 0;\n}\n");
+}
+
+#[test]
 fn signs_that_would_join_stay_apart() {
     check(
         "BEGIN { $a = - -$b; $c = - --$b; $d = -(-1); }",
