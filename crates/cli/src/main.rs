@@ -98,4 +98,42 @@ mod tests {
         let args = arguments(["./tool", "-f", "json"].map(OsString::from).to_vec(), Some(&words));
         assert_eq!(args, ["./tool", "trace", "-k", "-f", "json"]);
     }
+
+    /// The words of all live tests.
+    fn words_of_live_tests(folder: &Path, words: &mut std::collections::HashSet<String>) {
+        for entry in std::fs::read_dir(folder).expect("the live tests").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                words_of_live_tests(&path, words);
+            } else if path.extension().is_some_and(|e| e == "test") {
+                let text = std::fs::read_to_string(&path).expect("a live test");
+                let said = text.lines().filter(|line| !line.starts_with("about:") && !line.starts_with('#'));
+                words.extend(said.flat_map(|line| line.split([' ', '"', '\'', '=', ','])).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_of_trace_that_help_names_has_a_live_test() {
+        let mut words = std::collections::HashSet::new();
+        words_of_live_tests(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/kernel"), &mut words);
+        let cli = Cli::command();
+        let trace = cli.find_subcommand("trace").expect("the command");
+        let short = |letter: char| {
+            let is_it = |w: &String| {
+                w.strip_prefix('-').is_some_and(|l| l.chars().all(char::is_alphabetic) && l.contains(letter))
+            };
+            words.iter().any(is_it)
+        };
+        let missing: Vec<String> = trace
+            .get_arguments()
+            .filter(|option| {
+                !option.is_hide_set() && (option.get_short().is_some() || option.get_long().is_some())
+            })
+            .filter(|option| !option.get_short().is_some_and(short))
+            .filter(|option| !option.get_long().is_some_and(|long| words.contains(&format!("--{long}"))))
+            .map(|option| option.get_id().to_string())
+            .collect();
+        assert!(trace.get_arguments().count() > 30 && missing.is_empty(), "without a live test: {missing:?}");
+    }
 }
