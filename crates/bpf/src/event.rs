@@ -124,6 +124,15 @@ pub enum Action {
         /// What failed.
         message: String,
     },
+    /// `skboutput(path, skb, length, offset)`: the record comes through the buffer of packets
+    /// ([`crate::object::SessionSpec::packets`]); two u64 arguments, the time on the boot clock and how many bytes of packet
+    /// follow the head (what is behind those is padding). They are saved in a capture file.
+    SavePacket {
+        /// The file.
+        path: String,
+        /// Bytes at the packet's beginning that are left out.
+        offset: u64,
+    },
     /// `unwatch(address)`: takes the watchpoints on that address off; u64 address as the one argument.
     Unwatch,
     /// A kernel helper failed: one argument, what it returned (i64, a negative errno; 0 for a lookup that found nothing).

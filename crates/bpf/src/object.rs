@@ -62,6 +62,19 @@ pub struct SessionSpec {
     pub symbols: SymbolSpec,
     /// Most bytes that `cat()` shows of a file (config `max_cat_bytes`); 0: the reader's own limit.
     pub cat_bytes: u64,
+    /// Bytes of the verifier's log (config `log_size`); 0: the loader's own size.
+    pub log_bytes: u32,
+    /// Where packets come through that programs send whole.
+    pub packets: Option<PacketBuffer>,
+}
+
+/// The perf event array that packets are sent through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PacketBuffer {
+    /// The map.
+    pub map: usize,
+    /// Bytes of buffer, all CPUs together.
+    pub bytes: u32,
 }
 
 /// How addresses of the kernel and of processes are named.

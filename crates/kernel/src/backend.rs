@@ -68,11 +68,20 @@ impl Loaded {
 
 impl Events {
     fn drain(&mut self, sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> bool {
-        let Some(ring) = &self.ring else { return false };
-        let (records, stopped) = ring.consume(sink);
-        self.outcome.records += records;
-        self.outcome.stopped |= stopped;
-        records > 0
+        let mut drained = 0;
+        // Packets come first: what follows an `exit()` counts no more.
+        if let Some(packets) = &self.packets {
+            let (records, stopped) = packets.drain(sink);
+            drained += records;
+            self.outcome.stopped |= stopped;
+        }
+        if let Some(ring) = self.ring.as_ref().filter(|_| !self.outcome.stopped) {
+            let (records, stopped) = ring.consume(sink);
+            drained += records;
+            self.outcome.stopped |= stopped;
+        }
+        self.outcome.records += drained;
+        drained > 0
     }
 
     /// Waits for records or a watched descriptor; whether there may be records.

@@ -23,6 +23,8 @@ pub enum Error {
     Load {
         /// The probe.
         probe: String,
+        /// The program's name in the object.
+        symbol: String,
         /// The errno of the load.
         errno: i32,
         /// What the verifier wrote; empty when it was not reached.
@@ -144,7 +146,7 @@ impl Error {
                 )
             }
             Some(libc::ENOSPC) if matches!(self, Error::Load { .. }) => {
-                Some("the verifier's log did not fit")
+                Some("the verifier's log did not fit: make room for it with `config = { log_size = BYTES }`")
             }
             Some(libc::EMFILE) => Some("too many open files; raise the limit with `ulimit -n`"),
             Some(libc::ENOMEM) => Some("the kernel has not enough memory; use smaller maps"),
@@ -215,7 +217,12 @@ mod tests {
     fn the_verifiers_last_words_are_found() {
         let log = "0: R1=ctx() R10=fp0\n0: (79) r0 = *(u64 *)(r2 +0)\nR2 !read_ok\nprocessed 1 insns (limit 1000000) \
                    max_states_per_insn 0\nstack depth 0\n";
-        let error = Error::Load { probe: "BEGIN".into(), errno: libc::EACCES, log: log.into() };
+        let error = Error::Load {
+            probe: "BEGIN".into(),
+            symbol: "begin_1".into(),
+            errno: libc::EACCES,
+            log: log.into(),
+        };
         assert_eq!(error.explain(), ["the verifier says: R2 !read_ok"]);
         assert!(!error.is_permission(), "a verifier's EACCES is no missing permission");
     }

@@ -25,6 +25,8 @@ pub mod load;
 pub mod machine;
 pub mod map;
 mod netlink;
+mod packets;
+mod perf_ring;
 pub mod pin;
 pub mod proc;
 pub mod prog;

@@ -20,6 +20,7 @@ use crate::link::{Attached, Closing, Iteration, Link, attach, detach_all};
 use crate::live::LiveTarget;
 use crate::machine;
 use crate::map::Map;
+use crate::packets::Packets;
 use crate::pin::Pins;
 use crate::prog::{Loader, Prog, RunStats, load_types};
 use crate::ringbuf::RingBuf;
@@ -47,6 +48,8 @@ pub struct LoadOptions {
     pub btf: Option<Arc<Btf>>,
     /// The folder of a BPF file system for maps that are pinned by name; without, `/sys/fs/bpf`.
     pub pin_root: Option<PathBuf>,
+    /// Bytes for the verifier's log; without, what the object says, or 1 MiB and then 16.
+    pub log_bytes: Option<u32>,
 }
 
 /// Something that failed, and of which probe or map.
@@ -68,6 +71,8 @@ pub struct AttachReport {
     pub probes: usize,
     /// Attach points that are not there and were left out, when the object asks for a warning.
     pub missing: Vec<Failure>,
+    /// Files of iterators, which stay.
+    pub pinned: Vec<String>,
 }
 
 /// A program and its places.
@@ -112,6 +117,7 @@ pub struct Loaded {
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) ring: Option<RingBuf>,
+    pub(crate) packets: Option<Packets>,
     pub(crate) epoll: OwnedFd,
     pub(crate) last_wake: Option<Instant>,
     /// Wake-ups in a row that followed closely on each other.
@@ -200,7 +206,7 @@ impl Loaded {
         if self.names_users {
             self.symbols.follow();
         }
-        let mut report = AttachReport { probes: 0, missing: self.left_out.clone() };
+        let mut report = AttachReport { missing: self.left_out.clone(), ..AttachReport::default() };
         let mut failures = Vec::new();
         let (mut links, mut names, mut iterations) = (Vec::new(), Vec::new(), Vec::new());
         for (symbol, prog, point) in self.in_order() {
@@ -216,6 +222,7 @@ impl Loaded {
                     links.push(link);
                     names.push(symbol.to_owned());
                 }
+                Ok(Attached::Pinned(path)) => report.pinned.push(path),
                 Ok(Attached::Iteration(iteration)) => iterations.push(iteration),
                 Err(error) => {
                     let failure = Failure { of: point.name.clone(), error, attaching: true };
@@ -231,6 +238,7 @@ impl Loaded {
         }
         if !failures.is_empty() {
             drop(detach_all(links));
+            report.pinned.iter().for_each(|path| drop(std::fs::remove_file(path)));
             return Err(failures);
         }
         self.links.extend(links);
@@ -458,6 +466,12 @@ impl Events {
             let data = epoll::EventData::new_u64(RING);
             epoll::add(&epoll, map, data, epoll::EventFlags::IN).map_err(failed)?;
         }
-        Ok(Events { ring, epoll, last_wake: None, close_wakes: 0, outcome: PollOutcome::default() })
+        let buffer = object.session.packets.and_then(|buffer| Some((maps.get(buffer.map)?, buffer)));
+        let packets = buffer.map(|(map, buffer)| Packets::open(map, buffer)).transpose()?;
+        for ring in packets.iter().flat_map(Packets::rings) {
+            let data = epoll::EventData::new_u64(RING);
+            epoll::add(&epoll, ring, data, epoll::EventFlags::IN).map_err(failed)?;
+        }
+        Ok(Events { ring, packets, epoll, last_wake: None, close_wakes: 0, outcome: PollOutcome::default() })
     }
 }

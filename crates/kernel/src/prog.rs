@@ -31,8 +31,8 @@ fn load_flags(program: &Program) -> u32 {
     let frags = program.attach.iter().any(|point| matches!(point.at, Attach::Xdp { frags: true, .. }));
     (if program.sleepable { SLEEPABLE } else { 0 }) | (if frags { XDP_HAS_FRAGS } else { 0 })
 }
-/// Sizes of the buffer for the verifier's log, tried in this order.
-const LOG_SIZES: [usize; 2] = [1 << 20, 16 << 20];
+/// Sizes of the buffer for the verifier's log, tried in this order where nothing else is said.
+const LOG_SIZES: &[usize] = &[1 << 20, 16 << 20];
 
 /// A loaded program.
 #[derive(Debug)]
@@ -137,6 +137,8 @@ pub(crate) struct Loader<'a> {
     /// What its relocations are resolved against instead of the running kernel's types.
     running_on: Option<Arc<Btf>>,
     log_level: u32,
+    /// Bytes of the verifier's log, where that is said.
+    log_bytes: Option<usize>,
 }
 
 /// What the kernel's BTF adds to a load.
@@ -164,7 +166,9 @@ impl<'a> Loader<'a> {
             _ => None,
         };
         let (log_level, running_on) = (options.log_level, options.btf.clone());
-        Ok(Loader { target, maps, license, btf, types, running_on, log_level })
+        let log_bytes = options.log_bytes.or(Some(object.session.log_bytes).filter(|bytes| *bytes != 0));
+        let log_bytes = log_bytes.map(|bytes| bytes as usize);
+        Ok(Loader { target, maps, license, btf, types, running_on, log_level, log_bytes })
     }
 
     /// Loads one program; with `log_level` above 0 the verifier's log comes along.
@@ -228,7 +232,8 @@ impl<'a> Loader<'a> {
         }
         let level = self.log_level.max(1);
         let mut last = (Errno::INVAL, String::new());
-        for size in LOG_SIZES {
+        let sizes = self.log_bytes.as_ref().map_or(LOG_SIZES, std::slice::from_ref);
+        for &size in sizes {
             let mut log = vec![0; size];
             let result = bpf::prog_load(request, &mut log, level);
             let text = log_text(&log);
@@ -268,7 +273,8 @@ impl<'a> Loader<'a> {
                     .into(),
             };
         }
-        Error::Load { probe: program.name.clone(), errno: errno.raw_os_error(), log }
+        let (probe, symbol) = (program.name.clone(), program.symbol.clone());
+        Error::Load { probe, symbol, errno: errno.raw_os_error(), log }
     }
 
     /// Finds the kernel's BTF type that the program is bound to.

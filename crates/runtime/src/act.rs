@@ -6,7 +6,7 @@ use skep_bpf::backend::{Backend, BackendError};
 use skep_bpf::event::{Action, EventLayout, Spot, Stream};
 use skep_bpf::format::Format;
 use skep_bpf::object::{MapSchema, Object, Storage};
-use skep_bpf::schema::{Agg, ValueType};
+use skep_bpf::schema::{Agg, Clock, ValueType};
 
 use crate::decode;
 use crate::maps::{self, Selection};
@@ -73,6 +73,10 @@ pub(crate) fn act<S: Sink>(
                 _ => session.leaving = true,
             }
             Ok(())
+        }
+        Action::SavePacket { path, offset } => {
+            let packet = record.get(layout.head as usize..).unwrap_or(&[]);
+            save_packet(session, backend, path, &args, packet, *offset)
         }
         Action::Unwatch => match backend.unwatch(number(&args, 0)) {
             Ok(0) => {
@@ -246,6 +250,30 @@ fn cat<S: Sink>(
             session.sink.notice(Severity::Error, &format!("failed to open file '{path}' ({why})"))
         }
         Err(e) => session.sink.notice(Severity::Error, &format!("failed to open file '{path}' ({e})")),
+    }
+}
+
+/// Hands on the packet behind a record's head, whose time and length `args` are, without its first `offset` bytes. One that
+/// has no more is not worth a word, as in the reference.
+fn save_packet<S: Sink>(
+    session: &mut Session<'_, S>,
+    backend: &mut dyn Backend,
+    path: &str,
+    args: &[Value<'_>],
+    packet: &[u8],
+    offset: u64,
+) -> io::Result<()> {
+    let length = usize::try_from(number(args, 1)).unwrap_or(usize::MAX);
+    let packet = packet.get(..length).unwrap_or(packet);
+    let packet = usize::try_from(offset).ok().and_then(|offset| packet.get(offset..)).unwrap_or(&[]);
+    let Some(packets) = session.packets.as_mut().filter(|_| !packet.is_empty()) else { return Ok(()) };
+    let time = backend.wall_time(Clock::Boot, number(args, 0));
+    let nanos = u64::try_from(time.secs).unwrap_or(0).saturating_mul(1_000_000_000);
+    match packets.save(path, nanos.saturating_add(u64::from(time.nanos)), packet) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            session.sink.notice(Severity::Error, &format!("cannot write packets to '{path}': {error}"))
+        }
     }
 }
 

@@ -20,5 +20,5 @@ pub mod strftime;
 pub mod value;
 
 pub use error::Error;
-pub use session::{End, Options, Outcome, Session};
+pub use session::{End, Options, Outcome, SavePackets, Session};
 pub use sink::{BenchResult, JsonSink, Sink, TestResult, TextSink};

@@ -69,6 +69,15 @@ impl Default for Options {
     }
 }
 
+/// Who saves packets that programs send whole.
+pub trait SavePackets {
+    /// Saves one: the file that the program names, nanoseconds since 1970, the bytes.
+    fn save(&mut self, path: &str, time: u64, packet: &[u8]) -> io::Result<()>;
+
+    /// Writes what is buffered.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
 /// Why [`Session::pump`] ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
@@ -123,6 +132,8 @@ pub struct Session<'a, S> {
     pub(crate) text: Vec<u8>,
     /// Where the lines of the source begin, once a message has asked.
     pub(crate) lines: Vec<usize>,
+    /// Who saves packets; without, they are dropped.
+    pub(crate) packets: Option<Box<dyn SavePackets>>,
 }
 
 /// Records copied out of the ring, one after another.
@@ -178,7 +189,13 @@ impl<'a, S: Sink> Session<'a, S> {
             ran_command: false,
             text: Vec::new(),
             lines: Vec::new(),
+            packets: None,
         }
+    }
+
+    /// Says who saves the packets that programs send whole.
+    pub fn save_packets(&mut self, packets: Box<dyn SavePackets>) {
+        self.packets = Some(packets);
     }
 
     /// The sink, for messages of the caller's own.
@@ -261,6 +278,7 @@ impl<'a, S: Sink> Session<'a, S> {
         for line in self.outcome.loss.warnings(self.object) {
             self.notice(Severity::Warning, &line)?;
         }
+        self.flush_packets()?;
         let flushed = self.sink.flush();
         self.written(flushed)?;
         Ok(self.outcome.clone())
@@ -298,8 +316,16 @@ impl<'a, S: Sink> Session<'a, S> {
         if self.options.flush && records != 0 {
             let flushed = self.sink.flush();
             self.written(flushed)?;
+            self.flush_packets()?;
         }
         Ok(records as u64)
+    }
+
+    fn flush_packets(&mut self) -> Result<(), Error> {
+        match self.packets.as_mut().map(|packets| packets.flush()) {
+            Some(Err(e)) => self.notice(Severity::Error, &format!("cannot write packets: {e}")),
+            _ => Ok(()),
+        }
     }
 
     fn drain(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {

@@ -60,6 +60,10 @@ impl Error {
             (Error::Kernel(failures), Style::Lines) if failures.iter().all(|f| f.attaching) => {
                 failures.iter().map(unattached).collect()
             }
+            (Error::Kernel(failures), Style::Lines) if failures.iter().any(is_load) => {
+                let hint = if self.is_internal() { format!("HINT: {REPORT}\n") } else { String::new() };
+                failures.iter().map(unloaded).chain([hint]).collect()
+            }
             (other, Style::Lines) => format!("ERROR: {other}\n"),
         }
     }
@@ -77,6 +81,31 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// What to do about a program that the kernel should have taken.
+const REPORT: &str = "this is a bug in skep: please report it with the output of `-d all`, and of `-vv`";
+
+fn is_load(failure: &skep_kernel::Failure) -> bool {
+    matches!(failure.error, skep_kernel::Error::Load { .. })
+}
+
+/// A program that was not loaded, in the form of bpftrace.
+fn unloaded(failure: &skep_kernel::Failure) -> String {
+    let skep_kernel::Error::Load { symbol, errno, log, .. } = &failure.error else {
+        return format!("ERROR: {}: {}\n", failure.of, failure.error);
+    };
+    let why = std::io::Error::from_raw_os_error(*errno).to_string();
+    let why = why.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&why);
+    let mut text = format!("ERROR: Error loading BPF program for {symbol}. Error code: -{errno} ({why}).\n");
+    failure.error.explain().iter().for_each(|line| text.push_str(&format!("HINT: {line}\n")));
+    if !log.contains("processed") {
+        text.push_str(
+            "WARNING: Kernel log seems to be trimmed. This may be due to its buffer not being big enough: try increasing \
+             the BPFTRACE_LOG_SIZE environment variable, or `config = { log_size = N }`.\n",
+        );
+    }
+    text
 }
 
 /// A probe that could not be attached, in the form of bpftrace.
@@ -109,7 +138,7 @@ impl std::fmt::Display for Error {
                     }
                 }
                 if self.is_internal() {
-                    f.write_str("\n  this is a bug in skep: please report it with the output of `-d all`, and of `-vv`")?;
+                    write!(f, "\n  {REPORT}")?;
                 }
                 Ok(())
             }

@@ -19,6 +19,7 @@ pub mod conformance;
 mod error;
 pub mod inspect;
 pub mod objects;
+mod packets;
 mod portable;
 mod record;
 mod refusal;
@@ -28,6 +29,7 @@ mod tracer;
 mod trial;
 
 pub use error::Error;
+pub use packets::Open;
 pub use record::Written;
 pub use script::{Program, Script};
 pub use skep_bpf::elf::is_elf;

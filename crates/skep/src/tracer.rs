@@ -115,6 +115,14 @@ impl<'p> Tracer<'p> {
         Ok(Tracer { loaded, program, session, tape: None, keep_running: false })
     }
 
+    /// Opens the files that the script writes packets to (`skboutput`); without, packets are dropped.
+    pub fn save_packets(&mut self, open: crate::Open<'_>) -> Result<(), Error> {
+        if let Some(files) = crate::packets::files(&self.program.object, open)? {
+            self.session.save_packets(files);
+        }
+        Ok(())
+    }
+
     /// Runs the `begin` probes, then attaches everything else.
     pub fn start(&mut self) -> Result<AttachReport, Error> {
         let mut clocks = Vec::new();

@@ -92,7 +92,8 @@ fn check(extra: &Extra) -> Result<(), ElfError> {
         Counter::MapFull(map) | Counter::StackLost(map) | Counter::MapRefused(map) => Some(*map),
         _ => None,
     });
-    let wells = [session.events, session.counter_map, session.control_map, session.start_map];
+    let packets = session.packets.map(|buffer| buffer.map);
+    let wells = [session.events, session.counter_map, session.control_map, session.start_map, packets];
     let printed = extra.events.iter().filter_map(map_of);
     let mut named = wells.into_iter().flatten().chain(counted).chain(printed);
     match named.find(|map| *map >= extra.maps.len()) {

@@ -11,8 +11,8 @@ use crate::format::{Conv, ConvKind, Piece};
 use crate::kinds::{AttachType, MapType, ProgType};
 use crate::object::{
     Attach, AttachPoint, BtfTarget, Counter, HookOwner, InnerMap, KconfigKind, KconfigVar, MapDetails,
-    MapSchema, MapSpec, MapTypes, MissingProbes, NamedSlot, Sample, SessionSpec, SlotContent, Storage,
-    SymbolSpec, XdpMode,
+    MapSchema, MapSpec, MapTypes, MissingProbes, NamedSlot, PacketBuffer, Sample, SessionSpec, SlotContent,
+    Storage, SymbolSpec, XdpMode,
 };
 use crate::origin::{Assumption, Origin, Place};
 use crate::schema::{Agg, Clock, Field, SeriesFold, StackFormat, StackMode, ValueType};
@@ -86,8 +86,9 @@ wire_structs! {
     MapSchema { storage, key, value, order }
     SessionSpec {
         events, counter_map, counters, print_maps_on_exit, control_map, start_map, truncation_trailer, missing_probes,
-        symbols, cat_bytes, unwind
+        symbols, cat_bytes, log_bytes, packets, unwind
     }
+    PacketBuffer { map, bytes }
     SymbolSpec { debug_info, demangle }
     UnwindMaps { places, rows }
     AttachPoint { at, cookie, name, probes }
@@ -199,6 +200,7 @@ wire_enums! {
         11 RuntimeError { message };
         12 HelperError { helper };
         13 Unwatch;
+        14 SavePacket { path, offset };
     }
     Stream {
         0 Out;

@@ -133,6 +133,12 @@ fn show(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// How much of the verifier's log is kept of every program: with `-vv`, and with `-v` where the script says how long it is.
+fn log_level(options: &Trace, program: &Program) -> u32 {
+    let sized = program.object.session.log_bytes != 0;
+    u32::from(options.verbose > 1 || options.verbose == 1 && sized)
+}
+
 /// Loads, attaches, and prints until the end.
 fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> Result<ExitCode> {
     if program.walks_stacks()
@@ -149,7 +155,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     };
     let own_signals: Vec<i32> = program.signals().iter().filter_map(|n| signal_number(n)).collect();
     let mut signals = Signals::receive(&own_signals).map_err(skep::Error::from)?;
-    let mut tracer = Tracer::load(program, output(options)?, &limits, u32::from(options.verbose > 1))?;
+    let mut tracer = Tracer::load(program, output(options)?, &limits, log_level(options, program))?;
     for (probe, log) in tracer.loaded().logs() {
         eprintln!("verifier, {probe}:\n{log}");
     }
@@ -160,6 +166,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
         let file = std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         tracer.record(Box::new(BufWriter::with_capacity(64 << 10, file)))?;
     }
+    tracer.save_packets(&create)?;
     let report = tracer.start()?;
     for missing in &report.missing {
         eprintln!("warning: {}: {}", missing.of, missing.error);
@@ -175,6 +182,9 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     }
     if !options.quiet {
         tracer.announce(report.probes)?;
+    }
+    if !options.quiet {
+        report.pinned.iter().for_each(|path| show(&format!("Program pinned to {path}")));
     }
     let notified = std::env::var_os(NOTIFY_ATTACHED).map(|_| {
         show(NOTIFY_ATTACHED);
@@ -312,6 +322,11 @@ fn wants(options: &Trace, stage: skep::Stage) -> bool {
         Stage::Opt => stage == skep::Stage::Opt,
         Stage::Asm => stage == skep::Stage::Asm,
     })
+}
+
+/// A file for what the script saves.
+fn create(path: &str) -> std::io::Result<Box<dyn Write>> {
+    Ok(Box::new(BufWriter::with_capacity(64 << 10, std::fs::File::create(path)?)))
 }
 
 fn output(options: &Trace) -> Result<Output> {

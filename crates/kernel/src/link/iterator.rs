@@ -9,7 +9,7 @@ use skep_bpf::object::AttachPoint;
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::link::{Link, c_string};
+use crate::link::c_string;
 use crate::prog::Prog;
 use crate::sys::{link, objects};
 
@@ -42,7 +42,7 @@ pub(super) fn attach(prog: &Prog, point: &AttachPoint) -> Result<Iteration, Erro
 }
 
 /// Attaches an iterator program and pins it: reading the file at `path` runs it, and the file stays behind.
-pub(super) fn pin(prog: &Prog, point: &AttachPoint, path: &str) -> Result<Link, Error> {
+pub(super) fn pin(prog: &Prog, point: &AttachPoint, path: &str) -> Result<String, Error> {
     let link = open(prog, point)?;
     let place = c_string(path)?;
     objects::pin(link.as_fd(), &place).map_err(|errno| match errno {
@@ -56,7 +56,7 @@ pub(super) fn pin(prog: &Prog, point: &AttachPoint, path: &str) -> Result<Link, 
         errno => Error::os(format!("pin {path}"), errno),
     })?;
     // The file holds the link, so nothing is left to detach.
-    Ok(Link::default())
+    Ok(path.to_owned())
 }
 
 impl Iteration {

@@ -70,6 +70,8 @@ pub enum Attached {
     Link(Link),
     /// An iterator, to be read.
     Iteration(Iteration),
+    /// A file that runs an iterator whenever it is read; it stays.
+    Pinned(String),
 }
 
 /// Attaches `prog` to `point`. `Missing` when the place does not exist. `begin`, `end` and signals have no place: they
@@ -81,7 +83,7 @@ pub fn attach(prog: &Prog, point: &AttachPoint, target: &LiveTarget) -> Result<A
             return Err(Error::Damaged { what: point.name.clone(), why: "has no place to attach to".into() });
         }
         Attach::Iter => return iterator::attach(prog, point).map(Attached::Iteration),
-        Attach::PinnedIter { path } => iterator::pin(prog, point, path),
+        Attach::PinnedIter { path } => return iterator::pin(prog, point, path).map(Attached::Pinned),
         Attach::Xdp { interface, mode, .. } => xdp::attach(prog, interface, *mode, target),
         Attach::Tc { interface, egress } => tc::attach(prog, interface, *egress, target),
         Attach::Tracepoint { category, name } => tracepoint::attach(prog, category, name, cookie, target),

@@ -2,20 +2,14 @@
 //! their names. The kernel tells of it in one ring buffer for each CPU; news leave in the order of time. What is
 //! told while a buffer is full is lost, and so are names of processes that end meanwhile.
 //!
-//! Layout of the mapping (include/uapi/linux/perf_event.h, `struct perf_event_mmap_page`, Linux 6.18): a page with the
-//! kernel's position at byte 1024 and ours at 1032, then the data. A record is u32 type, u16 flags, u16 size, then its
-//! words, the last of them its time (`PERF_SAMPLE_TIME` with `sample_id_all`), and may wrap at the end of the data.
+//! A record's last word is its time (`PERF_SAMPLE_TIME` with `sample_id_all`).
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::ops::ControlFlow;
 
 use crate::machine;
-use crate::sys::mmap::Mapping;
+use crate::perf_ring::{HEADER, PerfRing, u16_at, u32_at, u64_at};
 use crate::sys::perf;
 
-/// Positions in the first page.
-const HEAD: usize = 1024;
-const TAIL: usize = 1032;
 /// Data of each CPU, in pages.
 const PAGES: usize = 64;
 /// Most passes over the buffers in one go: a busy machine always has news.
@@ -25,8 +19,7 @@ const RECORD_COMM: u32 = 3;
 const RECORD_FORK: u32 = 7;
 const RECORD_MMAP2: u32 = 10;
 const MISC_COMM_EXEC: u16 = 1 << 13;
-/// Bytes before a record's words, and before the file name of MMAP2.
-const HEADER: usize = 8;
+/// Bytes before the file name of MMAP2.
 const MMAP2_NAME: usize = 72;
 /// `PROT_EXEC`.
 const EXECUTABLE: u32 = 4;
@@ -52,28 +45,16 @@ pub(super) enum News {
     Fork { pid: u32, parent: u32 },
 }
 
-/// One CPU's buffer.
-#[derive(Debug)]
-struct Ring {
-    mapping: Mapping,
-    page: usize,
-    size: usize,
-    _event: OwnedFd,
-}
-
 /// All CPUs' buffers.
 #[derive(Debug)]
-pub(super) struct Mappings(Vec<Ring>);
+pub(super) struct Mappings(Vec<PerfRing>);
 
 impl Mappings {
     /// Listens from now on; `None` where the kernel does not allow it.
     pub(super) fn listen() -> Option<Mappings> {
-        let page = machine::page_size();
-        let size = PAGES * page;
         let rings = machine::online_cpus().ok()?.into_iter().map(|cpu| {
             let event = perf::mappings(i32::try_from(cpu).ok()?).ok()?;
-            let mapping = Mapping::shared(event.as_fd(), 0, page + size, true).ok()?;
-            Some(Ring { mapping, page, size, _event: event })
+            PerfRing::new(event, PAGES).ok()
         });
         rings.collect::<Option<Vec<_>>>().map(Mappings)
     }
@@ -85,7 +66,7 @@ impl Mappings {
         let mut news = Vec::new();
         for _ in 0..PASSES {
             let before = news.len();
-            self.0.iter().for_each(|ring| ring.drain(&mut |time, told| news.push((time, told))));
+            self.0.iter().for_each(|ring| read(ring, &mut |time, told| news.push((time, told))));
             if news.len() == before {
                 break;
             }
@@ -95,55 +76,14 @@ impl Mappings {
     }
 }
 
-impl Ring {
-    /// Each record with its time, in nanoseconds of the kernel's clock for perf.
-    fn drain(&self, sink: &mut dyn FnMut(u64, News)) {
-        let positions = self.mapping.atomic_u64(HEAD).zip(self.mapping.atomic_u64(TAIL));
-        let Some((head, tail)) = positions else { return };
-        // Acquire pairs with the kernel's barrier: what lies below its position is written.
-        let end = head.load(Ordering::Acquire);
-        let mut at = tail.load(Ordering::Relaxed);
-        let mut record = Vec::new();
-        while end.wrapping_sub(at) >= HEADER as u64 {
-            self.copy(at, HEADER, &mut record);
-            let size = usize::from(u16_at(&record, 6));
-            if size < HEADER || end.wrapping_sub(at) < size as u64 {
-                break;
-            }
-            self.copy(at, size, &mut record);
-            if let Some(news) = parse(&record) {
-                sink(u64_at(&record, size.saturating_sub(8)), news);
-            }
-            at = at.wrapping_add(size as u64);
+/// Each record with its time, in nanoseconds of the kernel's clock for perf.
+fn read(ring: &PerfRing, sink: &mut dyn FnMut(u64, News)) {
+    ring.drain(&mut |record| {
+        if let Some(news) = parse(record) {
+            sink(u64_at(record, record.len().saturating_sub(8)), news);
         }
-        // Release: our reads come before the kernel may write there again.
-        tail.store(end, Ordering::Release);
-    }
-
-    /// Copies `len` bytes of data at position `at`.
-    #[allow(unsafe_code)]
-    fn copy(&self, at: u64, len: usize, out: &mut Vec<u8>) {
-        out.clear();
-        let start = (at % self.size as u64) as usize;
-        let first = len.min(self.size - start);
-        for (offset, len) in [(start, first), (0, len - first)] {
-            // SAFETY: the bytes lie between our position and the kernel's, where it writes nothing before ours has
-            // passed them, and that is moved only after this copy.
-            out.extend_from_slice(unsafe { self.mapping.bytes(self.page + offset, len) }.unwrap_or(&[]));
-        }
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)
+        ControlFlow::Continue(())
+    });
 }
 
 /// One record.

@@ -1,7 +1,7 @@
 //! perf_event_open(2) and the ioctls on its descriptors.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -17,8 +17,10 @@ const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// `PERF_TYPE_SOFTWARE` and its `PERF_COUNT_SW_DUMMY`.
 const TYPE_SOFTWARE: u32 = 1;
 const SOFTWARE_DUMMY: u64 = 9;
-/// `PERF_SAMPLE_TIME`.
+const SOFTWARE_BPF_OUTPUT: u64 = 10;
+/// `PERF_SAMPLE_TIME`, `PERF_SAMPLE_RAW`.
 const SAMPLE_TIME: u64 = 1 << 2;
+const SAMPLE_RAW: u64 = 1 << 10;
 /// `PERF_TYPE_TRACEPOINT`.
 pub(crate) const TYPE_TRACEPOINT: u32 = 2;
 /// `PERF_TYPE_BREAKPOINT`.
@@ -85,6 +87,22 @@ pub(crate) fn mappings(cpu: i32) -> Result<OwnedFd, Errno> {
         ..PerfEventAttr::default()
     };
     open(&mut attr, -1, cpu)
+}
+
+/// Opens an event on `cpu` whose ring buffer takes what programs send through a perf event array; each record wakes the
+/// reader.
+pub(crate) fn output(cpu: i32) -> Result<OwnedFd, Errno> {
+    let mut attr = PerfEventAttr {
+        perf_type: TYPE_SOFTWARE,
+        config: SOFTWARE_BPF_OUTPUT,
+        sample_period: 1,
+        sample_type: SAMPLE_RAW,
+        wakeup_events: 1,
+        ..PerfEventAttr::default()
+    };
+    let event = open(&mut attr, -1, cpu)?;
+    enable(event.as_fd())?;
+    Ok(event)
 }
 
 /// A hardware breakpoint.

@@ -11,7 +11,7 @@ use crate::source;
 use crate::ty::{Composite, Ty};
 use skep_bpf::event::{EventLayout, Spot};
 use skep_bpf::kinds::{MapType, map_flags};
-use skep_bpf::object::{Counter, MapDetails, MapSpec};
+use skep_bpf::object::{Counter, MapDetails, MapSpec, PacketBuffer};
 use skep_bpf::schema::ValueType;
 use skep_bpf::target::{Arch, Feature, Target, TargetExt};
 use skep_bpf::unwind;
@@ -71,6 +71,7 @@ impl<'a> ModuleCx<'a> {
         session.missing_probes = program.config.missing_probes;
         session.symbols = program.config.symbols;
         session.cat_bytes = program.config.cat_bytes;
+        session.log_bytes = program.config.log_bytes;
         let starts = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1);
         let mut cx = ModuleCx {
             program,
@@ -205,6 +206,20 @@ impl<'a> ModuleCx<'a> {
             ..internal("events")
         });
         self.module.object.session.events = Some(id.index());
+        id
+    }
+
+    /// The array of buffers that packets are sent through.
+    pub(super) fn packets(&mut self) -> MapId {
+        let bytes = self.program.config.ring_bytes;
+        let id = self.internal_map(MapSpec {
+            map_type: MapType::PerfEventArray,
+            value_size: 4,
+            // One for each CPU of the machine that loads it.
+            max_entries: 0,
+            ..internal("packets")
+        });
+        self.module.object.session.packets = Some(PacketBuffer { map: id.index(), bytes });
         id
     }
 

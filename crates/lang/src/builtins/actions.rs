@@ -9,6 +9,7 @@ use crate::ty::{Space, Ty};
 use crate::types::infer::castable;
 use skep_bpf::event::{Action, Stream};
 use skep_bpf::format::{Conv, ConvKind, Format, Piece};
+use skep_bpf::object::Attach;
 
 const fn row(
     name: &'static str,
@@ -178,8 +179,59 @@ fn format_and_args(c: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<
     Some((format, args.into_iter().map(|a| a.expr).collect()))
 }
 
+/// Most arguments of a format that the kernel renders (MAX_BPRINTF_VARARGS, include/linux/bpf.h, Linux 6.18).
+const KERNEL_ARGS: usize = 12;
+
+/// A format that the kernel is to render, as its first argument, and those that it renders; `wide` says which are printed
+/// as 64 bits, whatever the format says.
+fn for_the_kernel(
+    c: &mut Checker<'_>,
+    call: &Call<'_>,
+    format: &Format,
+    args: Vec<Expr>,
+    wide: fn(&Ty) -> bool,
+) -> Option<Vec<Expr>> {
+    let mut text = String::new();
+    let mut rendered = args.iter();
+    for piece in format {
+        match piece {
+            Piece::Text(plain) => text.push_str(&plain.replace('%', "%%")),
+            Piece::Conv(conv) => {
+                match kernel_conversion(conv, rendered.next().is_some_and(|e| wide(&e.ty))) {
+                    Some(kernel) => text.push_str(&kernel),
+                    None => {
+                        let what = "takes %d, %u, %x, %p, %c and %s with widths and lengths here, as the kernel does";
+                        return call.wrong(c, call.args[0].span, what);
+                    }
+                }
+            }
+        }
+    }
+    if args.len() > KERNEL_ARGS {
+        return call.wrong(c, call.span, &format!("takes at most {KERNEL_ARGS} values here"));
+    }
+    for arg in &args {
+        if !matches!(&arg.ty, Ty::Str { .. } | Ty::Int { .. } | Ty::Ptr { .. } | Ty::Bool) {
+            return call.wrong(c, arg.span, "takes integers, pointers and strings here");
+        }
+    }
+    let text = Typed::string(text.into_bytes(), call.args[0].span).expr;
+    Some(std::iter::once(text).chain(args).collect())
+}
+
+/// Whether the probe is an iterator that is read through a file: what it prints goes there.
+fn writes_a_file(c: &Checker<'_>) -> bool {
+    let mut places = c.instance.iter().flat_map(|instance| &instance.attach);
+    places.any(|point| matches!(point.at, Attach::PinnedIter { .. }))
+}
+
 fn printf(c: &mut Checker<'_>, call: &Call<'_>, stream: Stream) -> Option<Checked> {
     let (format, args) = format_and_args(c, call)?;
+    if stream == Stream::Out && writes_a_file(c) {
+        let args = for_the_kernel(c, call, &format, args, |ty| matches!(ty, Ty::Int { bits: 64, .. }))?;
+        let kind = ExprKind::Call { name: "seq_printf", args };
+        return Some(Checked::Stmt(StmtKind::Expr(Expr { kind, ty: Ty::I64, span: call.span })));
+    }
     emit(Action::Printf { format, stream }, args)
 }
 
@@ -355,37 +407,16 @@ fn override_(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 /// Conversions of the kernel's own printf that programs may use (bpf_bprintf_prepare, kernel/bpf/helpers.c).
 fn debugf(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let (format, args) = format_and_args(c, call)?;
-    let mut text = String::new();
-    for piece in &format {
-        match piece {
-            Piece::Text(plain) => text.push_str(&plain.replace('%', "%%")),
-            Piece::Conv(conv) => match kernel_conversion(conv) {
-                Some(kernel) => text.push_str(&kernel),
-                None => {
-                    let what = "takes %d, %u, %x, %p, %c and %s with widths and lengths, as the kernel does";
-                    return call.wrong(c, call.args[0].span, what);
-                }
-            },
-        }
-    }
-    for arg in &args {
-        if !(matches!(arg.ty, Ty::Str { .. })
-            || matches!(&arg.ty, Ty::Int { .. } | Ty::Ptr { .. } | Ty::Bool))
-        {
-            return call.wrong(c, arg.span, "takes integers, pointers and strings");
-        }
-    }
+    let args = for_the_kernel(c, call, &format, args, |_| false)?;
     let note =
         "debugf() is for debugging: every program on this machine that reads trace_pipe sees what it writes";
     c.warn("debug", call.span, note.to_owned());
-    let text = Typed::string(text.into_bytes(), call.args[0].span).expr;
-    let args = std::iter::once(text).chain(args).collect();
     let kind = ExprKind::Call { name: "debugf", args };
     Some(Checked::Stmt(StmtKind::Expr(Expr { kind, ty: Ty::I64, span: call.span })))
 }
 
 /// A conversion as the kernel's printf writes it, where it has one.
-fn kernel_conversion(conv: &Conv) -> Option<String> {
+fn kernel_conversion(conv: &Conv, wide: bool) -> Option<String> {
     let letter = match conv.kind {
         ConvKind::Signed => "d",
         ConvKind::Unsigned => "u",
@@ -400,7 +431,9 @@ fn kernel_conversion(conv: &Conv) -> Option<String> {
     let flags: String = flags.map(|(_, flag)| flag).collect();
     let width = conv.width.map_or(String::new(), |width| width.min(64).to_string());
     let length = match conv.length.as_str() {
-        "l" | "ll" | "j" | "z" | "t" if !matches!(letter, "s" | "px") => "ll",
+        _ if matches!(letter, "s" | "px") => "",
+        "l" | "ll" | "j" | "z" | "t" => "ll",
+        _ if wide => "ll",
         _ => "",
     };
     Some(format!("%{flags}{width}{length}{letter}"))

@@ -37,6 +37,8 @@
 //! | `strlen` | string | u64 | bytes before the NUL |
 //! | `path` | `Ptr` to `struct path` | `Str` | bpf_d_path |
 //! | `socket_cookie` | `Ptr` to `struct sock` | u64 | bpf_get_socket_cookie |
+//! | `debugf`, `seq_printf` | format: `Str`, as the kernel renders it; values | i64 | bpf_trace_printk; bpf_seq_printf |
+//! | `skboutput` | path: `Str`; `Ptr` to `struct sk_buff`; length: u64; offset: `Int` | i32 | bpf_skb_output, saved by the reader |
 //! | `signal`, `signal_thread` | u32 | i64 | bpf_send_signal, bpf_send_signal_thread |
 //! | `override` | u64 | i64 | bpf_override_return |
 //! | `redirect` | u64 | i32 | bpf_redirect to an interface's index |
@@ -77,6 +79,7 @@ mod kernel;
 mod maps;
 mod packet;
 mod probe;
+mod sockets;
 mod stacks;
 mod text;
 mod values;
@@ -152,6 +155,7 @@ pub fn all() -> impl Iterator<Item = &'static Builtin> {
         values::ROWS,
         probe::ROWS,
         text::ROWS,
+        sockets::ROWS,
         stacks::ROWS,
         maps::ROWS,
         aggregations::ROWS,

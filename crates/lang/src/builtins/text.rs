@@ -6,7 +6,7 @@ use crate::ast::{self, BinOp};
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind};
-use crate::ty::{Space, Ty};
+use crate::ty::Ty;
 use crate::types::infer::as_int;
 use skep_bpf::object::BtfTarget;
 use skep_bpf::schema::Clock;
@@ -148,14 +148,6 @@ pub(super) static ROWS: &[Builtin] = &[
         "fentry:filp_close { print(path(args.filp.f_path)); }",
         (1, 2),
         path,
-    ),
-    row(
-        "socket_cookie",
-        &["socket_cookie(struct sock *): uint64"],
-        "The number that the kernel gives a socket for its life.",
-        "fentry:tcp_connect { print(socket_cookie(args.sk)); }",
-        (1, 1),
-        socket_cookie,
     ),
 ];
 
@@ -430,8 +422,8 @@ fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 }
 
 /// A pointer to the struct `name`, or such a struct in the kernel by its address.
-fn pointer_to(c: &mut Checker<'_>, call: &Call<'_>, name: &str) -> Option<Expr> {
-    let e = &call.args[0];
+pub(super) fn pointer_to(c: &mut Checker<'_>, call: &Call<'_>, index: usize, name: &str) -> Option<Expr> {
+    let e = &call.args[index];
     let value = c.value(e)?;
     match value.ty() {
         Ty::Ptr { to, .. } if matches!(&**to, Ty::Composite(s) if s.name == name) => Some(value.expr),
@@ -478,18 +470,6 @@ fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         Some(_) => u32::try_from(call.literal_number(c, 1)?).unwrap_or(0),
         None => c.settings.config.max_strlen,
     };
-    let from = pointer_to(c, call, "struct path")?;
+    let from = pointer_to(c, call, 0, "struct path")?;
     call.value("path", vec![from], Ty::Str { size: size.clamp(1, 65536) })
-}
-
-fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let from = pointer_to(c, call, "struct sock")?;
-    if !matches!(&from.ty, Ty::Ptr { space: Space::Btf, .. }) {
-        return call.wrong(
-            c,
-            call.args[0].span,
-            "takes a socket that the kernel knows by its type, from `args`",
-        );
-    }
-    call.value("socket_cookie", vec![from], Ty::U64)
 }

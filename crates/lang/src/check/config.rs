@@ -72,6 +72,8 @@ pub(super) fn boolean(value: &Value<'_>) -> Result<bool, &'static str> {
     }
 }
 
+/// Largest buffer for the verifier's log (kernel/bpf/log.c, `bpf_verifier_log_attr_valid`, Linux 6.18).
+const MAX_LOG: u64 = u32::MAX as u64 >> 2;
 /// Smallest and largest ring buffer in pages of 4096 bytes.
 const RING_PAGES: (u64, u64) = (1, 1 << 16);
 const LICENSES: &[&str] =
@@ -93,6 +95,9 @@ static SETTINGS: &[(&str, Apply)] = &[
     ("print_maps_on_exit", |s, v| boolean(v).map(|b| s.config.print_maps_on_exit = b)),
     ("max_cat_bytes", |s, v| {
         int(v, 1, 1 << 24, "a number of bytes from 1 to 16777216").map(|n| s.config.cat_bytes = n)
+    }),
+    ("log_size", |s, v| {
+        int(v, 1, MAX_LOG, "a number of bytes from 1 to 1073741823").map(|n| s.config.log_bytes = n as u32)
     }),
     ("show_debug_info", |s, v| boolean(v).map(|b| s.config.symbols.debug_info = b)),
     ("cpp_demangle", |s, v| boolean(v).map(|b| s.config.symbols.demangle = b)),

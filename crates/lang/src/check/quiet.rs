@@ -18,7 +18,6 @@ const CACHE: Apply = |_, v| match v.show().as_str() {
 pub(super) static QUIET: &[(&str, Apply)] = &[
     ("cache_user_symbols", CACHE),
     ("lazy_symbolication", ON_OFF),
-    ("log_size", NUMBER),
     ("on_stack_limit", NUMBER),
     ("use_blazesym", ON_OFF),
     ("unstable_import_statement", UNSTABLE),

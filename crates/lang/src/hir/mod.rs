@@ -66,6 +66,8 @@ pub struct Config {
     pub max_stacks: u32,
     /// `max_cat_bytes`
     pub cat_bytes: u64,
+    /// `log_size`; 0: not said.
+    pub log_bytes: u32,
     /// Reads and lookups that fail are reported (`-k`).
     pub helper_errors: bool,
 }
@@ -86,6 +88,7 @@ impl Default for Config {
             max_stacks: 16384,
             clock_map: None,
             cat_bytes: 10_240,
+            log_bytes: 0,
             helper_errors: false,
         }
     }

@@ -5,6 +5,7 @@ mod bytes;
 mod function;
 mod kernel;
 mod net;
+mod print;
 mod search;
 mod stack;
 mod task;
@@ -54,10 +55,12 @@ static VALUES: &[(&str, ToValue)] = &[
     ("strlen", text::strlen),
     ("memcmp", bytes::memcmp),
     ("socket_cookie", net::socket_cookie),
+    ("skboutput", net::skboutput),
     ("signal", unsafe_calls::signal),
     ("signal_thread", unsafe_calls::signal_thread),
     ("write_user", unsafe_calls::write_user),
-    ("debugf", unsafe_calls::debugf),
+    ("debugf", print::debugf),
+    ("seq_printf", print::seq_printf),
     ("override", unsafe_calls::override_return),
     ("redirect", net::redirect),
     ("percpu_kaddr", task::percpu_kaddr),

@@ -50,28 +50,3 @@ pub(super) fn write_user(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result
         Ok(fx.f.cmp(Cc::Eq, done, result))
     })
 }
-
-/// bpf_trace_printk: the format and strings in memory, at most three arguments.
-pub(super) fn debugf(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Result<Value> {
-    let Some((format, rest)) = args.split_first() else { return internal("debugf without a format") };
-    let ExprKind::Str(text) = &format.kind else { return internal("debugf of no constant") };
-    let size = text.len() as u32 + 1;
-    let mut values = Vec::new();
-    for e in rest {
-        let value = match &e.ty {
-            Ty::Str { size } => {
-                let room = size + 1;
-                let to = fx.scratch(room.next_multiple_of(8), "text");
-                fx.put(e, &Ty::Str { size: room }, to, 0)?;
-                to
-            }
-            _ => fx.value(e)?,
-        };
-        values.push(value);
-    }
-    let at = fx.scratch(size.next_multiple_of(8), "format");
-    fx.put(format, &Ty::Str { size }, at, 0)?;
-    let size = fx.f.u64(u64::from(size));
-    let all: Vec<Value> = [at, size].into_iter().chain(values).collect();
-    Ok(fx.call(helper::TRACE_PRINTK, &all))
-}
