@@ -275,10 +275,11 @@ impl Printer<'_> {
     fn call(&self, i: Insn, at: usize) -> Option<String> {
         only(i, Insn { dst: 0, ..i })?;
         match i.src {
-            0 if i.off == 0 => {
-                let name = helpers::by_id(i.imm as u32).map_or("unknown", |h| h.name);
-                Some(format!("call bpf_{name}#{}", i.imm as u32))
-            }
+            0 if i.off == 0 => Some(match (helpers::by_id(i.imm as u32), (self.names)(at)) {
+                (Some(helper), _) => format!("call bpf_{}#{}", helper.name, helper.id),
+                (None, Some(name)) => format!("call {name}"),
+                (None, None) => format!("call bpf_unknown#{}", i.imm as u32),
+            }),
             pseudo::CALL if i.off == 0 => Some(format!("call {}", self.place(at, i.imm.into()))),
             pseudo::KFUNC_CALL if i.off == 0 => {
                 let name = (self.names)(at).unwrap_or_else(|| i.imm.to_string());

@@ -28,6 +28,19 @@ pub const LOST_MAP: &str = "record_lost";
 /// Name of the map (one value of a u64 for each CPU) with the number of the run on each CPU.
 pub const RUN_MAP: &str = "record_run";
 
+/// Kernel functions whose results are recorded, with their numbers. What others return follows from what they are given, or is nothing.
+pub const KFUNCS: &[(u32, &str)] = &[(1, "bpf_task_from_pid"), (2, "bpf_session_is_return")];
+
+/// The number of a kernel function whose results are recorded.
+pub fn kfunc_number(name: &str) -> Option<u32> {
+    KFUNCS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
+}
+
+/// The kernel function with a number.
+pub fn kfunc_name(number: u32) -> Option<&'static str> {
+    KFUNCS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
 /// Kinds of records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -39,7 +52,7 @@ pub enum Kind {
     /// A helper was called. Number: the helper. Address: what it was asked to read, if anything. Value: what it returned.
     /// Data: what it filled in.
     Helper = 3,
-    /// A kernel function was called. Value: what it returned.
+    /// A kernel function of [`KFUNCS`] was called. Number: which. Value: what it returned.
     Kfunc = 4,
     /// The context was read. Number: bytes. Address: offset. Value: what was there.
     Context = 5,

@@ -1,6 +1,8 @@
 //! Maps: a [`MapSpec`] enters, an owned map with checked reads and writes leaves. Reading a map always ends, however
 //! fast programs change it meanwhile.
 
+mod elem;
+
 use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

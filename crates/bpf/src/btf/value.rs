@@ -1,6 +1,8 @@
 //! Values by their types: bytes enter and a tree of names and numbers leaves, or the other way round. Bytes that are too few
 //! for a type, and types that no value can have, are said to be so; depth and length are bounded.
 
+use std::fmt;
+
 use super::{Btf, Type, TypeId};
 
 /// Deepest nesting of values.
@@ -31,6 +33,36 @@ pub enum Value {
     List(Vec<Value>),
     /// Members of a struct or union in order; anonymous ones are dissolved.
     Record(Vec<(String, Value)>),
+}
+
+/// On one line; control characters are escaped.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Signed(n) => write!(f, "{n}"),
+            Value::Unsigned(n) => write!(f, "{n}"),
+            Value::Bool(value) => write!(f, "{value}"),
+            Value::Float(n) => write!(f, "{n}"),
+            Value::Pointer(n) => write!(f, "{n:#x}"),
+            Value::Named(name) => write!(f, "{}", name.escape_debug()),
+            Value::Text(text) => write!(f, "\"{}\"", text.escape_debug()),
+            Value::Bytes(bytes) => f.write_str(&hex(bytes)),
+            Value::List(list) => {
+                let each: Vec<String> = list.iter().map(Value::to_string).collect();
+                write!(f, "[{}]", each.join(", "))
+            }
+            Value::Record(members) => {
+                let each: Vec<String> =
+                    members.iter().map(|(name, value)| format!("{}: {value}", name.escape_debug())).collect();
+                write!(f, "{{ {} }}", each.join(", "))
+            }
+        }
+    }
+}
+
+/// Bytes as pairs of digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The value of type `ty` in `bytes`.
@@ -332,5 +364,14 @@ mod tests {
         assert!(refuse("wings", Value::Signed(1)).contains("a member of struct bee"));
         assert!(refuse("pair", Value::List(vec![])).contains("0 elements"));
         assert!(refuse("name", Value::Text("far too long".into())).contains("char[8]"));
+    }
+
+    #[test]
+    fn values_as_text() {
+        let record =
+            Value::Record(vec![("a".into(), Value::List(vec![Value::Bool(true), Value::Pointer(16)]))]);
+        assert_eq!(record.to_string(), "{ a: [true, 0x10] }");
+        assert_eq!(Value::Text("a\x1b".into()).to_string(), "\"a\\u{1b}\"");
+        assert_eq!(Value::Bytes(vec![1, 0xab]).to_string(), "01 ab");
     }
 }

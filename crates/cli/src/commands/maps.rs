@@ -109,11 +109,11 @@ fn entry(out: &mut impl Write, key: &Value, values: &[Value], as_json: bool) -> 
             let values: Vec<Json> = values.iter().map(json).collect();
             writeln!(out, "{}", json!({ "key": json(key), "values": values }))?;
         }
-        (false, [value]) => writeln!(out, "{}: {}", text(key), text(value))?,
+        (false, [value]) => writeln!(out, "{}: {}", key, value)?,
         (false, values) => {
-            writeln!(out, "{}:", text(key))?;
+            writeln!(out, "{}:", key)?;
             for (cpu, value) in values.iter().enumerate() {
-                writeln!(out, "  cpu {cpu}: {}", text(value))?;
+                writeln!(out, "  cpu {cpu}: {}", value)?;
             }
         }
     }

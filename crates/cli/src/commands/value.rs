@@ -48,10 +48,6 @@ fn from_json(json: &Json) -> Result<Value> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")
-}
-
 /// As JSON. Numbers beyond 64 bits and bytes are texts.
 pub(crate) fn json(value: &Value) -> Json {
     match value {
@@ -61,30 +57,11 @@ pub(crate) fn json(value: &Value) -> Json {
         Value::Float(n) => Json::from(*n),
         Value::Pointer(n) => Json::from(*n),
         Value::Named(text) | Value::Text(text) => Json::from(text.as_str()),
-        Value::Bytes(bytes) => Json::from(format!("hex:{}", hex(bytes).replace(' ', ""))),
+        Value::Bytes(bytes) => Json::from(format!("hex:{}", value.to_string().replace(' ', ""))),
         Value::List(list) => Json::Array(list.iter().map(json).collect()),
         Value::Record(members) => Json::Object(
             members.iter().map(|(name, value)| (name.clone(), json(value))).collect::<Map<_, _>>(),
         ),
-    }
-}
-
-/// As text for people, on one line; control characters are escaped.
-pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::Signed(n) => n.to_string(),
-        Value::Unsigned(n) => n.to_string(),
-        Value::Bool(value) => value.to_string(),
-        Value::Float(n) => n.to_string(),
-        Value::Pointer(n) => format!("{n:#x}"),
-        Value::Named(name) => name.escape_debug().to_string(),
-        Value::Text(text) => format!("\"{}\"", text.escape_debug()),
-        Value::Bytes(bytes) => hex(bytes),
-        Value::List(list) => format!("[{}]", list.iter().map(self::text).collect::<Vec<_>>().join(", ")),
-        Value::Record(members) => {
-            let each = members.iter().map(|(name, v)| format!("{}: {}", name.escape_debug(), self::text(v)));
-            format!("{{ {} }}", each.collect::<Vec<_>>().join(", "))
-        }
     }
 }
 
@@ -103,8 +80,6 @@ mod tests {
         for bad in ["hex:0", "hex:zz", "null", "hex:+1"] {
             assert!(given(bad).is_err(), "{bad}");
         }
-        assert_eq!(text(&record), "{ a: [true] }");
         assert_eq!(json(&record).to_string(), "{\"a\":[true]}");
-        assert_eq!(text(&Value::Text("a\x1b".into())), "\"a\\u{1b}\"");
     }
 }

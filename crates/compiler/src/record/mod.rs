@@ -100,8 +100,8 @@ struct Recording {
 enum Site {
     /// The answer of a helper.
     Helper { id: u32, args: Vec<Value>, filled: Option<(Filled, Room)>, address: Option<Value> },
-    /// The answer of a kernel function.
-    Kfunc,
+    /// The answer of a kernel function, by its number.
+    Kfunc { number: u32 },
     /// A load from the context at an offset.
     Context { offset: u64, size: u32 },
     /// A load through a typed pointer.
@@ -172,7 +172,7 @@ impl Recording {
         };
         Ok(match op {
             Op::Helper { id, args } => self.helper(chains, *id, args)?,
-            Op::Kfunc { .. } => Some(Site::Kfunc),
+            Op::Kfunc { name, .. } => record::kfunc_number(name).map(|number| Site::Kfunc { number }),
             Op::Load { ty, ptr, off } => {
                 let size = if let Type::Int(int) = ty { int.bytes() } else { 8 };
                 match kind(*ptr) {
@@ -361,10 +361,9 @@ fn put(w: &mut Writer<'_>, inst: Inst, site: &Site) {
             });
             w.record(Kind::Helper, *id, address, value, data);
         }
-        Site::Kfunc => {
-            // Some return nothing.
-            let value = if w.a.func.inst(inst).result.is_some() { w.result_of(inst) } else { zero };
-            w.record(Kind::Kfunc, 0, zero, value, Data::None);
+        Site::Kfunc { number } => {
+            let value = w.result_of(inst);
+            w.record(Kind::Kfunc, *number, zero, value, Data::None);
         }
         Site::Context { offset, size } => {
             let value = w.result_of(inst);

@@ -1,5 +1,7 @@
 //! Loops over numbers and over maps, spin locks, pointers in maps.
 
+use std::collections::HashSet;
+
 use rustix::io::Errno;
 use skep_bpf::helpers::id;
 use skep_bpf::kinds::MapType;
@@ -37,9 +39,33 @@ pub(super) fn for_each_map_elem(call: &mut Call<'_>) -> Answer {
     }
     let (key_size, _) = call.sizes(map);
     let key = call.state.memory.alloc(ObjectKind::MapKey(map), key_size, Access::Read)?;
-    let result = each(call, map, key, key_size);
+    let result = match call.state.env.key_order.knows(map) {
+        true => each_recorded(call, map, key, key_size),
+        false => each(call, map, key, key_size),
+    };
     call.state.memory.free(key);
     result
+}
+
+/// Calls back for the entries that a recorded run came to, in its order. A walk comes to a key once, and only to one that is there.
+fn each_recorded(call: &mut Call<'_>, map: MapId, key_at: Addr, key_size: u32) -> Answer {
+    let [handle, function, context, ..] = call.args;
+    let cpu = call.state.env.cpu;
+    let mut seen = HashSet::new();
+    loop {
+        let maps = &call.state.maps;
+        let place = |key: &[u8]| maps.get(map).and_then(|map| map.find(cpu, key));
+        let next = call.state.env.key_order.next(map, |key| !seen.contains(key) && place(key).is_some());
+        let Some((key, at)) = next.and_then(|key| place(&key).map(|at| (key, at))) else { break };
+        if let Some(place) = call.state.memory.host_mut(key_at, key_size) {
+            place.copy_from_slice(&key);
+        }
+        seen.insert(key);
+        if call.call_back(function, [handle, key_at.get(), at.get(), context, 0])? != 0 {
+            break;
+        }
+    }
+    Ok(seen.len() as u64)
 }
 
 fn is_array(map: &dyn Map) -> bool {

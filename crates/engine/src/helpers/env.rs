@@ -15,7 +15,7 @@ use crate::vm::memory::Memory;
 use effects::{Effects, Redirect};
 use net::Net;
 use process::Processes;
-use recorded::{Answers, RecordedMemory};
+use recorded::{Answers, KeyOrder, RecordedMemory};
 use timers::Timers;
 
 /// The clock. It stands still but for what is set here.
@@ -128,6 +128,8 @@ pub struct Env {
     pub user: RecordedMemory,
     /// Answers that helpers give before anything else.
     pub answers: Answers,
+    /// The order in which it walked the keys of maps.
+    pub key_order: KeyOrder,
     /// Names.
     pub names: Names,
     /// Timers of programs.
@@ -161,6 +163,7 @@ impl Default for Env {
             kernel: RecordedMemory::default(),
             user: RecordedMemory::default(),
             answers: Answers::default(),
+            key_order: KeyOrder::default(),
             names: Names { zone: (0, "UTC".to_owned()), ..Names::default() },
             timers: Timers::default(),
             effects: Effects::default(),

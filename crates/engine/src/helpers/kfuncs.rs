@@ -71,6 +71,7 @@ static TABLE: &[(&str, HelperFn)] = &[
     ("bpf_task_from_pid", object::task_from_pid),
     ("bpf_cgroup_acquire", object::same),
     ("bpf_cgroup_release", object::nothing),
+    ("bpf_session_is_return", object::session_is_return),
     ("bpf_xdp_metadata_rx_timestamp", object::no_metadata),
     ("bpf_xdp_metadata_rx_hash", object::no_metadata),
     ("bpf_xdp_metadata_rx_vlan_tag", object::no_metadata),

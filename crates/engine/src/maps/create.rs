@@ -197,7 +197,7 @@ static RULES: &[Rule] = &[
         map_types: &[MapType::StackTrace],
         key: INDEX,
         value: Sizes::Between(8, DEEPEST_STACK * 8),
-        flags: ACCESS | flag::NUMA_NODE,
+        flags: flag::NUMA_NODE | flag::RDONLY | flag::WRONLY,
         count: Count::Some,
     },
     Rule {
@@ -250,7 +250,14 @@ static RULES: &[Rule] = &[
         count: Count::Some,
     },
     Rule {
-        map_types: &[MapType::Sockmap, MapType::ReuseportSockarray],
+        map_types: &[MapType::Sockmap],
+        key: INDEX,
+        value: Sizes::OneOf(&[4, 8]),
+        flags: flag::NUMA_NODE | flag::RDONLY | flag::WRONLY,
+        count: Count::Some,
+    },
+    Rule {
+        map_types: &[MapType::ReuseportSockarray],
         key: INDEX,
         value: Sizes::OneOf(&[4, 8]),
         flags: ACCESS | flag::NUMA_NODE,

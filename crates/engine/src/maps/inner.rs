@@ -19,6 +19,13 @@ pub struct OuterMap {
     shape: Option<Shape>,
 }
 
+/// A map that is to be put in.
+pub(super) struct Inner {
+    pub(super) id: MapId,
+    pub(super) handle: Addr,
+    pub(super) spec: MapSpec,
+}
+
 /// What all inner maps must have in common (bpf_map_meta_equal; arrays and others may differ in their entries where the kernel
 /// can cope with it, see [`Shape::of`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,28 +64,25 @@ impl OuterMap {
         self.spec.map_type == MapType::ArrayOfMaps
     }
 
-    /// Puts a map in.
-    pub(super) fn put(
-        &mut self,
-        key: &[u8],
-        id: MapId,
-        handle: Addr,
-        inner: &MapSpec,
-        flags: u64,
-    ) -> Result<(), Errno> {
+    /// Puts a map in; `None` is one that there is not. An array looks at the index first, a hash table at the map
+    /// (bpf_fd_array_map_update_elem, bpf_fd_htab_map_update_elem).
+    pub(super) fn put(&mut self, key: &[u8], inner: Option<Inner>, flags: u64) -> Result<(), Errno> {
         if self.is_array() {
             fd_index(key, self.spec.max_entries, flags)?;
-        } else {
+        }
+        let inner = inner.ok_or(Errno::BADF)?;
+        let nested = matches!(inner.spec.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps);
+        if nested || *self.shape.get_or_insert_with(|| Shape::of(&inner.spec)) != Shape::of(&inner.spec) {
+            return Err(Errno::INVAL);
+        }
+        if !self.is_array() {
             check_flags(flags)?;
             check_existing(self.inner.contains_key(key), flags)?;
             if !self.inner.contains_key(key) && self.inner.len() >= self.spec.max_entries as usize {
                 return Err(Errno::TOOBIG);
             }
         }
-        if *self.shape.get_or_insert_with(|| Shape::of(inner)) != Shape::of(inner) {
-            return Err(Errno::INVAL);
-        }
-        self.inner.insert(key.to_vec(), (id, handle));
+        self.inner.insert(key.to_vec(), (inner.id, inner.handle));
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ mod user;
 
 use std::any::Any;
 
-use rustix::io::Errno;
+pub use rustix::io::Errno;
 use skep_bpf::kinds::{MapType, map_flags};
 use skep_bpf::object::MapSpec;
 

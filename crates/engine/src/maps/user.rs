@@ -4,7 +4,8 @@ use rustix::io::Errno;
 use skep_bpf::backend::Entries;
 use skep_bpf::kinds::{MapType, map_flags};
 
-use super::{ENOTSUPP, Map, Maps, OuterMap, is_percpu};
+use super::inner::Inner;
+use super::{ENOTSUPP, Map, Maps, OuterMap, is_percpu, update_flag};
 use crate::vm::memory::{MapId, Memory};
 
 impl Maps {
@@ -49,7 +50,8 @@ impl Maps {
         flags: u64,
     ) -> Result<(), Errno> {
         let map = self.writable(id)?;
-        if value.len() != user_value_size(map) {
+        // No value here has a lock (map_update_elem asks that before all else).
+        if value.len() != user_value_size(map) || flags & update_flag::LOCK != 0 {
             return Err(Errno::INVAL);
         }
         match map.spec().map_type {
@@ -64,15 +66,14 @@ impl Maps {
 
     /// Puts a map into a map; the value is its number.
     fn put_inner(&mut self, outer: MapId, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        let inner = super::index_of(value).map(MapId).ok_or(Errno::BADF)?;
-        let (spec, handle) =
-            self.get(inner).map(|map| map.spec().clone()).zip(self.handle(inner)).ok_or(Errno::BADF)?;
-        if matches!(spec.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
-            return Err(Errno::INVAL);
-        }
+        let id = super::index_of(value).map(MapId);
+        let inner = id.and_then(|id| {
+            let spec = self.get(id)?.spec().clone();
+            Some(Inner { id, handle: self.handle(id)?, spec })
+        });
         let map = self.kind::<OuterMap>(outer).ok_or(Errno::INVAL)?;
         check_key(map, key)?;
-        map.put(key, inner, handle, &spec, flags)
+        map.put(key, inner, flags)
     }
 
     /// Removes a key (`BPF_MAP_DELETE_ELEM`).

@@ -104,11 +104,15 @@ pub fn code(which: &Which, target: &LiveTarget) -> Result<Code, Error> {
     let row = row(&fd, &info);
     let chunks = parts.xlated.chunks_exact(8).filter_map(|c| c.first_chunk().copied());
     let mut insns: Vec<Insn> = chunks.map(Insn::from_bytes).collect();
-    let helpers = Helpers::of(&insns, target);
-    insns.iter_mut().for_each(|insn| helpers.name(insn));
+    let calls = Calls::of(&insns, target);
+    insns.iter_mut().for_each(|insn| calls.restore(insn));
     let btf = if info.btf_id == 0 { None } else { types(info.btf_id).ok() };
     let names = |at: usize| {
-        let id = u32::try_from(insns.get(at)?.imm).ok()?;
+        let insn = insns.get(at)?;
+        if insn.code == class::JMP | jmp::CALL {
+            return Some(calls.name(insn.imm));
+        }
+        let id = u32::try_from(insn.imm).ok()?;
         let map = objects::by_id(Kind::Map, id).ok()?;
         Some(kernel_name(&objects::map_info(map.as_fd()).ok()?.name)).filter(|name| !name.is_empty())
     };
@@ -131,34 +135,50 @@ fn notes(btf: &Btf, parts: &objects::ProgParts, at: u32, out: &mut String) {
     }
 }
 
-/// The kernel shows calls of helpers as distances from one of its symbols.
-struct Helpers<'a> {
+/// The kernel shows calls of helpers, and of what it has put in their place, as distances from one of its symbols.
+struct Calls<'a> {
     base: Option<u64>,
     target: &'a LiveTarget,
 }
 
-impl<'a> Helpers<'a> {
-    fn of(insns: &[Insn], target: &'a LiveTarget) -> Helpers<'a> {
-        let call = |i: &Insn| i.code == class::JMP | jmp::CALL && i.src == 0;
-        let wanted = insns.iter().any(|i| call(i) && helpers::by_id(i.imm as u32).is_none());
+impl<'a> Calls<'a> {
+    fn of(insns: &[Insn], target: &'a LiveTarget) -> Calls<'a> {
+        let far = |i: &Insn| match i.src {
+            0 => helpers::by_id(i.imm as u32).is_none(),
+            src => src == pseudo::KFUNC_CALL,
+        };
+        let wanted = insns.iter().any(|i| i.code == class::JMP | jmp::CALL && far(i));
         let base = wanted.then(|| target.kallsyms().ok()?.address("__bpf_call_base").ok()?).flatten();
-        Helpers { base, target }
+        // The kernel shows addresses it hides as 0.
+        Calls { base: base.filter(|address| *address != 0), target }
+    }
+
+    /// The kernel's function at a distance.
+    fn symbol(&self, distance: i32) -> Option<&str> {
+        let address = self.base?.wrapping_add(i64::from(distance) as u64);
+        let (name, ..) =
+            self.target.kallsyms().ok()?.lookup(address).filter(|(_, offset, _)| *offset == 0)?;
+        Some(name)
+    }
+
+    /// What a call that is no helper's calls; where the kernel hides it, why.
+    fn name(&self, distance: i32) -> String {
+        match (self.symbol(distance), self.base) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(_)) => format!("__bpf_call_base{distance:+}"),
+            (None, None) => "? (the kernel hides addresses: see kernel.kptr_restrict)".to_owned(),
+        }
     }
 
     /// Puts the helper's number into a call, and a function's distance where it belongs.
-    fn name(&self, insn: &mut Insn) {
+    fn restore(&self, insn: &mut Insn) {
         if insn.code != class::JMP | jmp::CALL {
             return;
         }
         match insn.src {
             0 => {
-                let Some(base) = self.base else { return };
-                let address = base.wrapping_add(i64::from(insn.imm) as u64);
-                let found = self.target.kallsyms().ok().and_then(|symbols| {
-                    let (name, ..) = symbols.lookup(address).filter(|(_, offset, _)| *offset == 0)?;
-                    helpers::by_name(name.strip_prefix("bpf_").unwrap_or(name))
-                });
-                if let Some(helper) = found {
+                let name = self.symbol(insn.imm).and_then(|name| name.strip_prefix("bpf_"));
+                if let Some(helper) = name.and_then(helpers::by_name) {
                     insn.imm = helper.id as i32;
                 }
             }

@@ -21,6 +21,7 @@ pub(crate) mod cmd {
     pub(crate) const RAW_TRACEPOINT_OPEN: u32 = 17;
     pub(crate) const BTF_LOAD: u32 = 18;
     pub(crate) const BTF_GET_FD_BY_ID: u32 = 19;
+    pub(crate) const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
     pub(crate) const MAP_FREEZE: u32 = 22;
     pub(crate) const BTF_GET_NEXT_ID: u32 = 23;
     pub(crate) const MAP_LOOKUP_BATCH: u32 = 24;

@@ -66,6 +66,13 @@ impl RawMap {
         unsafe { bpf::map_elem(cmd::MAP_DELETE_ELEM, self.fd.as_fd(), key, &mut [], 0) }
     }
 
+    /// Reads the entry of `key` and removes it.
+    pub(crate) fn take(&self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.check(key, Some(value))?;
+        // SAFETY: the lengths are those of this map's definition.
+        unsafe { bpf::map_elem(cmd::MAP_LOOKUP_AND_DELETE_ELEM, self.fd.as_fd(), key, value, 0) }
+    }
+
     /// The key behind `key` (`None`: the first) into `next`; ENOENT at the end.
     pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         if next.len() != self.key_size || key.is_some_and(|k| k.len() != self.key_size) {

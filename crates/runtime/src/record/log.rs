@@ -93,7 +93,7 @@ impl Log {
                     data,
                 });
             }
-            Kind::Kfunc => run.answers.push(Answer::Kfunc { returned }),
+            Kind::Kfunc => run.answers.push(Answer::Kfunc { number: record.number, returned }),
             Kind::Memory => {
                 let data = match record.number {
                     0 => data,

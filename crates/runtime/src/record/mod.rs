@@ -112,6 +112,8 @@ pub enum Answer {
     },
     /// A kernel function's answer.
     Kfunc {
+        /// Which ([`skep_bpf::record::KFUNCS`]).
+        number: u32,
         /// What it returned.
         returned: u64,
     },

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use skep_bpf::backend::{BackendError, BuildIdFrame, Inlined, Symbol, WallTime};
-use skep_bpf::helpers;
+use skep_bpf::{helpers, record};
 
 use super::{Answer, Head, Line, MapUse, Phase, Question, Run, Told, VERSION, base64, hex};
 
@@ -189,7 +189,10 @@ fn answer(value: &Value) -> Result<Answer, String> {
         None => Ok(Vec::new()),
     };
     if value.get("kfunc").is_some() {
-        return Ok(Answer::Kfunc { returned: signed(value, "kfunc")? });
+        let name = text(value, "kfunc")?;
+        let number = record::kfunc_number(&name)
+            .ok_or_else(|| format!("results of the kernel function `{name}` are not recorded"))?;
+        return Ok(Answer::Kfunc { number, returned: signed(value, "returned")? });
     }
     if value.get("memory").is_some() {
         return Ok(Answer::Memory { address: address(value, "memory")?, data: data()? });

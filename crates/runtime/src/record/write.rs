@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use skep_bpf::backend::{BackendError, Symbol};
-use skep_bpf::helpers;
+use skep_bpf::{helpers, record};
 
 use super::{Answer, Head, Line, MapUse, Phase, Question, Run, Told, VERSION, hex};
 
@@ -104,7 +104,9 @@ fn answer(answer: &Answer) -> Value {
             }
             object.into()
         }
-        Answer::Kfunc { returned } => json!({ "kfunc": *returned as i64 }),
+        Answer::Kfunc { number, returned } => {
+            json!({ "kfunc": record::kfunc_name(*number).unwrap_or("?"), "returned": *returned as i64 })
+        }
         Answer::Memory { address, data } => {
             json!({ "memory": format!("{address:#x}"), "data": hex::encode(data) })
         }

@@ -57,6 +57,7 @@ impl Stage {
         });
         env.processes.switch(tid);
         env.answers.clear();
+        env.key_order.clear();
         env.kernel.clear();
         env.user.clear();
         for answer in &run.answers {
@@ -64,8 +65,13 @@ impl Stage {
                 Answer::Helper { id, returned, data, .. } => {
                     env.answers.push(*id, Given { r0: *returned, bytes: data.clone() });
                 }
-                Answer::Kfunc { .. } => {}
+                Answer::Kfunc { number, returned } => env.answers.push_kfunc(*number, *returned),
                 Answer::Memory { address, data } => env.kernel.put(*address, data),
+            }
+        }
+        for (map, key) in &run.keys {
+            if let Some(map) = self.guest.map(*map as usize) {
+                self.guest.vm.state.env.key_order.push(map, key);
             }
         }
         let gate = self.guest.object.session.control_map;
@@ -91,10 +97,12 @@ impl Machine for Stage {
         context.resize(context.len().max(CONTEXT), 0);
         let ran = self.guest.run_once(index, &Input::record(&context), self.watch.observer());
         self.watch.ended(ran.as_ref().ok().map(|r| r.result));
-        let left = self.guest.vm.state.env.answers.left();
+        let env = &self.guest.vm.state.env;
+        let (left, keys) = (env.answers.left(), env.key_order.left());
         let wrong = match (ran, left) {
             (Err(why), _) => Some(why),
-            (Ok(_), 0) => None,
+            (Ok(_), 0) if keys == 0 => None,
+            (Ok(_), 0) => Some(format!("it did not come to {keys} keys of its maps that it came to before")),
             (Ok(_), left) => Some(format!("it did not ask for {left} answers that it asked for before")),
         };
         (self.guest.sent(), wrong)
