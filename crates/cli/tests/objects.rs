@@ -229,3 +229,157 @@ fn a_refused_program_is_explained() {
     );
     assert!(!text(&done.stderr).contains("bug in skep"));
 }
+
+/// Lines of an output between marks `== NAME`.
+fn part<'o>(output: &'o str, name: &str) -> &'o str {
+    let from = output.find(&format!("== {name}\n")).unwrap_or_else(|| panic!("no {name} in\n{output}"));
+    let rest = &output[from + name.len() + 4..];
+    rest.split("\n== ").next().unwrap().trim()
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+}
+
+/// A value as bpftool prints it, in our words: its bit fields are texts, and what has no type is bytes.
+fn plain(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    match value {
+        Value::String(text) => number(text).map_or_else(|| value.clone(), Value::from),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        Value::Array(bytes) if bytes.len() == 4 && bytes.iter().all(Value::is_string) => {
+            let bytes: Vec<u8> = bytes.iter().map(|b| number(b.as_str().unwrap()).unwrap() as u8).collect();
+            Value::from(u32::from_ne_bytes(bytes.try_into().unwrap()))
+        }
+        Value::Array(list) => list.iter().map(plain).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Entries as (key, values) in an order of their own.
+fn sorted(
+    mut entries: Vec<(serde_json::Value, serde_json::Value)>,
+) -> Vec<(serde_json::Value, serde_json::Value)> {
+    entries.sort_by_key(|(key, _)| key.to_string());
+    entries
+}
+
+#[test]
+fn maps_and_programs_as_bpftool_shows_them() {
+    if !Command::new("bpftool").arg("version").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: there is no bpftool");
+        return;
+    }
+    let maps = ["by_comm", "outer", "jumps", "per_cpu", "_rodata"];
+    let mut script = r#"
+        D=/sys/fs/bpf/bees
+        $S load $E/maps.o --pin $D > /dev/null
+        $S maps update $D/maps/by_comm '{"uid": 7, "comm": "bee"}' '{"calls": 3, "state": "WARM", "high": 2}' > /dev/null
+        $S maps update $D/maps/by_comm '{"uid": 8, "comm": "wasp"}' '{"calls": 4, "state": "COLD", "low": 1}' > /dev/null
+        $S maps update $D/maps/per_cpu 1 5 > /dev/null
+        $S load $E/maps.o --attach --pin $D-2 > /dev/null
+        "#
+    .to_owned();
+    for map in maps {
+        script += &format!(
+            r#"
+            echo "== {map} show theirs"; bpftool -j map show pinned $D/maps/{map}; echo
+            echo "== {map} show ours"; $S maps show $D/maps/{map} -f json
+            echo "== {map} dump theirs"; bpftool -j map dump pinned $D/maps/{map}; echo
+            echo "== {map} dump ours"; $S maps dump $D/maps/{map} -f json
+            "#
+        );
+    }
+    script += r#"
+        echo "== prog theirs"; bpftool -j prog show pinned $D/count; echo
+        echo "== prog ours"; $S progs show $D/count -f json
+        echo "== xlated theirs"; bpftool prog dump xlated pinned $D/count
+        echo "== xlated ours"; $S progs dump $D/count
+        echo "== link theirs"; bpftool -j link show pinned $D-2/links/count; echo
+        echo "== link ours"; $S links -f json | grep $D-2/links/count
+        "#;
+    let Some(done) = alone(&script) else { return };
+    let output = text(&done.stdout);
+    assert!(done.status.success(), "{output}{}", text(&done.stderr));
+    let pair =
+        |what: &str| (part(&output, &format!("{what} theirs")), part(&output, &format!("{what} ours")));
+    let same = |theirs: &str, ours: &str, names: &[(&str, &str)]| {
+        let (theirs, ours) = (json(theirs), json(ours));
+        for (their, our) in names {
+            assert_eq!(theirs[their], ours[our], "{their} of {theirs} and {ours}");
+        }
+    };
+    for map in maps {
+        let (theirs, ours) = pair(&format!("{map} show"));
+        let names = [("bytes_key", "key_size"), ("bytes_value", "value_size")];
+        let equal = ["id", "name", "type", "max_entries", "flags"].map(|name| (name, name));
+        same(theirs, ours, &[&names[..], &equal].concat());
+        let (theirs, ours) = pair(&format!("{map} dump"));
+        let entries = json(theirs).as_array().unwrap().iter().map(|entry| {
+            let best = if entry["formatted"].is_object() { &entry["formatted"] } else { entry };
+            let value = match best["values"].as_array() {
+                Some(cpus) => cpus.iter().map(|cpu| plain(&cpu["value"])).collect(),
+                None => plain(&best["value"]),
+            };
+            (plain(if best["key"].is_null() { &entry["key"] } else { &best["key"] }), value)
+        });
+        let mine = ours.lines().map(json).map(|entry| {
+            let value = if entry["values"].is_null() { &entry["value"] } else { &entry["values"] };
+            (entry["key"].clone(), value.clone())
+        });
+        let (theirs, ours) = (sorted(entries.collect()), sorted(mine.collect()));
+        if map == "_rodata" {
+            // Theirs prints a section as a list of its variables.
+            let [(_, theirs)] = &theirs[..] else { panic!("{theirs:?}") };
+            let variables =
+                theirs[".rodata"].as_array().unwrap().iter().flat_map(|v| v.as_object().unwrap().clone());
+            assert_eq!(serde_json::Value::Object(variables.collect()), ours[0].1);
+        } else {
+            assert_eq!(theirs, ours, "{map}");
+        }
+    }
+    let (theirs, ours) = pair("prog");
+    let equal = ["id", "name", "type", "tag", "uid", "bytes_xlated", "bytes_jited", "map_ids", "btf_id"];
+    same(theirs, ours, &[&equal.map(|name| (name, name))[..], &[("gpl_compatible", "gpl")]].concat());
+    let (theirs, ours) = pair("link");
+    same(theirs, ours, &["id", "type", "prog_id"].map(|name| (name, name)));
+    let (theirs, ours) = pair("xlated");
+    let calls = |listing: &str| -> Vec<String> {
+        let called = listing.lines().filter(|line| !line.trim_start().starts_with(';'));
+        let called = called.filter_map(|line| line.split_once("call ")).map(|(_, name)| name.to_owned());
+        called.map(|name| name.split('#').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(calls(theirs), calls(ours));
+    assert!(calls(ours).len() >= 5 && !ours.contains("unknown"), "{ours}");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn usdt_sections_are_attached() {
+    let python = std::fs::read("/usr/bin/python3").unwrap_or_default();
+    if !python.windows(14).any(|bytes| bytes == b"python\0audit\08") {
+        eprintln!("skipped: /usr/bin/python3 has no USDT probe python:audit with arguments");
+        return;
+    }
+    let Some(done) = alone(
+        r#"
+        D=/sys/fs/bpf/bees
+        $S load $E/usdt.o --attach --pin $D
+        python3 -c 'import sys; sys.audit("bees.fly", 1); sys.audit("wasp"); sys.audit("bees.land")'
+        $S maps dump $D/maps/_bss
+        sed 's/python:audit/python:honey/' $E/usdt.o > /tmp/usdt-$$.o
+        $S load /tmp/usdt-$$.o --attach || rm /tmp/usdt-$$.o
+        "#,
+    ) else {
+        return;
+    };
+    expect(
+        &done,
+        &[
+            "Loaded 1 program: on_audit",
+            "seen: 2, arguments: 2, name: \"bees.land\"",
+            "/usr/bin/python3 has no USDT probe `python:honey`",
+        ],
+    );
+}

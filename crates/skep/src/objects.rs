@@ -2,14 +2,18 @@
 //! sections say, pinned. What always holds: when a step fails nothing stays, and dropping a [`Held`] detaches what is not
 //! pinned.
 
+mod usdt;
+
 use crate::error::Error;
 use skep_bpf::elf::{Module, section};
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::{Attach, AttachPoint, HookOwner, Object, Program};
+use skep_bpf::wildcard::matches;
 use skep_kernel::LiveTarget;
 use skep_kernel::load::{LoadOptions, Loaded};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use usdt::Specs;
 
 pub use skep_bpf::elf::{ProgramRow, Selection};
 
@@ -87,8 +91,9 @@ impl ObjectFile {
             let why = format!("{}: structures of functions (struct_ops) are not supported", program.symbol);
             return Err(refused(&self.name, why));
         }
+        let mut specs = Specs::default();
         if let Some(places) = &settings.attach {
-            self.place(&mut object, places, &target)?;
+            self.place(&mut object, places, &target, &mut specs)?;
         } else {
             object.programs.iter_mut().for_each(|p| p.attach.clear());
         }
@@ -106,9 +111,8 @@ impl ObjectFile {
         })?;
         let mut attached = 0;
         if settings.attach.is_some() {
+            specs.write(&loaded)?;
             attached = loaded.attach_all().map_err(Error::Kernel)?.probes;
-        }
-        if settings.attach.is_some() {
             // As libbpf leaves them: that is what such a pin is for.
             loaded.keep_pins();
         }
@@ -117,12 +121,25 @@ impl ObjectFile {
     }
 
     /// Gives each program the place where it is attached.
-    fn place(&self, object: &mut Object, places: &Places, target: &LiveTarget) -> Result<(), Error> {
+    fn place(
+        &self,
+        object: &mut Object,
+        places: &Places,
+        target: &LiveTarget,
+        specs: &mut Specs,
+    ) -> Result<(), Error> {
         let mut missing = Vec::new();
         for program in &mut object.programs {
             let code = self.module.programs.iter().find(|c| c.function == program.symbol);
             let kind = code.and_then(|c| section::parse(&c.section));
             let Some(kind) = kind.filter(|_| program.attach.is_empty()) else { continue };
+            if kind.head.trim_end_matches(".s") == "usdt" {
+                match specs.places(&kind.rest, &program.name, target) {
+                    Ok(points) => program.attach = points,
+                    Err(why) => missing.push(format!("{}: {why}", program.name)),
+                }
+                continue;
+            }
             match find_place(program, &kind, places, target) {
                 Ok(Some(at)) => {
                     let name = program.name.clone();
@@ -261,32 +278,6 @@ fn user_functions(rest: &str) -> Result<(String, Vec<u64>), String> {
     Ok((path, offsets))
 }
 
-/// Whether `name` is what the pattern says, in which `*` stands for any text and `?` for one character.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n) = (0, 0);
-    // Where the last `*` was, and how far it reaches.
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(b'?') => (p, n) = (p + 1, n + 1),
-            Some(c) if *c == name[n] => (p, n) = (p + 1, n + 1),
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, n) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).unwrap_or(&[]).iter().all(|c| *c == b'*')
-}
-
 /// An object on the running kernel.
 #[derive(Debug)]
 pub struct Held {
@@ -330,20 +321,6 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns() {
-        for (pattern, name, fits) in [
-            ("vfs_*", "vfs_read", true),
-            ("vfs_*", "xvfs_read", false),
-            ("*read*d", "do_readahead", true),
-            ("vfs_rea?", "vfs_read", true),
-            ("", "x", false),
-            ("*", "", true),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn places_of_binaries() {

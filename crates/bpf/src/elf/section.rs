@@ -343,6 +343,33 @@ mod tests {
         assert_eq!(parse("kprobe/f+x").unwrap().attach, None);
     }
 
+    /// Every name in libbpf's table (`section_defs`, libbpf 1.6) is known here, also with what may follow it.
+    #[test]
+    fn libbpfs_sections_are_known() {
+        let alone = "socket sk_reuseport/migrate sk_reuseport tc/ingress tc/egress tcx/ingress tcx/egress tc classifier action \
+            netkit/primary netkit/peer syscall xdp.frags/devmap xdp/devmap xdp.frags/cpumap xdp/cpumap xdp.frags xdp \
+            perf_event lwt_in lwt_out lwt_xmit lwt_seg6local sockops sk_skb/stream_parser sk_skb/stream_verdict \
+            sk_skb/verdict sk_skb sk_msg lirc_mode2 flow_dissector cgroup_skb/ingress cgroup_skb/egress cgroup/skb \
+            cgroup/sock_create cgroup/sock_release cgroup/sock cgroup/post_bind4 cgroup/post_bind6 cgroup/bind4 \
+            cgroup/bind6 cgroup/connect4 cgroup/connect6 cgroup/connect_unix cgroup/sendmsg4 cgroup/sendmsg6 \
+            cgroup/sendmsg_unix cgroup/recvmsg4 cgroup/recvmsg6 cgroup/recvmsg_unix cgroup/getpeername4 \
+            cgroup/getpeername6 cgroup/getpeername_unix cgroup/getsockname4 cgroup/getsockname6 \
+            cgroup/getsockname_unix cgroup/sysctl cgroup/getsockopt cgroup/setsockopt cgroup/dev sk_lookup netfilter";
+        let with_a_place = "kprobe uprobe uprobe.s kretprobe uretprobe uretprobe.s kprobe.multi kretprobe.multi \
+            kprobe.session uprobe.multi uretprobe.multi uprobe.session uprobe.multi.s uretprobe.multi.s \
+            uprobe.session.s ksyscall kretsyscall usdt usdt.s tracepoint tp raw_tracepoint raw_tp raw_tracepoint.w \
+            raw_tp.w tp_btf fentry fmod_ret fexit fentry.s fmod_ret.s fexit.s freplace lsm lsm.s lsm_cgroup iter \
+            iter.s struct_ops struct_ops.s";
+        for head in alone.split_whitespace().chain(with_a_place.split_whitespace()) {
+            assert_eq!(parse(head).map(|kind| kind.head), Some(head));
+            assert!(parse(&format!("?{head}")).is_some_and(|kind| kind.optional), "{head}");
+        }
+        for head in with_a_place.split_whitespace() {
+            let kind = parse(&format!("{head}/bee")).unwrap();
+            assert_eq!((kind.head, kind.rest.as_str(), kind.sleepable), (head, "bee", head.ends_with(".s")));
+        }
+    }
+
     #[test]
     fn places_in_binaries() {
         let at = |name: &str, ret| AttachPoint {

@@ -1,6 +1,6 @@
 //! `skep maps`: the maps of the running kernel, listed, printed by their types, read and written.
 
-use super::value::{given, json, text};
+use super::value::{given, json};
 use crate::args::{Format, Maps, MapsAction};
 use crate::exit::Exit;
 use anyhow::Result;

@@ -203,6 +203,7 @@ fn told(found: &Verdicts) {
     let mut counts: Vec<(&String, &u64)> = found.counts.iter().collect();
     counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     counts.iter().for_each(|(name, count)| println!("{count:>10} {name}"));
+    found.redirects.iter().for_each(|(place, count)| println!("{count:>10} {place}"));
     if found.skipped > 0 {
         println!("{:>10} skipped: they are no Ethernet frames", found.skipped);
     }

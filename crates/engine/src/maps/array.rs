@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use skep_bpf::object::MapSpec;
 
-use super::{Map, check_flags, index_of, is_percpu, update_flag, value_access};
+use super::{Map, check_flags, index_below, index_of, is_percpu, update_flag, value_access};
 use crate::vm::memory::{Addr, MapId, Memory, ObjectKind, OutOfMemory};
 
 /// An array, a value on each CPU or one for all.
@@ -42,7 +42,7 @@ impl Array {
 
     fn checked(&self, key: &[u8], flags: u64) -> Result<u32, Errno> {
         check_flags(flags)?;
-        let index = index_of(key).filter(|index| *index < self.spec.max_entries).ok_or(Errno::TOOBIG)?;
+        let index = index_below(key, self.spec.max_entries)?;
         if flags & update_flag::NOEXIST != 0 { Err(Errno::EXIST) } else { Ok(index) }
     }
 }

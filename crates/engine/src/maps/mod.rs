@@ -163,6 +163,11 @@ fn index_of(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
+/// The index in a key, which must be one of `entries`.
+fn index_below(key: &[u8], entries: u32) -> Result<u32, Errno> {
+    index_of(key).filter(|index| *index < entries).ok_or(Errno::TOOBIG)
+}
+
 /// The index behind that of `key` (array_map_get_next_key).
 fn next_index(key: Option<&[u8]>, entries: u32) -> Option<Vec<u8>> {
     let next = match key.and_then(index_of).filter(|index| *index < entries) {
@@ -177,7 +182,7 @@ fn fd_index(key: &[u8], entries: u32, flags: u64) -> Result<u32, Errno> {
     if flags != update_flag::ANY {
         return Err(Errno::INVAL);
     }
-    index_of(key).filter(|index| *index < entries).ok_or(Errno::TOOBIG)
+    index_below(key, entries)
 }
 
 /// Flags of an update of a map whose values have no spin lock.

@@ -101,9 +101,8 @@ impl Map for StackMap {
     }
 
     fn delete(&mut self, _memory: &mut Memory, key: &[u8]) -> Result<(), Errno> {
-        let id = super::index_of(key).filter(|id| (*id as usize) < self.buckets.len());
-        let id = id.ok_or(Errno::TOOBIG)? as usize;
-        self.buckets[id].take().map(|_| ()).ok_or(Errno::NOENT)
+        let id = super::index_below(key, self.buckets.len() as u32)?;
+        self.buckets[id as usize].take().map(|_| ()).ok_or(Errno::NOENT)
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {

@@ -1,5 +1,6 @@
 //! The machine as a whole: objects are loaded, inputs enter, outcomes leave.
 
+pub mod forward;
 mod timers;
 
 use std::rc::Rc;

@@ -154,17 +154,17 @@ impl<'a> Calls<'a> {
     }
 
     /// The kernel's function at a distance.
-    fn symbol(&self, distance: i32) -> Option<&str> {
+    fn symbol(&self, distance: i32) -> Option<String> {
         let address = self.base?.wrapping_add(i64::from(distance) as u64);
-        let (name, ..) =
-            self.target.kallsyms().ok()?.lookup(address).filter(|(_, offset, _)| *offset == 0)?;
-        Some(name)
+        let symbols = self.target.kallsyms().ok()?;
+        let (name, ..) = symbols.lookup(address).filter(|(_, offset, _)| *offset == 0)?;
+        Some(name.to_owned())
     }
 
     /// What a call that is no helper's calls; where the kernel hides it, why.
     fn name(&self, distance: i32) -> String {
         match (self.symbol(distance), self.base) {
-            (Some(name), _) => name.to_owned(),
+            (Some(name), _) => name,
             (None, Some(_)) => format!("__bpf_call_base{distance:+}"),
             (None, None) => "? (the kernel hides addresses: see kernel.kptr_restrict)".to_owned(),
         }
@@ -177,8 +177,9 @@ impl<'a> Calls<'a> {
         }
         match insn.src {
             0 => {
-                let name = self.symbol(insn.imm).and_then(|name| name.strip_prefix("bpf_"));
-                if let Some(helper) = name.and_then(helpers::by_name) {
+                let name = self.symbol(insn.imm);
+                let helper = name.as_deref().and_then(|name| name.strip_prefix("bpf_"));
+                if let Some(helper) = helper.and_then(helpers::by_name) {
                     insn.imm = helper.id as i32;
                 }
             }

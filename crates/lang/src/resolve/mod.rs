@@ -41,6 +41,7 @@ mod watchpoint;
 pub use args::{ArgField, Source};
 pub use kinds::{KINDS, KindInfo, ProbeKind};
 pub(crate) use limits::Limits;
+pub use operand::parse as operands;
 pub(crate) use spec::Spec;
 
 /// What a probe's predicate and body use, which decides what its attach points may share.

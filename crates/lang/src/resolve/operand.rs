@@ -9,7 +9,7 @@ use skep_bpf::target::Arch;
 const MAX_ARGUMENTS: usize = 32;
 
 /// The arguments of a probe in order. `Err`: the text of an operand that this cannot read.
-pub(crate) fn parse(text: &str, arch: Arch) -> Vec<Result<Operand, String>> {
+pub fn parse(text: &str, arch: Arch) -> Vec<Result<Operand, String>> {
     split(text).map(|arg| operand(arg, arch).ok_or_else(|| arg.to_owned())).take(MAX_ARGUMENTS).collect()
 }
 

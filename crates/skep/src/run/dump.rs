@@ -1,5 +1,5 @@
-//! The contents of maps that no schema says how to print: by the object's types where the map has them, else as bytes, with the number
-//! behind that those of 1, 2, 4 or 8 are. (The language's own maps are printed by the session.)
+//! The contents of maps that no schema says how to print: by the object's types where the map has them, else those of 1, 2, 4 or 8 bytes
+//! as numbers with the bytes behind, others as bytes. (The language's own maps are printed by the session.)
 
 use skep_bpf::btf::value::{decode, hex};
 use skep_bpf::btf::{Btf, TypeId};
@@ -63,7 +63,7 @@ fn untyped(bytes: &[u8]) -> String {
         [a, b, c, d, e, f, g, h] => u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
         _ => return hex(bytes),
     };
-    format!("{} ({number})", hex(bytes))
+    format!("{number} ({})", hex(bytes))
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
     fn bytes_without_a_type_are_numbers_too() {
         assert_eq!(
             untyped(&258u16.to_ne_bytes()),
-            if cfg!(target_endian = "little") { "02 01 (258)" } else { "01 02 (258)" }
+            if cfg!(target_endian = "little") { "258 (02 01)" } else { "258 (01 02)" }
         );
         assert_eq!(untyped(&[1, 2, 3]), "01 02 03");
     }

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::tracer::Output;
 use skep_bpf::object::{Attach, Object};
 use skep_engine::vm::context::Input;
+use skep_engine::vm::machine::forward::Forwarded;
 use skep_runtime::{Options, Outcome, Session, Sink};
 
 /// Programs on the machine.
@@ -57,6 +58,14 @@ impl<'o> Offline<'o> {
         self.read()?;
         let ran = ran.map_err(Error::Stopped)?;
         Ok(Ran { result: ran.result, instructions: ran.instructions, packet: ran.packet })
+    }
+
+    /// Where the packet goes that the last run has redirected, which left it as `packet`; programs of maps run on it before.
+    pub(super) fn forward(&mut self, input: &Input, packet: Vec<u8>) -> Result<Vec<Forwarded>, Error> {
+        let options = self.guest.options;
+        let forwarded = self.guest.vm.forward(input, packet, options);
+        self.read()?;
+        forwarded.map_err(|e| Error::Stopped(e.to_string()))
     }
 
     /// Prints what has been sent.

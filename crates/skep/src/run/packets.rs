@@ -1,10 +1,10 @@
 //! Packets through programs: a capture enters; verdicts are counted, and what goes on is written, as the programs left it.
 
-use super::guest::Ran;
 use super::offline::Offline;
 use crate::error::Error;
 use skep_bpf::kinds::ProgType;
 use skep_engine::vm::context::Input;
+use skep_engine::vm::machine::forward::Destination;
 use skep_packet::file::{Packet, PcapWriter, Reader};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -57,6 +57,29 @@ fn verdicts(kind: ProgType) -> Option<&'static [Verdict]> {
     }
 }
 
+/// `XDP_REDIRECT`.
+const REDIRECT_XDP: u32 = 4;
+/// `TC_ACT_REDIRECT`.
+const REDIRECT_TC: u32 = 7;
+
+/// A destination in words.
+fn destination(to: &Destination) -> String {
+    match to {
+        Destination::Device { ifindex, ingress: false } => format!("out of interface {ifindex}"),
+        Destination::Device { ifindex, ingress: true } => format!("into interface {ifindex}"),
+        Destination::Cpu(cpu) => format!("to CPU {cpu}"),
+        Destination::Socket(socket) => format!("to socket {socket}"),
+        Destination::Dropped { verdict } => {
+            let name = XDP.iter().find(|known| known.number == *verdict).map(|known| known.name);
+            format!(
+                "dropped by the map's program ({})",
+                name.map_or_else(|| verdict.to_string(), str::to_owned)
+            )
+        }
+        Destination::Lost => "dropped: redirected in circles".to_owned(),
+    }
+}
+
 /// What packets came to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Verdicts {
@@ -64,6 +87,8 @@ pub struct Verdicts {
     pub packets: u64,
     /// How many had which verdict.
     pub counts: BTreeMap<String, u64>,
+    /// How many of those that were redirected came where.
+    pub redirects: BTreeMap<String, u64>,
     /// Packets that are no Ethernet frames.
     pub skipped: u64,
     /// Packets whose run was stopped, with the first reason.
@@ -155,16 +180,33 @@ impl<'s> Packets<'s> {
         let judged = known.iter().find(|v| v.number == ran.result as u32);
         let name = judged.map_or_else(|| format!("{}", ran.result as u32 as i32), |v| v.name.to_owned());
         *found.counts.entry(name).or_default() += 1;
+        if let (REDIRECT_XDP, ProgType::Xdp) | (REDIRECT_TC, ProgType::SchedCls | ProgType::SchedAct) =
+            (ran.result as u32, kind)
+        {
+            let left = ran.packet.unwrap_or_default();
+            for forwarded in offline.forward(&input, left)? {
+                found.instructions += forwarded.instructions;
+                let goes_on = !matches!(forwarded.to, Destination::Dropped { .. } | Destination::Lost);
+                *found.redirects.entry(destination(&forwarded.to)).or_default() += 1;
+                if goes_on {
+                    self.write(&forwarded.packet)?;
+                }
+            }
+            return Ok(());
+        }
         // The kernel passes what an unknown action of TC says on, and aborts for one of XDP.
         let goes_on = judged.map_or(kind != ProgType::Xdp, |v| v.goes_on);
-        match (&mut self.out, ran) {
-            (Some(out), Ran { packet: Some(data), .. }) if goes_on => {
-                let len = data.len() as u32;
-                let packet = Packet { data: &data, len, ..packet };
-                let written = out.write(&packet);
-                written.map(|_| ()).map_err(|e| Error::Session(skep_runtime::Error::Output(e)))
-            }
+        match ran.packet {
+            Some(data) if goes_on => self.write(&data),
             _ => Ok(()),
         }
+    }
+
+    /// Writes what became of the packet that was read last.
+    fn write(&mut self, data: &[u8]) -> Result<(), Error> {
+        let Some(out) = &mut self.out else { return Ok(()) };
+        let packet = Packet { data, len: data.len() as u32, ..self.reader.packet() };
+        let written = out.write(&packet);
+        written.map(|_| ()).map_err(|e| Error::Session(skep_runtime::Error::Output(e)))
     }
 }
