@@ -316,7 +316,8 @@ fn maps_and_programs_as_bpftool_shows_them() {
         let equal = ["id", "name", "type", "max_entries", "flags"].map(|name| (name, name));
         same(theirs, ours, &[&names[..], &equal].concat());
         let (theirs, ours) = pair(&format!("{map} dump"));
-        let entries = json(theirs).as_array().unwrap().iter().map(|entry| {
+        let theirs = json(theirs);
+        let entries = theirs.as_array().unwrap().iter().map(|entry| {
             let best = if entry["formatted"].is_object() { &entry["formatted"] } else { entry };
             let value = match best["values"].as_array() {
                 Some(cpus) => cpus.iter().map(|cpu| plain(&cpu["value"])).collect(),

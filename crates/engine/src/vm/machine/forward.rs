@@ -6,7 +6,7 @@ use skep_bpf::kinds::{MapType, ProgType};
 
 use super::{Options, RunError, Vm};
 use crate::helpers::env::effects::Redirect;
-use crate::maps::{Map, Targets};
+use crate::maps::Targets;
 use crate::vm::context::{Input, field};
 use crate::vm::memory::MapId;
 use crate::vm::program::ProgId;
