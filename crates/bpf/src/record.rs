@@ -23,6 +23,8 @@ pub const VALUE: u32 = 24;
 pub const LENGTH: u32 = 32;
 /// Bytes of the data of [`Kind::Begin`]: u64 user and group, u64 time, u32 CPU, u32 zero, 16 bytes of name.
 pub const BEGIN: u32 = 40;
+/// Bytes of a packet that are recorded at most: a frame of the usual size, with what tunnels put in front.
+pub const PACKET: u32 = 2048;
 /// Name of the map (an array of one u64) that counts records that found no room.
 pub const LOST_MAP: &str = "record_lost";
 /// Name of the map (one value of a u64 for each CPU) with the number of the run on each CPU.
@@ -62,11 +64,13 @@ pub enum Kind {
     Gate = 7,
     /// A callback was called for an entry of a map. Number: the map. Data: the key.
     Key = 8,
+    /// The packet that a run is about. Value: its bytes. Data: the first [`PACKET`] of them at most.
+    Packet = 9,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Begin,
         Kind::End,
         Kind::Helper,
@@ -75,6 +79,7 @@ impl Kind {
         Kind::Memory,
         Kind::Gate,
         Kind::Key,
+        Kind::Packet,
     ];
 
     /// The second word of a record of this kind.
@@ -196,6 +201,31 @@ const AGAIN: &[u32] = &[
     id::STRTOUL,
     id::CSUM_DIFF,
     id::TRACE_PRINTK,
+    // What programs read and change of packets: the packet itself is recorded.
+    id::SKB_LOAD_BYTES,
+    id::SKB_LOAD_BYTES_RELATIVE,
+    id::SKB_STORE_BYTES,
+    id::SKB_PULL_DATA,
+    id::SKB_CHANGE_HEAD,
+    id::SKB_CHANGE_TAIL,
+    id::SKB_CHANGE_PROTO,
+    id::SKB_CHANGE_TYPE,
+    id::SKB_ADJUST_ROOM,
+    id::SKB_VLAN_PUSH,
+    id::SKB_VLAN_POP,
+    id::L3_CSUM_REPLACE,
+    id::L4_CSUM_REPLACE,
+    id::CSUM_UPDATE,
+    id::XDP_GET_BUFF_LEN,
+    id::XDP_LOAD_BYTES,
+    id::XDP_STORE_BYTES,
+    id::XDP_ADJUST_HEAD,
+    id::XDP_ADJUST_META,
+    id::XDP_ADJUST_TAIL,
+    id::REDIRECT,
+    id::REDIRECT_MAP,
+    id::REDIRECT_NEIGH,
+    id::REDIRECT_PEER,
 ];
 
 /// Helpers whose results a [`Kind::Begin`] holds.

@@ -203,7 +203,7 @@ fn places_that_sections_leave_open() {
             "attach_type tcx_ingress",
             "name the interface with --dev",
             "name the cgroup with --cgroup",
-            "need what libbpf's runtime sets up",
+            "has no USDT probe `a:b`",
             "struct_ops",
             "there is no program `nobody`; the file has on_socket",
         ],
@@ -367,7 +367,7 @@ fn usdt_sections_are_attached() {
         r#"
         D=/sys/fs/bpf/bees
         $S load $E/usdt.o --attach --pin $D
-        python3 -c 'import sys; sys.audit("bees.fly", 1); sys.audit("wasp"); sys.audit("bees.land")'
+        /usr/bin/python3 -c 'import sys; sys.audit("bees.fly", 1); sys.audit("wasp"); sys.audit("bees.land")'
         $S maps dump $D/maps/_bss
         sed 's/python:audit/python:honey/' $E/usdt.o > /tmp/usdt-$$.o
         $S load /tmp/usdt-$$.o --attach || rm /tmp/usdt-$$.o

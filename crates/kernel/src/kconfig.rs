@@ -40,6 +40,9 @@ pub(crate) fn fill(vars: &[KconfigVar], data: &mut [u8], target: &LiveTarget) ->
     let mut config = None;
     for var in vars {
         let value = match made_up(&var.name, target) {
+            Some(value) if var.kind == KconfigKind::Bool => {
+                Some(if value == 0 { "n" } else { "y" }.to_owned())
+            }
             Some(value) => Some(value.to_string()),
             None => {
                 if config.is_none() {

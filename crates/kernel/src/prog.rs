@@ -344,7 +344,7 @@ pub(crate) fn load_types(object: &Object) -> Option<OwnedFd> {
     load_btf(&object.btf).or_else(|| {
         // Without what an older kernel does not know.
         let btf = Btf::parse(object.btf.clone(), None).ok()?;
-        load_btf(&btf.accepted(&[], true))
+        load_btf(&btf.accepted(&[], &[], true))
     })
 }
 

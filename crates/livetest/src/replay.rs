@@ -30,9 +30,9 @@ const OTHER: [&str; 14] = [
 /// Differences that are shown.
 const SHOWN: usize = 5;
 
-/// Whether a run of the case can be recorded; programs on packets are not.
+/// Whether a run of the case can be recorded.
 pub(crate) fn takes_part(case: &Case) -> bool {
-    let own = case.command.is_none() && case.called.is_none() && case.user.is_none() && case.net.is_none();
+    let own = case.command.is_none() && case.called.is_none() && case.user.is_none();
     let whole = case.close_stdout_after.is_none() && case.via != Via::Object;
     own && whole && !case.args.iter().any(|word| OTHER.contains(&word.as_str()) || word.starts_with("-o"))
 }

@@ -233,7 +233,7 @@ impl Pair {
     }
 
     /// All keys of both, by walking: sorted where each has its own order.
-    fn walk(&self) -> (Result<Vec<Vec<u8>>, i32>, Result<Vec<Vec<u8>>, i32>) {
+    fn walk(&self) -> [Result<Vec<Vec<u8>>, i32>; 2] {
         let all = |next: &dyn Fn(Option<&[u8]>) -> Answer| {
             let mut keys: Vec<Vec<u8>> = Vec::new();
             loop {
@@ -251,7 +251,7 @@ impl Pair {
         };
         let there = all(&|key| number(self.kernel.elem_next_key(key)));
         let here = all(&|key| errno(self.maps.user_next_key(self.id, key)));
-        (there, here)
+        [there, here]
     }
 }
 
@@ -291,7 +291,7 @@ fn compare(kind: &'static Kind, seed: u64) -> Result<(), String> {
         if there != here {
             return Err(format!("{:?}\n{}\nmachine: {here:02x?}", pair.spec, calls.join("\n")));
         }
-        let (there, here) = pair.walk();
+        let [there, here] = pair.walk();
         if there != here {
             return Err(format!(
                 "{:?}\n{}\nkeys: kernel {there:02x?}\nmachine {here:02x?}",

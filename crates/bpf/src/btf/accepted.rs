@@ -18,7 +18,9 @@ pub struct SectionLayout {
     pub variables: Vec<(String, u32)>,
 }
 
-/// Linkage of what is defined elsewhere.
+/// Linkage of what only its file sees, of what others see, of what is defined elsewhere.
+const STATIC: u32 = 0;
+const GLOBAL: u32 = 1;
 const EXTERN: u32 = 2;
 
 fn info(kind: u8, vlen: u32, flag: bool) -> u32 {
@@ -26,12 +28,13 @@ fn info(kind: u8, vlen: u32, flag: bool) -> u32 {
 }
 
 impl Btf {
-    /// These types, which must not build on a base, for the kernel. `plain`: also without kinds that came after 5.10 (floats
+    /// These types, which must not build on a base, for the kernel; functions that are `hidden` become static ones. `plain`: also without kinds that came after 5.10 (floats
     /// 5.13, declaration tags 5.16, type tags 5.17, enums of 64 bits 6.0).
-    pub fn accepted(&self, sections: &[SectionLayout], plain: bool) -> Vec<u8> {
+    pub fn accepted(&self, sections: &[SectionLayout], hidden: &[String], plain: bool) -> Vec<u8> {
         let mut writer = Writer {
             btf: self,
             sections: sections.iter().map(|s| (s.name.as_str(), s)).collect(),
+            hidden: hidden.iter().map(String::as_str).collect(),
             plain,
             replaced: HashSet::new(),
             types: Vec::new(),
@@ -95,6 +98,7 @@ fn is_extern(r: &Record<'_>) -> bool {
 struct Writer<'a> {
     btf: &'a Btf,
     sections: HashMap<&'a str, &'a SectionLayout>,
+    hidden: HashSet<&'a str>,
     plain: bool,
     /// Types that become empty structs.
     replaced: HashSet<u32>,
@@ -122,6 +126,9 @@ impl Writer<'_> {
             kind::DECL_TAG => {
                 let component = if self.replaced.contains(&r.word) { u32::MAX } else { u32_at(r.tail, 0) };
                 self.words(&[r.name_off, info(kind::DECL_TAG, 0, false), r.word, component]);
+            }
+            kind::FUNC if r.vlen == GLOBAL && self.hidden.contains(r.name()) => {
+                self.words(&[r.name_off, info(kind::FUNC, STATIC, false), r.word]);
             }
             kind::FLOAT if self.plain => self.empty_struct(0, r.word),
             kind::TYPE_TAG if self.plain => self.words(&[0, info(kind::CONST, 0, false), r.word]),
@@ -168,10 +175,13 @@ mod tests {
         let odd = b.struct_("Option<u8>", 4, &[MemberDef { name: "0", ty: int, bit_offset: 0, bit_size: 0 }]);
         let float = b.float("double", 8);
         let tag = b.type_tag("user", int);
+        let proto = b.func_proto(int, &[]);
+        let functions = ["own", "seen"].map(|name| b.func(name, proto, Linkage::Global));
         let btf = Btf::parse(b.finish(), None).unwrap();
+        let linkage = |btf: &Btf| functions.map(|id| btf.record(id).unwrap().vlen);
         let variables = vec![("second".to_owned(), 4), ("first".to_owned(), 8)];
         let layout = SectionLayout { name: ".data".into(), size: 12, variables };
-        let out = Btf::parse(btf.accepted(&[layout], true), None).unwrap();
+        let out = Btf::parse(btf.accepted(&[layout], &["own".to_owned()], true), None).unwrap();
         assert_eq!(out.len(), btf.len());
         assert_eq!(out.size_of(data), Some(12));
         assert_eq!(out.section_vars(data), [(second, 4, 4), (first, 8, 4)]);
@@ -180,7 +190,8 @@ mod tests {
         assert_eq!(out.name_of(odd), "Option_u8_");
         assert!(matches!(out.get(float), Some(Type::Composite { size: 8, .. })));
         assert!(matches!(out.get(tag), Some(Type::Qualifier(to)) if to == int));
-        let twice = Btf::parse(out.accepted(&[], true), None).unwrap();
+        assert_eq!(linkage(&out), [STATIC, GLOBAL]);
+        let twice = Btf::parse(out.accepted(&[], &[], true), None).unwrap();
         assert_eq!(twice.raw(), out.raw());
     }
 }

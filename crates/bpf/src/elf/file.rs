@@ -99,6 +99,8 @@ pub(super) struct Symbol<'a> {
     pub(super) size: u64,
     pub(super) kind: u8,
     pub(super) bind: u8,
+    /// Not to be seen outside of the object (`STV_INTERNAL`, `STV_HIDDEN`).
+    pub(super) hidden: bool,
 }
 
 /// One relocation.
@@ -211,6 +213,7 @@ impl<'a> File<'a> {
             size: u64_at(s, 16),
             kind: s[4] & 0xf,
             bind: s[4] >> 4,
+            hidden: matches!(s[5] & 3, 1 | 2),
         });
         self.symbols = symbols.collect();
         Ok(())

@@ -112,7 +112,7 @@ impl Module {
             return Ok(Vec::new());
         }
         let btf = Btf::parse(self.btf.clone(), None).map_err(|e| ElfError::damaged(e.to_string()))?;
-        Ok(btf.accepted(&self.sections, false))
+        Ok(btf.accepted(&self.sections, &self.hidden, false))
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Module {
     pub programs: Vec<Code>,
     /// Sizes and places of variables, for [`Btf::accepted`].
     pub sections: Vec<SectionLayout>,
+    /// Functions that only this object sees: the verifier is to look at them with their callers, as at static ones.
+    pub hidden: Vec<String>,
     /// Section `.skep`, with the zero byte at its end; empty without.
     pub skep: Vec<u8>,
 }
@@ -109,6 +111,8 @@ impl Module {
             skep: content(".skep").to_vec(),
             ..Module::default()
         };
+        let own = parts.file.symbols.iter().filter(|s| s.kind == symbol_kind::FUNC && s.hidden);
+        module.hidden = own.map(|s| s.name.to_owned()).collect();
         module.maps = parts.collect_maps()?;
         module.sections = parts.layouts();
         module.programs = parts.programs()?;

@@ -57,7 +57,7 @@ pub(crate) fn json(value: &Value) -> Json {
         Value::Float(n) => Json::from(*n),
         Value::Pointer(n) => Json::from(*n),
         Value::Named(text) | Value::Text(text) => Json::from(text.as_str()),
-        Value::Bytes(bytes) => Json::from(format!("hex:{}", value.to_string().replace(' ', ""))),
+        Value::Bytes(_) => Json::from(format!("hex:{}", value.to_string().replace(' ', ""))),
         Value::List(list) => Json::Array(list.iter().map(json).collect()),
         Value::Record(members) => Json::Object(
             members.iter().map(|(name, value)| (name.clone(), json(value))).collect::<Map<_, _>>(),

@@ -176,6 +176,10 @@ impl Recording {
             Op::Load { ty, ptr, off } => {
                 let size = if let Type::Int(int) = ty { int.bytes() } else { 8 };
                 match kind(*ptr) {
+                    // The packet is recorded as a whole.
+                    Some(PtrKind::Ctx) if matches!(ty, Type::Ptr(PtrKind::Packet | PtrKind::PacketEnd)) => {
+                        None
+                    }
                     Some(PtrKind::Ctx) => {
                         let (_, before) = chains.parts(*ptr);
                         let offset = before + off.resolved();
@@ -185,7 +189,6 @@ impl Recording {
                         Some(Site::Memory { ptr: *ptr, offset: off.resolved(), size })
                     }
                     Some(PtrKind::MapValue { .. }) if self.is_gate(chains, *ptr) => Some(Site::Gate),
-                    Some(PtrKind::Packet) => return Err("packets are not recorded yet".to_owned()),
                     _ => None,
                 }
             }
@@ -196,7 +199,7 @@ impl Recording {
                     to_offset: *dst_off,
                     len: *len,
                 }),
-                Some(PtrKind::Ctx | PtrKind::Packet) => {
+                Some(PtrKind::Ctx) => {
                     return Err("copies of the context are not recorded".to_owned());
                 }
                 _ => None,
@@ -247,6 +250,10 @@ impl Recording {
             w.run = w.bin(BinOp::Or, high, low);
             let (number, ty) = self.program.unwrap_or((0, ProgType::Xdp));
             w.begin(number, is_tracing(ty), cpu, time);
+            let context = w.a.func.block(Function::ENTRY).params.first().copied();
+            if let (Some(context), ProgType::Xdp | ProgType::SchedCls) = (context, ty) {
+                w.packet(context, ty == ProgType::Xdp);
+            }
             begun.cpu = Some(cpu);
             begun.before = Some(w.exchange_run(cpu));
         } else {

@@ -1,7 +1,7 @@
 //! Writing one record: what it says enters as values; the instructions that send it are appended.
 
 use skep_bpf::helpers::id;
-use skep_bpf::record::{self, ADDRESS, BEGIN, HEAD, Kind, LENGTH, VALUE};
+use skep_bpf::record::{self, ADDRESS, BEGIN, HEAD, Kind, LENGTH, PACKET, VALUE};
 
 use crate::ir::{
     AtomicOp, BinOp, Block, Cc, Cond, Edge, Function, Inst, Loc, MapId, Offset, Op, PtrKind, Type, Value,
@@ -232,6 +232,34 @@ impl<'a> Writer<'a> {
             self.store(8, memory, HEAD + 24, zero);
             self.store(8, memory, HEAD + 32, zero);
         }
+        self.submit(memory, done);
+        self.a.at = done;
+    }
+
+    /// Sends the packet that the program got with its context: the first bytes.
+    pub(super) fn packet(&mut self, context: Value, xdp: bool) {
+        let done = self.block(false);
+        let len = match xdp {
+            true => self.helper(id::XDP_GET_BUFF_LEN, &[context], Type::U64),
+            false => self.a.value(Op::Load { ty: Type::U32, ptr: context, off: Offset::at(0) }, Type::U32),
+        };
+        let len = self.number(len);
+        let memory = self.reserve(Kind::Packet, 0, PACKET, done);
+        let zero = self.a.constant(0);
+        self.store(8, memory, ADDRESS, zero);
+        self.store(8, memory, VALUE, len);
+        // The verifier wants a length from 1 on; a packet has at least one byte.
+        let most = self.a.constant(i64::from(PACKET));
+        let cond = Cond { cc: Cc::Ugt, width: Width::W64, a: len, b: most };
+        let short = self.a.value(Op::Select { cond, a: most, b: len }, Type::U64);
+        let one = self.a.constant(1);
+        let rest = self.bin(BinOp::Sub, short, one);
+        let rest = self.a.value(Op::Bound { v: rest, max: u64::from(PACKET) - 1 }, Type::U64);
+        let kept = self.bin(BinOp::Add, rest, one);
+        let to = self.plus(memory, HEAD);
+        let load = if xdp { id::XDP_LOAD_BYTES } else { id::SKB_LOAD_BYTES };
+        self.helper(load, &[context, zero, to, kept], Type::I64);
+        self.store(8, memory, LENGTH, kept);
         self.submit(memory, done);
         self.a.at = done;
     }

@@ -16,6 +16,8 @@ use super::{Answer, Head, Line, MapUse, Phase, Question, Run, Told, write};
 const CONTEXT: usize = 64 << 10;
 /// Runs that may be going on at one time; more are given up, the oldest first.
 const OPEN: usize = 4096;
+/// Bytes of a packet at most: what is longer is no packet.
+const LONGEST_PACKET: usize = 256 << 10;
 
 /// A recording that is being written.
 pub struct Log {
@@ -104,6 +106,11 @@ impl Log {
             Kind::Context => set_context(run, record.address, &low_bytes(returned, record.number)),
             Kind::Gate => run.gate = Some(returned),
             Kind::Key => run.keys.push((record.number, data)),
+            Kind::Packet => {
+                let mut packet = data;
+                packet.resize(usize::try_from(returned).unwrap_or(0).clamp(packet.len(), LONGEST_PACKET), 0);
+                run.packet = Some(packet);
+            }
             Kind::End => {
                 (run.returned, run.end) = (returned, self.count);
                 if let Some(run) = self.open.remove(&record.run) {

@@ -73,6 +73,8 @@ pub struct Run {
     pub comm: Vec<u8>,
     /// The context's bytes up to the last that was read.
     pub context: Vec<u8>,
+    /// The packet that it was about; what was not recorded of it is zero.
+    pub packet: Option<Vec<u8>>,
     /// What it was told, in order.
     pub answers: Vec<Answer>,
     /// Keys of the entries that callbacks were called for, in order, each with the map's index.

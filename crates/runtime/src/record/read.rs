@@ -173,6 +173,7 @@ fn run(value: &Value) -> Result<Run, String> {
         user: pair("gid", "uid")?,
         comm,
         context: digits(&value["context"], "context")?,
+        packet: value.get("packet").map(|packet| digits(packet, "packet")).transpose()?,
         answers,
         keys,
         gate: value.get("gate").and_then(Value::as_u64),

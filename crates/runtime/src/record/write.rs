@@ -74,6 +74,9 @@ fn run(run: &Run) -> Value {
         if !keys.is_empty() {
             object.insert("keys".to_owned(), keys.into());
         }
+        if let Some(packet) = &run.packet {
+            object.insert("packet".to_owned(), hex::encode(packet).into());
+        }
         if let Some(gate) = run.gate {
             object.insert("gate".to_owned(), gate.into());
         }

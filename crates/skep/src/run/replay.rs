@@ -6,6 +6,7 @@ use super::watch::Watch;
 use crate::error::Error;
 use crate::tracer::Output;
 use skep_bpf::backend::{BackendError, Entries};
+use skep_bpf::kinds::ProgType;
 use skep_bpf::object::Program;
 use skep_engine::helpers::env::process::Process;
 use skep_engine::helpers::env::recorded::Answer as Given;
@@ -85,6 +86,15 @@ impl Stage {
     }
 }
 
+/// A packet with the context that was recorded of it: what the program did not read follows from the packet.
+fn of_packet(kind: ProgType, packet: &[u8], recorded: &[u8]) -> Option<Input> {
+    let mut input = Input::packet(kind, packet)?;
+    for (byte, was) in input.context.iter_mut().zip(recorded).filter(|(_, was)| **was != 0) {
+        *byte = *was;
+    }
+    Some(input)
+}
+
 impl Machine for Stage {
     fn run(&mut self, run: &Run) -> (Vec<Vec<u8>>, Option<String>) {
         let Some(&index) = self.programs.get(&run.program) else {
@@ -95,7 +105,15 @@ impl Machine for Stage {
         }
         let mut context = run.context.clone();
         context.resize(context.len().max(CONTEXT), 0);
-        let ran = self.guest.run_once(index, &Input::record(&context), self.watch.observer());
+        let kind = self.guest.object.programs.get(index).map(|program| program.prog_type);
+        let input = match (&run.packet, kind) {
+            (Some(packet), Some(kind)) => of_packet(kind, packet, &run.context),
+            _ => Some(Input::record(&context)),
+        };
+        let Some(input) = input else {
+            return (Vec::new(), Some("its kind of programs gets no packets".to_owned()));
+        };
+        let ran = self.guest.run_once(index, &input, self.watch.observer());
         self.watch.ended(ran.as_ref().ok().map(|r| r.result));
         let env = &self.guest.vm.state.env;
         let (left, keys) = (env.answers.left(), env.key_order.left());
