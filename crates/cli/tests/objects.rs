@@ -384,3 +384,19 @@ fn usdt_sections_are_attached() {
         ],
     );
 }
+
+#[test]
+fn an_object_with_maps_of_maps_runs_offline() {
+    let done = skep(&["run", &object("maps"), "--prog", "count", "--ctx", &"00".repeat(24), "--maps"]);
+    expect(
+        &done,
+        &[
+            "r0 = 0x0 (0)",
+            "first (hash):",
+            "outer (array_of_maps):",
+            "by_comm (hash):\n  { uid: 0, comm: ",
+            ": { calls: 1, last: 0, state: WARM, low: 0, high: 9 }",
+            "per_cpu (percpu_array):\n  0: 0\n  1: 1\n",
+        ],
+    );
+}

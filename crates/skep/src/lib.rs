@@ -27,6 +27,7 @@ pub mod run;
 mod script;
 mod tracer;
 mod trial;
+mod types;
 
 pub use error::Error;
 pub use packets::Open;

@@ -88,7 +88,10 @@ impl ObjectFile {
             return Err(refused(&self.name, "it has neither programs nor maps".to_owned()));
         }
         if let Some(program) = object.programs.iter().find(|p| p.prog_type == ProgType::StructOps) {
-            let why = format!("{}: structures of functions (struct_ops) are not supported", program.symbol);
+            let why = format!(
+                "{}: structures of functions (struct_ops) are not supported; load the others with --prog NAME",
+                program.symbol
+            );
             return Err(refused(&self.name, why));
         }
         let mut specs = Specs::default();
@@ -97,7 +100,7 @@ impl ObjectFile {
         } else {
             object.programs.iter_mut().for_each(|p| p.attach.clear());
         }
-        let btf = settings.btf.as_ref().map(|path| types(path)).transpose()?;
+        let btf = settings.btf.as_ref().map(|path| types(path, &target)).transpose()?;
         let options = LoadOptions {
             log_level: settings.log_level,
             btf,
@@ -161,11 +164,10 @@ fn refused(file: &str, why: String) -> Error {
     Error::Object { file: file.to_owned(), why: vec![why] }
 }
 
-fn types(path: &Path) -> Result<Arc<skep_bpf::btf::Btf>, Error> {
+fn types(path: &Path, target: &LiveTarget) -> Result<Arc<skep_bpf::btf::Btf>, Error> {
     let name = path.display().to_string();
     let bytes = skep_kernel::elf::types(&name).map_err(Error::Environment)?;
-    let btf = skep_bpf::btf::Btf::parse(bytes, None).map_err(|e| refused(&name, e.to_string()))?;
-    Ok(Arc::new(btf))
+    crate::types::parse(&name, bytes, target)
 }
 
 /// The place of a program; `None` when its section's name has it, or why there is none.

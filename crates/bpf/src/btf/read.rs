@@ -295,6 +295,13 @@ impl Btf {
         self.first_id + self.table.len() as u32
     }
 
+    /// Whether the types are a module's that were read without the kernel's: their names then lie behind all strings that there are.
+    pub fn lacks_base(&self) -> bool {
+        let mut own = (self.first_id.max(1)..self.len()).filter_map(|id| self.record(TypeId(id)));
+        self.base.is_none()
+            && own.any(|record| record.name_off >= self.strings.len() as u32 && record.name_off != 0)
+    }
+
     /// Whether there is no type but void.
     pub fn is_empty(&self) -> bool {
         self.len() <= 1

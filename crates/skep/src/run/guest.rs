@@ -85,8 +85,14 @@ impl Guest {
                 }
             };
             let Some(number) = number else { return Err(format!("there is no {:?}", slot.content)) };
-            let set = self.set(map, &slot.index.to_ne_bytes(), &number.to_ne_bytes());
-            set.map_err(|e| e.to_string())?;
+            let Some(id) = self.map(map) else { continue };
+            let (index, number) = (slot.index.to_ne_bytes(), number.to_ne_bytes());
+            let state = &mut self.vm.state;
+            let set = state.maps.user_update(id, &mut state.memory, &index, &number, 0);
+            set.map_err(|why| {
+                let name = self.object.maps.get(map).map_or("", |spec| spec.name.as_str());
+                format!("map {name}: {:?} cannot be its entry {}: {why}", slot.content, slot.index)
+            })?;
         }
         Ok(())
     }

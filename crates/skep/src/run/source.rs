@@ -18,14 +18,9 @@ pub struct Types {
 impl Types {
     /// This kernel's; `file`: name and contents of a file of types (BTF) in their place.
     pub fn new(file: Option<(&str, Vec<u8>)>) -> Result<Types, Error> {
-        let given = match file {
-            None => None,
-            Some((name, bytes)) => {
-                let refused = |why: String| Error::Object { file: name.to_owned(), why: vec![why] };
-                Some(Arc::new(Btf::parse(bytes, None).map_err(|e| refused(e.to_string()))?))
-            }
-        };
-        Ok(Types { live: LiveTarget::new(), given })
+        let live = LiveTarget::new();
+        let given = file.map(|(name, bytes)| crate::types::parse(name, bytes, &live)).transpose()?;
+        Ok(Types { live, given })
     }
 
     /// The types, if this machine has any.
