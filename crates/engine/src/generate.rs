@@ -12,7 +12,7 @@ pub mod careful;
 mod compare;
 mod pieces;
 
-pub use compare::engines;
+pub use compare::{anything, engines};
 
 /// What programs are given maps of: the index that an instruction names them by.
 pub mod map {

@@ -40,7 +40,7 @@ pub(super) fn objects() -> Vec<(Object, Recorded)> {
 }
 
 /// Objects that clang made.
-const CLANG: [&[u8]; 6] = [
+pub(super) const CLANG: [&[u8]; 6] = [
     include_bytes!("../../../tests/elf/calls.o"),
     include_bytes!("../../../tests/elf/core.o"),
     include_bytes!("../../../tests/elf/maps.o"),

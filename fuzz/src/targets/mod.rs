@@ -4,6 +4,7 @@
 mod bytes;
 mod engines;
 mod format;
+mod instructions;
 mod ir;
 mod records;
 mod source;
@@ -39,6 +40,9 @@ pub(crate) const TARGETS: &[(&str, &str, Make)] = &[
     ("recordings", "recorded answers of targets", || Box::new(bytes::Recordings::new())),
     ("engines", "programs for the offline machine: interpreter and machine code agree", || {
         Box::new(engines::Engines)
+    }),
+    ("instructions", "real programs with damaged instructions: both engines agree, or refuse both", || {
+        Box::new(instructions::Instructions::new())
     }),
     ("events", "records of the ring buffer and entries of maps", || Box::new(records::Records::new())),
 ];

@@ -219,6 +219,19 @@ fn the_standard_parts_say_the_same() {
 }
 
 #[test]
+fn code_in_text_alone_is_a_program_of_no_kind() {
+    let mut bytes = write(&sample()).unwrap();
+    while let Some(name) = bytes.windows(7).position(|w| w == b"raw_tp\0") {
+        bytes[name..name + 7].copy_from_slice(b".text\0\0");
+    }
+    let module = Module::parse(&bytes).unwrap();
+    let kinds: Vec<_> = module.listing().into_iter().map(|row| (row.function, row.prog_type)).collect();
+    assert_eq!(kinds, [("begin_1".to_owned(), None), ("begin_1_2".to_owned(), None)]);
+    let refused = module.object(&super::Selection::Default).unwrap_err().to_string();
+    assert!(refused.contains("is in section `.text`, which names no type of program"), "{refused}");
+}
+
+#[test]
 fn what_cannot_be_written_is_refused() {
     let whole = sample();
     let object = Object { origin: None, ..whole.clone() };

@@ -52,6 +52,40 @@ impl Side {
     }
 }
 
+/// Whether both came to the same end.
+fn same([one, other]: &[Result<Outcome, RunError>; 2]) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(RunError::Fault(one)), Err(RunError::Fault(other))) => one.agrees(other),
+        (Err(one), Err(other)) => one.to_string() == other.to_string(),
+        _ => false,
+    }
+}
+
+/// Loads a program into both machines and runs it there. `None` where both refuse it, else whether it came to its end; an error is a
+/// difference.
+fn both(one: &mut Side, other: &mut Side, made: &Made, index: u64) -> Result<Option<bool>, String> {
+    let differs = |what: &str, [interpreted, compiled]: [String; 2]| {
+        let text = skep_bpf::disasm::listing(&made.insns, &|_| None);
+        format!("{what}\n{text}\ninterpreter: {interpreted}\ncompiled:    {compiled}")
+    };
+    let loaded = [one.load(made, index), other.load(made, index)];
+    let id = match &loaded {
+        [Ok(id), Ok(same)] if id == same => *id,
+        [Err(why), Err(same)] if why == same => return Ok(None),
+        _ => return Err(differs("loading", loaded.map(|loaded| format!("{loaded:?}")))),
+    };
+    let results = [one.run(id, made), other.run(id, made)];
+    if !same(&results) {
+        return Err(differs("running", results.map(|result| format!("{result:?}"))));
+    }
+    let contents = [one.contents(), other.contents()];
+    if contents[0] != contents[1] {
+        return Err(differs("maps", contents.map(|contents| format!("{contents:?}"))));
+    }
+    Ok(Some(results[0].is_ok()))
+}
+
 /// Runs `count` programs of the stream of `seed` in both engines. How many came to their end, and how many faulted; an error is a
 /// difference, with the program.
 pub fn engines(seed: u64, count: u64, blind: Option<u64>) -> Result<(u64, u64), String> {
@@ -62,34 +96,28 @@ pub fn engines(seed: u64, count: u64, blind: Option<u64>) -> Result<(u64, u64), 
         let mut other = Side::new(Engine::Jit { blind })?;
         for index in first..count.min(first + TOGETHER) {
             let made = program(&mut random);
-            let shown = || skep_bpf::disasm::listing(&made.insns, &|_| None);
-            let loaded = one.load(&made, index);
-            if loaded != other.load(&made, index) {
-                return Err(format!("program {index} of seed {seed}: one is loaded\n{}", shown()));
-            }
-            let id =
-                loaded.map_err(|error| format!("program {index} of seed {seed}: {error}\n{}", shown()))?;
-            let results = [one.run(id, &made), other.run(id, &made)];
-            if results[0].is_ok() {
-                ended += 1
-            } else {
-                faulted += 1
-            }
-            let [interpreted, compiled] = results.map(|result| format!("{result:?}"));
-            if interpreted != compiled {
-                let text = shown();
-                return Err(format!(
-                    "program {index} of seed {seed}\n{text}\ninterpreter: {interpreted}\ncompiled:    {compiled}"
-                ));
-            }
-            let (kept, other_kept) = (one.contents(), other.contents());
-            if kept != other_kept {
-                let text = shown();
-                return Err(format!(
-                    "program {index} of seed {seed}: maps\n{text}\n{kept:?}\n{other_kept:?}"
-                ));
+            let said = |what: String| format!("program {index} of seed {seed}: {what}");
+            match both(&mut one, &mut other, &made, index).map_err(said)? {
+                Some(true) => ended += 1,
+                Some(false) => faulted += 1,
+                None => return Err(said("it was refused".to_owned())),
             }
         }
     }
     Ok((ended, faulted))
+}
+
+/// Runs a program that may be anything in both engines, without and with blinded constants, once with each packet.
+pub fn anything(made: &Made, packets: &[&[u8]]) -> Result<(), String> {
+    for blind in [None, Some(made.budget)] {
+        let mut one = Side::new(Engine::Interpreter)?;
+        let mut other = Side::new(Engine::Jit { blind })?;
+        for packet in packets {
+            let made = Made { packet: packet.to_vec(), ..made.clone() };
+            if both(&mut one, &mut other, &made, 0)?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }

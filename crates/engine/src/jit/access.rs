@@ -1,5 +1,5 @@
 //! Accesses to memory: loads, stores and atomics. An access to a fixed offset in the frame is decided here; every other one is
-//! compared with the window of its site, and asks the machine when it does not lie within.
+//! compared with the window of its site, or the span of its pointer, and asks the machine when it does not lie within.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
@@ -21,11 +21,11 @@ struct Place {
 /// One access.
 #[derive(Clone, Copy)]
 pub(super) struct Access {
-    at: usize,
-    base: u8,
-    off: i16,
-    size: Size,
-    write: bool,
+    pub(super) at: usize,
+    pub(super) base: u8,
+    pub(super) off: i16,
+    pub(super) size: Size,
+    pub(super) write: bool,
     /// Whether the address must be a multiple of the size.
     aligned: bool,
 }
@@ -94,47 +94,76 @@ impl Translator<'_> {
         what: impl Fn(&mut Self, Place) -> Option<Value>,
     ) -> Option<Value> {
         let Access { at, base, off, size, .. } = access;
-        let kind = self.function.kinds.get(at, base);
-        if let Kind::Stack(offset) = kind {
+        if let Kind::Stack(offset) = self.function.kinds.get(at, base) {
             let offset = offset.wrapping_add(off.into());
             let within = (-i64::from(FRAME)..=-i64::from(size.bytes())).contains(&offset);
             if within && (!access.aligned || offset % i64::from(size.bytes()) == 0) {
                 return what(self, Place { base: self.frame, offset: offset as i32 });
             }
         }
-        let window = match kind {
-            Kind::Window(window) => window,
-            _ => self.windows.take(),
-        };
         let pointer = self.get(base);
-        let distance = self.constant(I64, off.into());
-        let address = self.builder.ins().iadd(pointer, distance);
-        let bounds = offset::bounds(window, size.bytes(), access.write);
-        let start = self.load_state(bounds);
-        let limit = self.load_state(bounds + offset::LIMIT);
-        let offset = self.builder.ins().isub(address, start);
-        let mut outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, offset, limit);
-        if access.aligned && size != Size::B {
-            let low = self.constant(I64, i64::from(size.bytes()) - 1);
-            let low = self.builder.ins().band(address, low);
-            let zero = self.constant(I64, 0);
-            let crooked = self.builder.ins().icmp(IntCC::NotEqual, low, zero);
-            outside = self.builder.ins().bor(outside, crooked);
-        }
+        let span = self.span(access, pointer);
+        let (outside, window) = match span {
+            Some(span) => (self.beyond(span, access), span.window),
+            None => {
+                let window = self.window(access);
+                (self.outside(access, pointer, window), window)
+            }
+        };
         let (miss, hit, behind) =
             (self.cold_block(), self.builder.create_block(), self.builder.create_block());
         self.builder.ins().brif(outside, miss, &[], hit, &[]);
         let value = result.then(|| self.builder.append_block_param(behind, I64));
         self.enter(hit);
-        let base = self.builder.ins().iadd(self.base, pointer);
+        let base = match span {
+            Some(span) => span.host,
+            None => self.builder.ins().iadd(self.base, pointer),
+        };
         let got = what(self, Place { base, offset: off.into() });
         self.leave(behind, got);
         self.enter(miss);
+        let address = self.offset(pointer, off);
         let found = self.resolve(access, address, window);
         let got = what(self, Place { base: found, offset: 0 });
         self.leave(behind, got);
         self.enter(behind);
         value
+    }
+
+    /// The window that shows what an access probably touches.
+    pub(super) fn window(&mut self, access: Access) -> u16 {
+        match self.function.kinds.get(access.at, access.base) {
+            Kind::Window(window) => window,
+            _ => self.windows.take(),
+        }
+    }
+
+    /// `pointer + off`
+    pub(super) fn offset(&mut self, pointer: Value, off: i16) -> Value {
+        if off == 0 {
+            return pointer;
+        }
+        let distance = self.constant(I64, off.into());
+        self.builder.ins().iadd(pointer, distance)
+    }
+
+    /// Whether an access is not within what its window shows, or not at a multiple of its size where it must be.
+    fn outside(&mut self, access: Access, pointer: Value, window: u16) -> Value {
+        let address = self.offset(pointer, access.off);
+        let bounds = offset::bounds(window, access.size.bytes(), access.write);
+        // In this order the start is no load of its own but an operand.
+        let limit = self.load_state(bounds + offset::LIMIT);
+        let start = self.load_state(bounds);
+        let offset = self.builder.ins().isub(address, start);
+        let outside = self.builder.ins().icmp(IntCC::UnsignedGreaterThan, offset, limit);
+        if !access.aligned || access.size == Size::B {
+            return outside;
+        }
+        let low = self.constant(I64, i64::from(access.size.bytes()) - 1);
+        let low = self.builder.ins().band(address, low);
+        let zero = self.constant(I64, 0);
+        let crooked = self.builder.ins().icmp(IntCC::NotEqual, low, zero);
+        self.builder.ins().bor(outside, crooked)
     }
 
     fn enter(&mut self, block: Block) {
@@ -149,7 +178,7 @@ impl Translator<'_> {
 
     /// Asks the machine where the bytes are; ends the program if they may not be accessed.
     fn resolve(&mut self, access: Access, address: Value, window: u16) -> Value {
-        self.publish_registers();
+        self.publish_registers(access.at);
         let Access { at, size, write, aligned, .. } = access;
         let site = Site { insn: self.origin(at), bytes: size.bytes(), write, aligned, window };
         let site = self.constant(I64, site.encode() as i64);

@@ -62,7 +62,7 @@ impl Translator<'_> {
         self.builder.ins().brif(outcome, over, &[], on, &[]);
         self.builder.switch_to_block(over);
         self.builder.seal_block(over);
-        self.publish_registers();
+        self.publish_registers(at);
         let one = self.constant(I64, 1);
         let fault = self.builder.ins().band(outcome, one);
         self.builder.ins().return_(&[result, fault]);
@@ -73,6 +73,8 @@ impl Translator<'_> {
     }
 
     fn set_results(&mut self, result: Value) {
+        // What was called may have ended the life of what pointers point to.
+        self.spans.forget();
         self.set(0, result);
         let zero = self.constant(I64, 0);
         (1..6).for_each(|register| self.set(register, zero));

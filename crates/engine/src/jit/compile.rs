@@ -12,6 +12,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use super::flow::Flow;
 use super::kinds::{Kinds, PacketFields, Windows};
+use super::live::Live;
 use super::state::offset;
 use super::translate::{Function, Translator, function_signature, signature};
 use crate::vm::op::Op;
@@ -74,15 +75,17 @@ pub(super) struct Compiler {
     isa: OwnedTargetIsa,
     context: Context,
     builder: FunctionBuilderContext,
+    /// The stub's code, once it is made.
+    stub: Vec<u8>,
 }
 
 impl Compiler {
-    /// A compiler for the machine that it runs on. One that does not optimise emits what is written: it puts no constants
-    /// together.
-    pub(super) fn new(optimise: bool) -> Result<Compiler, CompileError> {
+    /// A compiler for the machine that it runs on. It emits what is written: programs come optimised, Cranelift's own passes take
+    /// as long as all else and gain nothing on them, and they would put the constants together that blinding takes apart.
+    pub(super) fn new() -> Result<Compiler, CompileError> {
         let mut flags = settings::builder();
         let choices = [
-            ("opt_level", if optimise { "speed" } else { "none" }),
+            ("opt_level", "none"),
             ("enable_verifier", "false"),
             ("unwind_info", "false"),
             ("enable_probestack", "false"),
@@ -94,19 +97,30 @@ impl Compiler {
         let isa = host
             .finish(settings::Flags::new(flags))
             .map_err(|error| CompileError::Host(error.to_string()))?;
-        Ok(Compiler { isa, context: Context::new(), builder: FunctionBuilderContext::new() })
+        Ok(Compiler {
+            isa,
+            context: Context::new(),
+            builder: FunctionBuilderContext::new(),
+            stub: Vec::new(),
+        })
     }
 
     /// Compiles all functions.
     pub(crate) fn compile(&mut self, text: Text<'_>, readable: bool) -> Result<Assembled, CompileError> {
         let mut code = Assembled { text: readable.then(String::new), ..Assembled::default() };
         let mut windows = Windows::new();
-        self.start(0, function_signature(self.isa.default_call_conv()));
-        self.stub();
-        self.finish(&mut code, 0, "resolve")?;
+        if self.stub.is_empty() || readable {
+            self.start(0, signature(CallConv::PreserveAll, 3, 0));
+            self.stub();
+            self.finish(&mut code, 0, "resolve")?;
+            self.stub.clone_from(&code.bytes);
+        } else {
+            code.bytes.clone_from(&self.stub);
+        }
         for (index, range) in text.ranges().enumerate() {
             let flow = Flow::of(text.ops, range.clone());
             let kinds = Kinds::of(text.ops, range.clone(), index == 0, text.packet, &mut windows);
+            let live = Live::of(text.ops, range.clone());
             let function = Function {
                 ops: text.ops,
                 charges: text.charges,
@@ -115,6 +129,7 @@ impl Compiler {
                 functions: text.functions,
                 flow: &flow,
                 kinds: &kinds,
+                live: &live,
             };
             let convention = self.isa.default_call_conv();
             self.start(index as u32 + 1, function_signature(convention));
@@ -136,7 +151,6 @@ impl Compiler {
     /// The stub calls the machine and keeps all registers, so that an access that lies within its window costs nothing for
     /// the call that it does not make.
     fn stub(&mut self) {
-        self.context.func.signature = signature(CallConv::PreserveAll, 3, 0);
         let mut builder = FunctionBuilder::new(&mut self.context.func, &mut self.builder);
         let resolver = builder.import_signature(signature(self.isa.default_call_conv(), 3, 0));
         let block = builder.create_block();

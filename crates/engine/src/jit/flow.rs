@@ -33,6 +33,7 @@ pub(crate) fn next(op: Op) -> Next {
 pub(crate) struct Flow {
     first: usize,
     leader: Vec<bool>,
+    targeted: Vec<bool>,
     looped: Vec<bool>,
 }
 
@@ -40,8 +41,8 @@ impl Flow {
     /// Reads the function at `range`.
     pub(crate) fn of(ops: &[Op], range: Range<usize>) -> Flow {
         let length = range.len();
-        let mut flow =
-            Flow { first: range.start, leader: vec![false; length + 1], looped: vec![false; length + 1] };
+        let [leader, targeted, looped] = [(); 3].map(|()| vec![false; length + 1]);
+        let mut flow = Flow { first: range.start, leader, targeted, looped };
         for at in range.clone() {
             let behind = at + 1 - range.start;
             match next(ops[at]) {
@@ -50,6 +51,7 @@ impl Flow {
                 Next::Jump(target) | Next::Branch(target) => {
                     flow.leader[behind] = true;
                     flow.leader[target - range.start] = true;
+                    flow.targeted[target - range.start] = true;
                     flow.looped[target - range.start] |= target <= at;
                 }
             }
@@ -60,6 +62,11 @@ impl Flow {
     /// Whether a block begins at `at`.
     pub(crate) fn is_leader(&self, at: usize) -> bool {
         self.leader[at - self.first]
+    }
+
+    /// Whether something jumps to `at`; else its only predecessor is the instruction before it.
+    pub(crate) fn is_targeted(&self, at: usize) -> bool {
+        self.targeted[at - self.first]
     }
 
     /// Whether something at or behind `at` jumps to it.

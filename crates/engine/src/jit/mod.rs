@@ -6,11 +6,14 @@ mod call;
 mod compile;
 mod flow;
 mod kinds;
+mod live;
 mod run;
+mod span;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod translate;
 
 pub use compile::CompileError;
+pub(crate) use run::Ready;
 pub use run::{Code, Jit};

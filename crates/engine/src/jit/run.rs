@@ -7,15 +7,14 @@ use std::rc::Rc;
 
 use super::compile::{Assembled, CompileError, Compiler, Text};
 use super::kinds::PacketFields;
-use super::state::{CONTEXT, Called, FRAMES, PACKET, Pair, Site, State as Shared, Stop, Window};
+use super::state::{CONTEXT, Called, Calls, FRAMES, PACKET, Pair, Site, State as Shared, Stop, Window};
 use crate::helpers::{self, Call, HelperFn};
 use crate::native::code::{Host, Outcome, Pages};
 use crate::vm::blind::blind;
-use crate::vm::fault::{Fault, FaultKind};
+use crate::vm::fault::{Fault, FaultKind, Registers};
 use crate::vm::interp::{self, Entry, TAIL_CALL, helper_number, packet_load, probe, tail_call};
-use crate::vm::memory::{Access, Addr, Object, code_index};
+use crate::vm::memory::{Access, Object, code_index};
 use crate::vm::op::{Op, Size};
-use crate::vm::packet::Packet;
 use crate::vm::program::{ProgId, Program};
 use crate::vm::state::{FRAME, STRIDE, State};
 
@@ -36,31 +35,16 @@ impl Code {
     }
 }
 
-/// What windows show: they stay right as long as this is the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Shown {
-    /// [`crate::vm::memory::Memory::epoch`].
-    epoch: u64,
-    stack: Addr,
-    context: Addr,
-    packet: Option<Packet>,
-}
-
-impl Shown {
-    fn by(vm: &State) -> Shown {
-        let run = &vm.run;
-        Shown { epoch: vm.memory.epoch(), stack: run.stack, context: run.context, packet: run.packet }
-    }
-}
-
 /// Compiled programs of a machine, each made when it is first needed.
 pub struct Jit {
     compiler: Compiler,
     blind: Option<u64>,
     codes: Vec<Option<Rc<Code>>>,
     shared: Option<Box<Shared>>,
-    /// What the windows were made from.
-    shown: Option<Shown>,
+    /// [`crate::vm::memory::Memory::epoch`] when the windows were made: they stay right as long as it is the same.
+    shown: u64,
+    /// Windows that show another object than the first frame, one bit each.
+    dirty: u64,
     /// A value that a load reads which is not in the region.
     probed: u64,
 }
@@ -68,15 +52,15 @@ pub struct Jit {
 impl Jit {
     /// Nothing is compiled yet. With a seed for random numbers, constants are blinded.
     pub fn new(blind: Option<u64>) -> Result<Jit, CompileError> {
-        let compiler = Compiler::new(blind.is_none())?;
-        Ok(Jit { compiler, blind, codes: Vec::new(), shared: None, shown: None, probed: 0 })
+        let compiler = Compiler::new()?;
+        Ok(Jit { compiler, blind, codes: Vec::new(), shared: None, shown: 0, dirty: 0, probed: 0 })
     }
 
     /// A program's code.
     pub fn code(&mut self, id: ProgId, program: &Program) -> Result<Rc<Code>, CompileError> {
         let index = id.0 as usize;
-        if let Some(Some(code)) = self.codes.get(index) {
-            return Ok(code.clone());
+        if let Some(code) = self.compiled(id) {
+            return Ok(code);
         }
         let assembled = self.compile(program, false)?;
         let pages = Pages::new(&assembled.bytes).map_err(CompileError::Pages)?;
@@ -85,6 +69,12 @@ impl Jit {
         self.codes.resize(self.codes.len().max(index + 1), None);
         self.codes[index] = Some(code.clone());
         Ok(code)
+    }
+
+    /// A program's code if it has some.
+    #[inline]
+    fn compiled(&self, id: ProgId) -> Option<Rc<Code>> {
+        self.codes.get(id.0 as usize)?.clone()
     }
 
     /// The text of a program's machine code.
@@ -111,23 +101,114 @@ impl Jit {
     }
 
     /// Runs the function at `entry` to its end.
+    #[inline]
     pub(crate) fn run(
         &mut self,
         programs: &[Program],
         vm: &mut State,
         entry: Entry,
     ) -> Result<u64, Box<Fault>> {
-        let mut shared = self.shared.take().unwrap_or_else(Shared::new);
+        let mut shared = self.shared.take().unwrap_or_else(|| self.share(vm));
         let depth = vm.run.depth + 1;
         let mut session =
             Session { programs, jit: self, vm, program: entry.program, depth, fault: None, late: false };
-        shared.base = session.vm.memory.base() as u64;
-        if session.jit.shown != Some(Shown::by(session.vm)) {
-            session.show_all(&mut shared);
-        }
         let result = session.function(&mut shared, entry.insn, entry.args);
         self.shared = Some(shared);
         result
+    }
+
+    /// The program of `run.program`, to be run from its beginning again and again.
+    pub(crate) fn ready<'a>(
+        &'a mut self,
+        programs: &'a [Program],
+        vm: &'a mut State,
+    ) -> Result<Ready<'a>, CompileError> {
+        let program = vm.run.program;
+        let code = self.code(program, &programs[program.0 as usize])?;
+        let mut shared = self.share(vm);
+        shared.functions = code.functions.as_ptr() as u64;
+        let session = Session { programs, jit: self, vm, program, depth: 1, fault: None, late: false };
+        let entry = code.entries.first().copied().unwrap_or_default();
+        Ok(Ready { session, shared, code, entry })
+    }
+
+    /// What compiled code and this machine share.
+    #[cold]
+    #[inline(never)]
+    fn share(&mut self, vm: &State) -> Box<Shared> {
+        let mut shared = Shared::new();
+        shared.base = vm.memory.base() as u64;
+        shared.calls = Calls::of::<Session<'_>>();
+        shared.frames = std::array::from_fn(|depth| {
+            vm.run.stack.get() + u64::from(STRIDE) * depth as u64 + u64::from(FRAME)
+        });
+        let frame = Window::show(vm.run.stack.0, FRAME, Window::default());
+        shared.windows.fill(Pair { read: frame, write: frame });
+        self.dirty = 0;
+        self.show_all(&mut shared, vm);
+        shared
+    }
+
+    /// Makes all windows anew: the context's and the packet's show them, all others the first frame.
+    #[cold]
+    #[inline(never)]
+    fn show_all(&mut self, shared: &mut Shared, vm: &State) {
+        let frame = Window::show(vm.run.stack.0, FRAME, Window::default());
+        while self.dirty != 0 {
+            let window = self.dirty.trailing_zeros();
+            shared.windows[window as usize] = Pair { read: frame, write: frame };
+            self.dirty &= self.dirty - 1;
+        }
+        let context = vm.memory.find(vm.run.context.get());
+        let packet = vm.run.packet.and_then(|packet| vm.memory.find(packet.data.get()));
+        for (window, object) in [(CONTEXT, context), (PACKET, packet)] {
+            if let Some(object) = object {
+                self.show(shared, window, object);
+            }
+        }
+        self.shown = vm.memory.epoch();
+    }
+
+    /// Shows an object in a window, as far as an access needs no more than to lie in it.
+    fn show(&mut self, shared: &mut Shared, window: u16, object: Object) {
+        let frame = Window::show(shared.frames[0] as u32 - FRAME, FRAME, Window::default());
+        let whole = Window::show(object.base.0, object.size, frame);
+        let pair = match object.access {
+            Access::None => Pair { read: frame, write: frame },
+            Access::Read | Access::Fields(_) => Pair { read: whole, write: frame },
+            Access::ReadWrite => Pair { read: whole, write: whole },
+        };
+        shared.windows[usize::from(window)] = pair;
+        self.dirty |= 1 << window;
+    }
+}
+
+/// A compiled program that is run again and again: all that does not change from run to run is done.
+pub(crate) struct Ready<'a> {
+    session: Session<'a>,
+    shared: Box<Shared>,
+    code: Rc<Code>,
+    /// Where it begins in the code.
+    entry: usize,
+}
+
+impl Ready<'_> {
+    /// Runs it with these arguments.
+    #[inline]
+    pub(crate) fn run(&mut self, args: [u64; 5]) -> Result<u64, Box<Fault>> {
+        let Ready { session, shared, code, entry } = self;
+        session.vm.run.depth = 1;
+        session.publish(shared);
+        let result = code.pages.run(*entry, shared, session, args);
+        session.vm.run.budget = shared.budget as u64;
+        session.vm.run.depth = 0;
+        result.ok_or_else(|| session.stopped(shared, 0))
+    }
+
+    /// What the program sees and changes.
+    #[inline]
+    pub(crate) fn state(&mut self) -> &mut State {
+        self.session.vm
     }
 }
 
@@ -152,8 +233,7 @@ impl Session<'_> {
     /// Runs a function of the program in a new frame.
     fn function(&mut self, shared: &mut Shared, insn: u32, args: [u64; 5]) -> Result<u64, Box<Fault>> {
         if self.vm.run.depth as usize >= FRAMES {
-            let kind = FaultKind::Depth { limit: FRAMES as u32 };
-            return Err(self.fault(insn, kind, [0; 11]));
+            return Err(self.too_deep(insn));
         }
         let depth = self.vm.run.depth;
         self.vm.run.depth += 1;
@@ -165,35 +245,74 @@ impl Session<'_> {
     /// Runs a function of the program in the frame that `run.depth` says.
     fn enter(&mut self, shared: &mut Shared, insn: u32, args: [u64; 5]) -> Result<u64, Box<Fault>> {
         let id = self.program;
-        let code = match self.jit.code(id, &self.programs[id.0 as usize]) {
-            Ok(code) => code,
-            Err(error) => return Err(self.fault(insn, FaultKind::NoCode(error.to_string()), [0; 11])),
+        let code = match self.jit.compiled(id) {
+            Some(code) => code,
+            None => self.compile(insn)?,
         };
-        let index = self.source().functions.partition_point(|&start| start < insn);
-        let Some(&entry) = code.entries.get(index) else {
-            let at = u64::from(insn);
-            return Err(self.fault(insn, FaultKind::NotAFunction { at }, [0; 11]));
+        let index = match insn {
+            0 => 0,
+            insn => self.source().functions.partition_point(|&start| start < insn),
         };
-        let functions = std::mem::replace(&mut shared.functions, code.functions.as_ptr() as u64);
+        let Some(&entry) = code.entries.get(index) else { return Err(self.no_function(insn)) };
+        // A function that is called back runs within another one.
+        let outer = (shared.functions, shared.host, shared.calls.resolve);
+        shared.functions = code.functions.as_ptr() as u64;
         self.publish(shared);
         let result = code.pages.run(entry, shared, self, args);
-        shared.functions = functions;
+        (shared.functions, shared.host, shared.calls.resolve) = outer;
         self.adopt(shared);
-        match (result, self.fault.take()) {
-            (Some(r0), None) => Ok(r0),
-            (_, Some(mut fault)) => {
-                if std::mem::take(&mut self.late) {
-                    fault.registers = shared.registers;
-                }
-                Err(fault)
-            }
-            (None, None) => {
-                Err(self.fault(insn, FaultKind::NoCode("it stopped without a reason".to_owned()), [0; 11]))
-            }
-        }
+        result.ok_or_else(|| self.stopped(shared, insn))
     }
 
-    fn fault(&self, insn: u32, kind: FaultKind, registers: [u64; 11]) -> Box<Fault> {
+    /// Compiles the program that is to run.
+    #[cold]
+    #[inline(never)]
+    fn compile(&mut self, insn: u32) -> Result<Rc<Code>, Box<Fault>> {
+        let id = self.program;
+        let code = self.jit.code(id, &self.programs[id.0 as usize]);
+        code.map_err(|error| self.fault(insn, FaultKind::NoCode(error.to_string()), [None; 11]))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn no_function(&self, insn: u32) -> Box<Fault> {
+        self.fault(insn, FaultKind::NotAFunction { at: u64::from(insn) }, [None; 11])
+    }
+
+    /// Why compiled code stopped.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&mut self, shared: &Shared, insn: u32) -> Box<Fault> {
+        let Some(mut fault) = self.fault.take() else {
+            let kind = FaultKind::NoCode("it stopped without a reason".to_owned());
+            return self.fault(insn, kind, [None; 11]);
+        };
+        if std::mem::take(&mut self.late) {
+            let frame = fault.registers[10];
+            fault.registers = self.registers(shared);
+            fault.registers[10] = frame;
+        }
+        fault
+    }
+
+    /// Too many functions have called each other.
+    #[cold]
+    #[inline(never)]
+    fn too_deep(&self, insn: u32) -> Box<Fault> {
+        self.fault(insn, FaultKind::Depth { limit: FRAMES as u32 }, [Some(0); 11])
+    }
+
+    /// What is known of the registers of the function that runs.
+    fn registers(&self, shared: &Shared) -> Registers {
+        std::array::from_fn(|register| match shared.registers.get(register) {
+            Some(value) => (shared.known >> register & 1 == 1).then_some(*value),
+            None => Some(self.vm.run.frame_end()),
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fault(&self, insn: u32, kind: FaultKind, registers: Registers) -> Box<Fault> {
         match kind {
             FaultKind::Within(fault) => fault,
             kind => Box::new(Fault { kind, place: self.source().place(insn), registers }),
@@ -210,27 +329,9 @@ impl Session<'_> {
     fn publish(&mut self, shared: &mut Shared) {
         shared.budget = self.vm.run.budget.min(i64::MAX as u64) as i64;
         shared.depth = u64::from(self.vm.run.depth.saturating_sub(1));
-        if self.jit.shown.is_none_or(|shown| shown.epoch != self.vm.memory.epoch()) {
-            self.show_all(shared);
+        if self.jit.shown != self.vm.memory.epoch() {
+            self.jit.show_all(shared, self.vm);
         }
-    }
-
-    /// Makes all windows anew: the context's and the packet's show them, all others the first frame.
-    fn show_all(&mut self, shared: &mut Shared) {
-        let run = &self.vm.run;
-        shared.frames = std::array::from_fn(|depth| {
-            run.stack.get() + u64::from(STRIDE) * depth as u64 + u64::from(FRAME)
-        });
-        let frame = Window::show(run.stack.0, FRAME, Window::default());
-        shared.windows.fill(Pair { read: frame, write: frame });
-        let context = self.vm.memory.find(run.context.get());
-        let packet = run.packet.and_then(|packet| self.vm.memory.find(packet.data.get()));
-        for (window, object) in [(CONTEXT, context), (PACKET, packet)] {
-            if let Some(object) = object {
-                show(shared, window, object);
-            }
-        }
-        self.jit.shown = Some(Shown::by(self.vm));
     }
 
     fn helper(&mut self, shared: &mut Shared, function: HelperFn, args: [u64; 5]) -> Result<u64, FaultKind> {
@@ -299,23 +400,13 @@ impl Session<'_> {
             Ok(outcome) => outcome,
             Err(kind) => {
                 self.late = !matches!(kind, FaultKind::Within(_));
-                self.fault = Some(self.fault(insn, kind, shared.registers));
+                let mut registers = [None; 11];
+                registers[10] = Some(self.vm.run.frame_end());
+                self.fault = Some(self.fault(insn, kind, registers));
                 Outcome::Fault
             }
         }
     }
-}
-
-/// Shows an object in a window, as far as an access needs no more than to lie in it.
-fn show(shared: &mut Shared, window: u16, object: Object) {
-    let frame = Window::show(shared.frames[0] as u32 - FRAME, FRAME, Window::default());
-    let whole = Window::show(object.base.0, object.size, frame);
-    let pair = match object.access {
-        Access::None => Pair { read: frame, write: frame },
-        Access::Read | Access::Fields(_) => Pair { read: whole, write: frame },
-        Access::ReadWrite => Pair { read: whole, write: whole },
-    };
-    shared.windows[usize::from(window)] = pair;
 }
 
 impl Host for Session<'_> {
@@ -323,7 +414,7 @@ impl Host for Session<'_> {
         match self.vm.memory.resolve(at, site.bytes, site.write) {
             Ok(address) => {
                 if let Some(object) = self.vm.memory.find(address.get()) {
-                    show(shared, site.window, object);
+                    self.jit.show(shared, site.window, object);
                 }
                 let offset = address.0 as usize;
                 NonNull::new(self.vm.memory.base().wrapping_add(offset))
@@ -338,7 +429,7 @@ impl Host for Session<'_> {
                     return Some(NonNull::from(&mut self.jit.probed).cast());
                 }
                 self.adopt(shared);
-                self.fault = Some(self.fault(site.insn, kind, shared.registers));
+                self.fault = Some(self.fault(site.insn, kind, self.registers(shared)));
                 None
             }
         }
@@ -352,7 +443,7 @@ impl Host for Session<'_> {
         if let (Outcome::Continue(value), Some(window)) = (outcome, window)
             && let Some(object) = self.vm.memory.find(value)
         {
-            show(shared, window, object);
+            self.jit.show(shared, window, object);
         }
         outcome
     }
@@ -373,7 +464,7 @@ impl Host for Session<'_> {
             Stop::Budget => FaultKind::Budget { limit: self.vm.run.limit },
             Stop::Depth => FaultKind::Depth { limit: FRAMES as u32 },
         };
-        self.fault = Some(self.fault(insn, kind, shared.registers));
+        self.fault = Some(self.fault(insn, kind, self.registers(shared)));
     }
 }
 

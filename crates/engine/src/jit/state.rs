@@ -63,7 +63,8 @@ impl State {
             called: 0,
             callee: 0,
             frames: [0; FRAMES],
-            registers: [0; 11],
+            registers: [0; 10],
+            known: 0,
             calls: Calls::default(),
             functions: 0,
             windows: [Pair::default(); WINDOWS as usize],
@@ -91,8 +92,10 @@ pub(crate) struct State {
     pub(crate) callee: u64,
     /// r10 by depth.
     pub(crate) frames: [u64; FRAMES],
-    /// The registers that mattered before the instruction that faulted.
-    pub(crate) registers: [u64; 11],
+    /// r0 to r9 before the instruction that faulted, as far as they mattered.
+    pub(crate) registers: [u64; 10],
+    /// Which of them did, one bit each.
+    pub(crate) known: u64,
     /// Machine code that this code calls.
     pub(crate) calls: Calls,
     /// Entries of the program's functions.
@@ -128,6 +131,7 @@ pub(crate) mod offset {
     pub(crate) const CALLED: i32 = offset_of!(State, called) as i32;
     pub(crate) const CALLEE: i32 = offset_of!(State, callee) as i32;
     pub(crate) const FRAMES: i32 = offset_of!(State, frames) as i32;
+    pub(crate) const KNOWN: i32 = offset_of!(State, known) as i32;
     pub(crate) const FUNCTIONS: i32 = offset_of!(State, functions) as i32;
     pub(crate) const RESOLVE: i32 = offset_of!(State, calls.resolve) as i32;
     pub(crate) const RESOLVER: i32 = offset_of!(State, calls.resolver) as i32;

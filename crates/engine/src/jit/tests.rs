@@ -21,7 +21,12 @@ fn run(prog_type: ProgType, text: &str, input: &Input) -> Result<Outcome, Box<Fa
     let interpreted = run_by(Engine::Interpreter, prog_type, text, input);
     for blind in [None, Some(5)] {
         let compiled = run_by(Engine::Jit { blind }, prog_type, text, input);
-        assert_eq!(interpreted, compiled, "{text}\nblinded: {blind:?}");
+        let same = match (&interpreted, &compiled) {
+            (Ok(one), Ok(other)) => one == other,
+            (Err(one), Err(other)) => one.agrees(other),
+            _ => false,
+        };
+        assert!(same, "{text}\nblinded: {blind:?}\n{interpreted:?}\n{compiled:?}");
     }
     interpreted
 }
@@ -54,10 +59,10 @@ fn division_never_traps() {
 #[test]
 fn a_fault_is_the_same_with_all_registers() {
     let found = fault("r0 = 1\nr2 = 2\nr3 = 3\nr7 = r10\nr7 += -8\nr4 = *(u64 *)(r7 +8)\nr2 = r3\nexit");
-    assert_eq!((found.place.insn, found.registers[2], found.registers[3]), (5, 2, 3));
+    assert_eq!((found.place.insn, found.registers[2], found.registers[3]), (5, Some(2), Some(3)));
     let found = fault("r6 = 6\ncall bpf_unknown#60000\nexit");
     assert!(matches!(found.kind, FaultKind::NoHelper { .. }), "{found}");
-    assert_eq!((found.place.insn, found.registers[6]), (1, 6));
+    assert_eq!((found.place.insn, found.registers[6]), (1, Some(6)));
     let found = fault("again: r0 += 1\ngoto again\nexit");
     assert_eq!(found.kind, FaultKind::Budget { limit: 10_000 });
     let found = fault("call pc+1\nexit\nr0 = 1\ncall pc-2\nexit");

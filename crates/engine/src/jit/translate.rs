@@ -13,6 +13,8 @@ use super::access::Access;
 use super::alu::operation_type;
 use super::flow::{self, Flow, Next};
 use super::kinds::{Kinds, Windows};
+use super::live::Live;
+use super::span::Spans;
 use super::state::{Stop, offset, outcome};
 use crate::vm::blind::AX;
 use crate::vm::interp::LOOPS;
@@ -34,6 +36,8 @@ pub(super) struct Function<'a> {
     pub(super) flow: &'a Flow,
     /// What its registers hold.
     pub(super) kinds: &'a Kinds,
+    /// Which of them matter.
+    pub(super) live: &'a Live,
 }
 
 /// Memory that compiled code accesses: the two do not overlap.
@@ -62,7 +66,8 @@ pub(super) struct Translator<'a> {
     pub(super) signatures: Signatures,
     flags: Flags,
     registers: [Variable; 12],
-    budget: Variable,
+    /// Instructions left; `None` where the function takes from the budget only at its beginning, and leaves it in the state.
+    budget: Option<Variable>,
     /// Rounds that bounded loops have left.
     rounds: Variable,
     blocks: Vec<Option<Block>>,
@@ -74,6 +79,8 @@ pub(super) struct Translator<'a> {
     pub(super) frame: Value,
     /// Returns that the program faulted.
     pub(super) faulted: Block,
+    /// What is known of pointers here.
+    pub(super) spans: Spans,
 }
 
 /// The signature of compiled functions.
@@ -116,6 +123,8 @@ impl<'a> Translator<'a> {
         let parameters: [Value; 6] = std::array::from_fn(|i| builder.block_params(entry)[i]);
         let registers = std::array::from_fn(|_| builder.declare_var(I64));
         let [budget, rounds] = [(); 2].map(|()| builder.declare_var(I64));
+        let loops = function.charges[function.range.clone()].iter().skip(1).any(|charge| *charge > 0);
+        let budget = (loops || function.flow.is_looped(function.range.start)).then_some(budget);
         let faulted = builder.create_block();
         builder.set_cold_block(faulted);
         let blocks = vec![None; function.range.len() + 1];
@@ -134,6 +143,7 @@ impl<'a> Translator<'a> {
             base: state,
             frame: state,
             faulted,
+            spans: Spans::default(),
         };
         translator.prologue(parameters);
         translator
@@ -141,10 +151,13 @@ impl<'a> Translator<'a> {
 
     fn prologue(&mut self, [_, arguments @ ..]: [Value; 6]) {
         self.base = self.load_state(offset::BASE);
-        let depth = self.load_state(offset::DEPTH);
-        let r10 = self.load_indexed(offset::FRAMES, depth);
-        self.frame = self.builder.ins().iadd(self.base, r10);
         let zero = self.constant(I64, 0);
+        let mut r10 = zero;
+        if self.function.live.at(self.function.range.start) >> 10 & 1 == 1 {
+            let depth = self.load_state(offset::DEPTH);
+            r10 = self.load_indexed(offset::FRAMES, depth);
+            self.frame = self.builder.ins().iadd(self.base, r10);
+        }
         for register in 0..=AX {
             let value = match register {
                 1..=5 => arguments[register as usize - 1],
@@ -153,8 +166,7 @@ impl<'a> Translator<'a> {
             };
             self.set(register, value);
         }
-        let budget = self.load_state(offset::BUDGET);
-        self.builder.def_var(self.budget, budget);
+        self.adopt_budget();
         let rounds = self.constant(I64, LOOPS.into());
         self.builder.def_var(self.rounds, rounds);
         let first = self.function.range.start;
@@ -195,6 +207,9 @@ impl<'a> Translator<'a> {
             self.builder.ins().jump(block, &[]);
         }
         self.builder.switch_to_block(block);
+        if self.function.flow.is_targeted(at) {
+            self.spans.forget();
+        }
         if !self.function.flow.is_looped(at) {
             self.builder.seal_block(block);
         }
@@ -266,13 +281,19 @@ impl<'a> Translator<'a> {
         if price == 0 {
             return;
         }
-        let budget = self.builder.use_var(self.budget);
+        let budget = match self.budget {
+            Some(budget) => self.builder.use_var(budget),
+            None => self.load_state(offset::BUDGET),
+        };
         let price = self.constant(I64, price.into());
         let left = self.builder.ins().isub(budget, price);
         let zero = self.constant(I64, 0);
         let short = self.builder.ins().icmp(IntCC::SignedLessThan, left, zero);
         self.stop_if(short, at, Stop::Budget);
-        self.builder.def_var(self.budget, left);
+        match self.budget {
+            Some(budget) => self.builder.def_var(budget, left),
+            None => self.store_state(offset::BUDGET, left),
+        }
     }
 
     /// Stops the program at `at` if the condition holds.
@@ -281,7 +302,7 @@ impl<'a> Translator<'a> {
         self.builder.ins().brif(condition, over, &[], on, &[]);
         self.builder.switch_to_block(over);
         self.builder.seal_block(over);
-        self.publish_registers();
+        self.publish_registers(at);
         let address = self.load_state(offset::FAIL);
         let insn = self.constant(I64, self.origin(at).into());
         let reason = self.constant(I64, stop as i64);
@@ -392,21 +413,28 @@ impl<'a> Translator<'a> {
 
     /// Writes the budget where calls find it.
     pub(super) fn publish_budget(&mut self) {
-        let budget = self.builder.use_var(self.budget);
-        self.store_state(offset::BUDGET, budget);
+        if let Some(budget) = self.budget {
+            let budget = self.builder.use_var(budget);
+            self.store_state(offset::BUDGET, budget);
+        }
     }
 
     /// Takes over what a call left of the budget.
     pub(super) fn adopt_budget(&mut self) {
-        let budget = self.load_state(offset::BUDGET);
-        self.builder.def_var(self.budget, budget);
+        if let Some(variable) = self.budget {
+            let budget = self.load_state(offset::BUDGET);
+            self.builder.def_var(variable, budget);
+        }
     }
 
-    /// Writes the registers where the machine finds them.
-    pub(super) fn publish_registers(&mut self) {
-        for register in 0..11 {
+    /// Writes the registers that matter before `at` where the machine finds them; r10 it knows.
+    pub(super) fn publish_registers(&mut self, at: usize) {
+        let live = self.function.live.at(at);
+        for register in (0..10).filter(|register| live >> register & 1 == 1) {
             let value = self.get(register);
             self.store_state(offset::register(register), value);
         }
+        let known = self.constant(I64, i64::from(live & 0x3ff));
+        self.store_state(offset::KNOWN, known);
     }
 }

@@ -63,6 +63,19 @@ impl From<Outcome> for Results {
     }
 }
 
+impl Calls {
+    /// Calls of a machine of this kind; the stub is that of the code that runs.
+    pub(crate) fn of<H: Host>() -> Calls {
+        Calls {
+            resolve: 0,
+            resolver: resolve::<H> as *const () as u64,
+            helper: call::<H> as *const () as u64,
+            packet: packet::<H> as *const () as u64,
+            fail: stop::<H> as *const () as u64,
+        }
+    }
+}
+
 type Entry = extern "C" fn(*mut State, u64, u64, u64, u64, u64) -> Results;
 
 impl Pages {
@@ -86,6 +99,7 @@ impl Pages {
     }
 
     /// Where the code at `offset` lies on the host.
+    #[inline]
     pub(crate) fn address(&self, offset: usize) -> u64 {
         debug_assert!(offset < self.length);
         self.start.as_ptr() as u64 + offset as u64
@@ -100,7 +114,9 @@ impl Pages {
     /// Runs the function at `offset` with r1 to r5; gives r0 unless it faulted.
     ///
     /// The offset is one that the compiler gave for these bytes, `state` shows live memory (its base, windows and frames) and its
-    /// table of functions is that of this code: the compiler's output keeps the promise of every access on that.
+    /// table of functions is that of this code, its calls are those of `H`: the compiler's output keeps the promise of every
+    /// access on that. What the state said of another machine or other code before is replaced.
+    #[inline]
     pub(crate) fn run<H: Host>(
         &self,
         offset: usize,
@@ -108,20 +124,11 @@ impl Pages {
         host: &mut H,
         r: [u64; 5],
     ) -> Option<u64> {
-        let before = (state.host, state.calls);
-        state.host = std::ptr::from_mut(host) as u64;
-        state.calls = Calls {
-            resolve: self.address(0),
-            resolver: resolve::<H> as *const () as u64,
-            helper: call::<H> as *const () as u64,
-            packet: packet::<H> as *const () as u64,
-            fail: stop::<H> as *const () as u64,
-        };
+        (state.host, state.calls.resolve) = (std::ptr::from_mut(host) as u64, self.address(0));
         // SAFETY: `offset` is the start of a function of this signature that the compiler made; the code follows the host's
         // calling convention, and touches what `state` shows.
         let entry = unsafe { std::mem::transmute::<u64, Entry>(self.address(offset)) };
         let results = entry(state, r[0], r[1], r[2], r[3], r[4]);
-        (state.host, state.calls) = before;
         (results.outcome & outcome::FAULT == 0).then_some(results.value)
     }
 }

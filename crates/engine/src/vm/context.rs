@@ -95,17 +95,25 @@ impl Input {
     pub fn packet(prog_type: ProgType, packet: &[u8]) -> Option<Input> {
         let mut input = Input::fields(prog_type)?;
         input.layout?.role(Role::Data)?;
-        input.network_offset = ETHERNET;
+        input.replace_packet(prog_type, packet);
+        Some(input)
+    }
+
+    /// Another packet, with the fields that follow from its bytes; all others stay. It costs no allocation where there has been
+    /// a packet as long.
+    pub fn replace_packet(&mut self, prog_type: ProgType, packet: &[u8]) {
+        self.network_offset = ETHERNET;
         // cgroup programs and tunnels see a packet from its network header on.
         let strips =
             matches!(prog_type, ProgType::CgroupSkb | ProgType::LwtIn | ProgType::LwtOut | ProgType::LwtXmit);
         let start = if strips { packet.len().min(ETHERNET as usize) } else { 0 };
-        input.packet = Some(packet[start..].to_vec());
-        input.network_offset -= start as u32;
-        if input.layout.is_some_and(|l| l.name == "__sk_buff") {
-            input.describe(packet);
+        let bytes = self.packet.get_or_insert_default();
+        bytes.clear();
+        bytes.extend_from_slice(&packet[start..]);
+        self.network_offset -= start as u32;
+        if self.layout.is_some_and(|l| l.name == "__sk_buff") {
+            self.describe(packet);
         }
-        Some(input)
     }
 
     /// Fields of a socket buffer that follow from the packet.
@@ -170,6 +178,7 @@ impl State {
         let (Some(packet), Some(layout)) = (self.run.packet, self.run.layout) else { return };
         // What was allocated for the packet has room for it.
         let _ = packet.apply(&mut self.memory);
+        let Some(context) = self.memory.host_mut(self.run.context, layout.size) else { return };
         for field in layout.fields {
             let value = match field.role {
                 Role::Data => packet.data.get(),
@@ -178,10 +187,8 @@ impl State {
                 Role::Len => packet.len().into(),
                 Role::Scalar | Role::Pointer => continue,
             };
-            let at = self.run.context.plus(field.offset);
-            if let Some(place) = self.memory.host_mut(at, field.size) {
-                place.copy_from_slice(&value.to_le_bytes()[..field.size as usize]);
-            }
+            let place = field.offset as usize..(field.offset + field.size) as usize;
+            context[place].copy_from_slice(&value.to_le_bytes()[..field.size as usize]);
         }
     }
 }

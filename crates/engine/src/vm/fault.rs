@@ -12,9 +12,12 @@ pub struct Fault {
     pub kind: FaultKind,
     /// Where.
     pub place: Place,
-    /// r0 to r10 before the instruction.
-    pub registers: [u64; 11],
+    /// r0 to r10 before the instruction; machine code has lost those that no instruction would have read again.
+    pub registers: Registers,
 }
+
+/// The values of r0 to r10, as far as they are known.
+pub type Registers = [Option<u64>; 11];
 
 /// An instruction in its program.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -245,13 +248,22 @@ impl fmt::Display for Fault {
         if let Some(SourceLine { file, line, text, .. }) = line {
             writeln!(f, "  {}:{line}: {}", file.escape_debug(), text.trim().escape_debug())?;
         }
-        let registers: Vec<String> =
-            self.registers.iter().enumerate().map(|(i, value)| format!("r{i}={value:#x}")).collect();
+        let known = self.registers.iter().enumerate().filter_map(|(i, value)| Some((i, (*value)?)));
+        let registers: Vec<String> = known.map(|(i, value)| format!("r{i}={value:#x}")).collect();
         write!(f, "  {}", registers.join(" "))?;
         match self.kind.mend() {
             Some(mend) => write!(f, "\n  {mend}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Fault {
+    /// Whether both say the same, as far as both say something.
+    pub fn agrees(&self, other: &Fault) -> bool {
+        let same = |(a, b): (&Option<u64>, &Option<u64>)| a.is_none() || b.is_none() || a == b;
+        (&self.kind, &self.place) == (&other.kind, &other.place)
+            && self.registers.iter().zip(&other.registers).all(same)
     }
 }
 

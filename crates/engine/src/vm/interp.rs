@@ -117,7 +117,11 @@ impl<O: Observe> Interp<'_, O> {
     fn fault(&self, kind: FaultKind) -> Box<Fault> {
         match kind {
             FaultKind::Within(fault) => fault,
-            kind => Box::new(Fault { kind, place: self.program.place(self.at), registers: self.registers }),
+            kind => Box::new(Fault {
+                kind,
+                place: self.program.place(self.at),
+                registers: self.registers.map(Some),
+            }),
         }
     }
 

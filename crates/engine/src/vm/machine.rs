@@ -1,7 +1,11 @@
 //! The machine as a whole: objects are loaded, inputs enter, outcomes leave.
 
 pub mod forward;
+mod places;
+mod runner;
 mod timers;
+
+pub use runner::Runner;
 
 use std::rc::Rc;
 
@@ -15,14 +19,14 @@ use super::context::Input;
 use super::fault::{Fault, FaultKind};
 use super::interp::{self, Entry};
 use super::link::{self, LinkError};
-use super::memory::{Access, Addr, MapId, Memory, ObjectKind};
-use super::packet::Packet;
+use super::memory::{MapId, Memory};
 use super::program::{ProgId, Program};
-use super::state::{FRAME, FRAMES, Run, STRIDE, State};
+use super::state::{Run, State};
 use super::trace::{Observe, Unobserved};
 use crate::helpers::env::Env;
 use crate::jit::{Code, CompileError, Jit};
 use crate::maps::Maps;
+use places::Places;
 
 /// What runs the instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -76,10 +80,6 @@ pub struct Loaded {
     pub maps: Vec<MapId>,
 }
 
-/// Bytes that are kept for contexts, and for packets with the room around them.
-const CONTEXT: u32 = 4096;
-const PACKET: u32 = 4096;
-
 /// A machine: programs, maps and the world around them.
 pub struct Vm {
     programs: Vec<Program>,
@@ -87,22 +87,17 @@ pub struct Vm {
     jit: Option<(Option<u64>, Jit)>,
     /// Memory, maps, the world.
     pub state: State,
-    context: Addr,
-    packet: (Addr, u32),
-    /// Frames that programs can reach.
-    frames: u32,
+    places: Places,
 }
 
 impl Vm {
     /// A machine without programs.
     pub fn new(env: Env) -> Result<Vm, VmError> {
         let mut memory = Memory::new()?;
-        let stack = memory.alloc_spaced(ObjectKind::Stack, FRAMES, FRAME, STRIDE, Access::ReadWrite)?;
-        let context = memory.alloc(ObjectKind::Context, CONTEXT, Access::None)?;
-        let packet = memory.alloc(ObjectKind::Packet, PACKET, Access::None)?;
-        let run = Run::new(stack, context);
+        let places = Places::new(&mut memory)?;
+        let run = places.run();
         let state = State { memory, maps: Maps::default(), env, run };
-        Ok(Vm { programs: Vec::new(), jit: None, state, context, packet: (packet, PACKET), frames: 1 })
+        Ok(Vm { programs: Vec::new(), jit: None, state, places })
     }
 
     /// Creates an object's maps and links its programs. `types` are those of the kernel that it is to run as on; without them it
@@ -126,9 +121,7 @@ impl Vm {
     }
 
     fn add(&mut self, program: Program) -> ProgId {
-        if program.functions.len() > 1 {
-            self.frames = FRAMES;
-        }
+        self.places.serve(&program);
         self.programs.push(program);
         ProgId(self.programs.len() as u32 - 1)
     }
@@ -163,38 +156,32 @@ impl Vm {
     pub fn prepare(&mut self, program: ProgId, input: &Input, budget: u64) -> Result<(), RunError> {
         let prog_type =
             self.programs.get(program.0 as usize).ok_or(RunError::NoProgram(program.0))?.prog_type;
-        let State { memory, run, env, .. } = &mut self.state;
-        env.begin_run(memory);
-        let stack = run.stack;
-        if let Some(frames) = memory.host_mut(stack, self.frames * STRIDE) {
-            frames.fill(0);
-        }
-        let length = u32::try_from(input.context.len()).unwrap_or(u32::MAX);
-        if length > CONTEXT {
-            memory.free(self.context);
-            self.context = memory.alloc(ObjectKind::Context, length, Access::None).map_err(VmError::from)?;
-        } else {
-            memory.set_bounds(self.context, self.context, length).map_err(VmError::from)?;
-        }
-        memory.set_access(self.context, input.access);
-        if let Some(place) = memory.host_mut(self.context, length) {
-            place.copy_from_slice(&input.context);
-        }
-        *run = Run::new(stack, self.context);
-        (run.program, run.prog_type, run.layout) = (program, prog_type, input.layout);
+        self.places.put(&mut self.state, input)?;
+        let run = &mut self.state.run;
+        (run.program, run.prog_type) = (program, prog_type);
         (run.budget, run.limit) = (budget, budget);
-        (run.second, run.network_offset) = (input.second, input.network_offset);
-        if let Some(bytes) = &input.packet {
-            run.packet = Some(Packet::reuse(memory, &mut self.packet, bytes).map_err(VmError::from)?);
-            self.state.sync_packet();
-        }
         Ok(())
+    }
+
+    /// A program that is to be run again and again; what it runs with at first is in memory already.
+    pub fn runner(
+        &mut self,
+        program: ProgId,
+        input: &Input,
+        options: Options,
+    ) -> Result<Runner<'_>, RunError> {
+        self.prepare(program, input, options.budget)?;
+        let Vm { programs, jit, state, places } = self;
+        Ok(match options.engine {
+            Engine::Interpreter => Runner::interpreted(programs, state, places),
+            Engine::Jit { blind } => Runner::compiled(jit_for(jit, blind)?.ready(programs, state)?, places),
+        })
     }
 
     /// Runs what was prepared: r0.
     pub fn execute(&mut self, engine: Engine, observer: Option<&mut dyn Observe>) -> Result<u64, Box<Fault>> {
         let run = &self.state.run;
-        let entry = Entry { program: run.program, insn: 0, args: [run.context.get(), run.second, 0, 0, 0] };
+        let entry = Entry { program: run.program, insn: 0, args: run.arguments() };
         self.enter(engine, observer, entry)
     }
 
@@ -214,14 +201,14 @@ impl Vm {
             }
             (Engine::Jit { blind }, _) => {
                 let Vm { jit, programs, state, .. } = self;
-                match jit_for(jit, blind) {
-                    Ok(jit) => jit.run(programs, state, entry),
-                    Err(error) => {
-                        let place = programs[entry.program.0 as usize].place(0);
-                        let kind = FaultKind::NoCode(error.to_string());
-                        Err(Box::new(Fault { kind, place, registers: [0; 11] }))
-                    }
-                }
+                let jit = match jit {
+                    Some((made, jit)) if *made == blind => jit,
+                    _ => match jit_for(jit, blind) {
+                        Ok(jit) => jit,
+                        Err(error) => return Err(no_code(programs, entry, &error)),
+                    },
+                };
+                jit.run(programs, state, entry)
             }
         }
     }
@@ -239,7 +226,15 @@ impl Vm {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn no_code(programs: &[Program], entry: Entry, error: &CompileError) -> Box<Fault> {
+    let place = programs[entry.program.0 as usize].place(0);
+    Box::new(Fault { kind: FaultKind::NoCode(error.to_string()), place, registers: [None; 11] })
+}
+
 /// The compiler for this kind of blinding; another one's code is forgotten.
+#[inline(never)]
 fn jit_for(jit: &mut Option<(Option<u64>, Jit)>, blind: Option<u64>) -> Result<&mut Jit, CompileError> {
     if jit.as_ref().is_none_or(|(before, _)| *before != blind) {
         *jit = None;

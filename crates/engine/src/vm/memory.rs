@@ -237,14 +237,18 @@ impl Memory {
         if slab.count != 1 || base.get() < start || base.get() + u64::from(size) > end {
             return Err(full);
         }
-        (slab.base, slab.size, slab.stride) = (base.0, size, size.max(1));
-        self.epoch += 1;
+        if (slab.base, slab.size) != (base.0, size) {
+            (slab.base, slab.size, slab.stride) = (base.0, size, size.max(1));
+            self.epoch += 1;
+        }
         Ok(())
     }
 
     /// Changes what is allowed with an object and its siblings.
     pub fn set_access(&mut self, at: Addr, access: Access) {
-        if let Some(number) = self.slab_number(at.0) {
+        if let Some(number) = self.slab_number(at.0)
+            && self.slabs[number].access != access
+        {
             self.slabs[number].access = access;
             self.epoch += 1;
         }
@@ -380,7 +384,6 @@ impl Memory {
     }
 
     /// The region's start on the host, for machine code.
-    #[allow(dead_code, reason = "machine code comes with the compiler")]
     pub(crate) fn base(&self) -> *mut u8 {
         self.region.base()
     }

@@ -73,6 +73,12 @@ impl Run {
         }
     }
 
+    /// r1 to r5 at entry.
+    #[inline]
+    pub(crate) fn arguments(&self) -> [u64; 5] {
+        [self.context.get(), self.second, 0, 0, 0]
+    }
+
     /// r10 of the function that runs: the end of its frame.
     pub fn frame_end(&self) -> u64 {
         self.stack.get() + u64::from(STRIDE) * u64::from(self.depth.saturating_sub(1)) + u64::from(FRAME)

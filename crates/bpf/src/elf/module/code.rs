@@ -33,8 +33,12 @@ impl Parts<'_> {
             .iter()
             .filter(|s| s.kind == symbol_kind::FUNC && s.bind != symbol_kind::LOCAL && s.section != 0)
             .filter_map(|s| Some((s, self.file.sections.get(s.section)?)))
-            .filter(|(_, section)| section.is_code() && section.name != ".text")
+            .filter(|(_, section)| section.is_code())
             .collect();
+        // Functions of `.text` are there for others to call, unless there are no others (`prog_is_subprog` in libbpf).
+        if mains.iter().any(|(_, section)| section.name != ".text") {
+            mains.retain(|(_, section)| section.name != ".text");
+        }
         mains.sort_by_key(|(symbol, _)| (symbol.section, symbol.value));
         for (symbol, section) in mains {
             let place =
@@ -134,7 +138,10 @@ impl Parts<'_> {
             if refers_to_function(*insn) {
                 let target = place.start as i64 + (index as i64 + 1 + i64::from(insn.imm)) * 8;
                 let target = u64::try_from(target).map_err(|_| ElfError::damaged("a call to nowhere"))?;
-                calls.push((start + index, (place.section, target)));
+                // Within one symbol distances stay as they are: assemblers need not give each function its own.
+                if !(place.start + 1..place.end).contains(&target) {
+                    calls.push((start + index, (place.section, target)));
+                }
             }
         }
         self.describe(place, section, start as u32, code);

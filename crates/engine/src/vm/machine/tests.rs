@@ -73,7 +73,7 @@ fn read_only_fields_refuse_writes() {
 fn the_budget_ends_a_loop() {
     let found = fault(run("r0 = 0\nagain: r0 += 1\ngoto again\nexit"));
     assert_eq!(found.kind, FaultKind::Budget { limit: 10_000 });
-    assert_eq!((found.place.insn, found.registers[0]), (1, 4998));
+    assert_eq!((found.place.insn, found.registers[0]), (1, Some(4998)));
 }
 
 #[test]
@@ -239,4 +239,57 @@ fn timers_fire_when_the_clock_comes_to_their_time() {
     assert_eq!(value[16..], 3u64.to_ne_bytes());
     let error = vm.advance(u64::MAX, options).unwrap_err();
     assert!(error.to_string().contains("budget"), "one that never ends does not hang the machine: {error}");
+}
+
+#[test]
+fn a_runner_gives_what_single_runs_give() {
+    // The packet's bytes summed up, counted on the stack; a packet that begins with 0xff is read behind its end.
+    let text = "
+        r2 = *(u32 *)(r1 +0)
+        r3 = *(u32 *)(r1 +4)
+        r0 = 0
+        *(u8 *)(r10 -1) = 1
+        r5 = *(u16 *)(r10 -2)
+        again: if r2 >= r3 goto out
+        r4 = *(u8 *)(r2 +0)
+        r0 += r4
+        r2 += 1
+        r5 += 1
+        goto again
+        out: if r4 == 0xff goto beyond
+        r0 <<= 8
+        r0 |= r5
+        *(u16 *)(r10 -2) = r5
+        exit
+        beyond: r0 = *(u8 *)(r3 +0)
+        exit";
+    let packets: [&[u8]; 6] = [&[1, 2, 3], &[9; 700], &[5, 0xff], &[], &[7; 5000], &[1, 2, 3]];
+    for engine in [Engine::Interpreter, Engine::Jit { blind: None }, Engine::Jit { blind: Some(3) }] {
+        let options = Options { engine, budget: 100_000 };
+        let insns = asm::parse(text).unwrap();
+        let mut single = Vm::new(Env::default()).unwrap();
+        let mut many = Vm::new(Env::default()).unwrap();
+        let program = single.load_raw("test", ProgType::Xdp, &insns, &[]).unwrap();
+        assert_eq!(many.load_raw("test", ProgType::Xdp, &insns, &[]).unwrap(), program);
+        let mut input = Input::packet(ProgType::Xdp, &[]).unwrap();
+        let mut runner = many.runner(program, &input, options).unwrap();
+        for (at, packet) in packets.iter().enumerate() {
+            input.replace_packet(ProgType::Xdp, packet);
+            assert_eq!(Some(&input), Input::packet(ProgType::Xdp, packet).as_ref());
+            runner.put(&input).unwrap();
+            let outcome = single.run(program, &input, options);
+            match runner.run() {
+                Ok(result) => {
+                    let outcome = outcome.unwrap();
+                    assert_eq!((result, &runner.state().run), (outcome.result, &outcome.run), "{at}");
+                    assert!(at != 2);
+                }
+                Err(fault) => {
+                    assert!(at == 2 && fault.agrees(outcome.unwrap_err().fault().unwrap()), "{at}: {fault}")
+                }
+            }
+        }
+        // Without another input memory is as the last run left it.
+        assert_eq!([(); 2].map(|()| runner.run().unwrap() & 0xff), [6, 9]);
+    }
 }
