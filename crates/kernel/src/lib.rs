@@ -27,6 +27,7 @@ pub mod map;
 mod netlink;
 mod packets;
 mod perf_ring;
+pub mod packet;
 pub mod pin;
 pub mod proc;
 pub mod prog;

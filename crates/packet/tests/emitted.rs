@@ -46,6 +46,7 @@ fn run(
             vlan,
             packet_type: if xdp { 0 } else { random.choose(&[0, 1, 4]) },
             ifindex: random.choose(&[1, 2, 7]),
+            protocol: 0,
         };
         let mut input = Input::packet(filter.program_type(), &bytes).unwrap();
         if xdp {

@@ -121,6 +121,7 @@ fn check(case: &Case<'_>, text: &str, random: &mut Random, tally: &mut Tally) {
             vlan: beside.then(|| random.choose(&packets::VLANS)),
             packet_type: random.choose(&[0, 1, 4]),
             ifindex: random.choose(&[1, 2, 7]),
+            protocol: 0,
         };
         let run = |program| classic::run(program, &packet, wraps);
         let (optimised, plain) = (run(&theirs.optimised), run(&theirs.plain));

@@ -8,8 +8,19 @@ use std::path::PathBuf;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Capture {
     /// Read packets from FILE, pcap or pcapng, also packed by gzip (`-`: standard input); several are merged by time
-    #[arg(short = 'r', value_name = "FILE", required_unless_present = "dump")]
+    #[arg(short = 'r', value_name = "FILE", conflicts_with_all = LIVE)]
     pub(crate) read: Vec<PathBuf>,
+
+    /// Capture from an interface, by name or number; `any`: from all. Several may be given
+    #[arg(short = 'i', long = "interface", value_name = "INTERFACE")]
+    pub(crate) interfaces: Vec<String>,
+
+    /// List the interfaces
+    #[arg(short = 'D', long = "interfaces", conflicts_with_all = ["read", "interfaces"])]
+    pub(crate) list: bool,
+
+    #[command(flatten)]
+    pub(crate) live: Live,
 
     /// Write the packets to FILE (`-`: standard output) in place of printing them
     #[arg(short = 'w', value_name = "FILE", conflicts_with_all = ["json", "count"])]
@@ -111,8 +122,70 @@ pub(crate) enum FilterStage {
     All,
 }
 
+/// Options that only a live capture has.
+const LIVE: [&str; 5] = ["interfaces", "way", "plain", "buffer", "netns"];
+
+/// Options of a live capture, and of files that follow each other.
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    /// Which way packets go: `in`, `out` or both (`inout`)
+    #[arg(short = 'Q', long = "direction", value_name = "WAY", value_enum, default_value = "inout")]
+    pub(crate) way: Way,
+
+    /// No promiscuous mode: only what the interface receives anyhow
+    #[arg(short = 'p', long = "no-promiscuous-mode")]
+    pub(crate) plain: bool,
+
+    /// Room in the kernel for each interface's packets, in KiB
+    #[arg(short = 'B', long = "buffer-size", value_name = "KIB", default_value = "8192",
+        value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub(crate) buffer: u32,
+
+    /// Interfaces of another network namespace: its name (`ip netns`) or the id of a process in it
+    #[arg(long = "netns", value_name = "NAME|PID")]
+    pub(crate) netns: Option<String>,
+
+    /// Begin another file after so many million bytes
+    #[arg(short = 'C', long = "rotate-size", value_name = "MB", requires = "write",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) size: Option<u64>,
+
+    /// Begin another file after so many seconds; the name may have conversions as `%Y-%m-%d_%H:%M:%S`
+    #[arg(short = 'G', long = "rotate-seconds", value_name = "SECONDS", requires = "write",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: Option<u64>,
+
+    /// Begin another file after so many packets
+    #[arg(long = "rotate-packets", value_name = "COUNT", requires = "write",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) packets: Option<u64>,
+
+    /// At most so many files: then the oldest is written over, or, with -G alone, the capture ends
+    #[arg(short = 'W', long = "rotate-files", value_name = "COUNT", requires = "write",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) files: Option<u32>,
+
+    /// At most so many million bytes on disk: the oldest files go
+    #[arg(long = "max-disk", value_name = "MB", requires = "write",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) disk: Option<u64>,
+}
+
+/// Which way packets go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// Received
+    In,
+    /// Sent
+    Out,
+    /// Both
+    Inout,
+}
+
 const EXAMPLES: &str = "\
 Examples:
+  skep capture -i eth0 'tcp port 443'
+  skep capture -i any -w all.pcapng -C 100 -W 10 'not port 22'
   skep capture -r trace.pcap 'tcp port 443 and host 10.0.0.1'
   skep capture -r a.pcap -r b.pcapng.gz -w both.pcapng
   skep capture -r trace.pcap --json 'udp port 53'

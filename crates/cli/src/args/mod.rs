@@ -10,7 +10,7 @@ mod run;
 mod trace;
 
 pub(crate) use assembly::{Asm, Disasm};
-pub(crate) use capture::{Capture, FilterStage};
+pub(crate) use capture::{Capture, FilterStage, Live as CaptureLive, Way};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};
@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a bpftrace program: compile, load, attach, print what it sees
     Trace(Box<Trace>),
-    /// Read packets from capture files: print, filter, count, convert, merge them
+    /// Capture packets, live or from files: print, filter, count, write, convert, merge them
     Capture(Box<Capture>),
     /// Run a program on the offline machine: no kernel, no privilege; packets, a context or recorded events in
     Run(Box<Run>),

@@ -1,19 +1,22 @@
-//! `skep capture`: files and a filter enter; lines, JSON, a capture file or a count leave. What is wrong with a file is
-//! told when it is met, and the exit code says that something was.
+//! `skep capture`: files or interfaces (`live`) and a filter enter; lines, JSON, a capture file or a count leave. What is
+//! wrong with a file is told when it is met, and the exit code says that something was.
+
+mod live;
+mod output;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use skep::capture::dump as stages;
-use skep::capture::{Dump, Expression, Form, Limits, Offline, Sink, Stamp, Style, local_zone};
+use skep::capture::{Expression, Kept, Limits, Offline};
 use skep::machine::{Signals, UntilSignal};
 
 use crate::args::{Capture, FilterStage};
 use crate::exit::Exit;
+use output::Output;
 
 /// Packets between two looks at the signals.
 const PACKETS_PER_LOOK: u64 = 4096;
@@ -23,6 +26,12 @@ const ETHERNET: u16 = 1;
 
 /// Runs the command.
 pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
+    if options.list {
+        return live::list(options);
+    }
+    if options.read.is_empty() && options.dump.is_empty() {
+        return live::run(options);
+    }
     let expression = Expression::new(&text(options)?, options.strict);
     let mut signals = Signals::receive(&[]).map_err(skep::Error::from)?;
     let mut files = Vec::new();
@@ -35,10 +44,12 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     let limits = Limits { count: options.limit, bytes: options.snaplen.map(|bytes| bytes as usize) };
     let mut offline = Offline::open(files, expression, limits)?;
     let link = offline.first_link().unwrap_or(ETHERNET);
-    let mut sink = Sink::new(form(options), output(options)?, options.line_buffered)?;
+    let mut output = Output::new(options, link, false)?;
     let mut damaged = false;
     while let Some(matched) = offline.next_match()? {
-        sink.take(&matched)?;
+        if output.take(&matched)? == Kept::Full {
+            break;
+        }
         let look = offline.totals().matched % PACKETS_PER_LOOK == 0;
         if look && signals.next().is_some() {
             break;
@@ -49,7 +60,7 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     if signals.next().is_none() {
         damaged |= tell(&mut offline);
     }
-    sink.finish(link)?;
+    output.finish(link).2?;
     if options.count {
         let matched = offline.totals().matched;
         println!("{matched} packet{}", if matched == 1 { "" } else { "s" });
@@ -98,53 +109,4 @@ fn tell(offline: &mut Offline<'_>) -> bool {
     let damage = offline.damage();
     damage.iter().for_each(|what| eprintln!("error: {what}"));
     !damage.is_empty()
-}
-
-fn form(options: &Capture) -> Form {
-    if options.write.is_some() {
-        return if options.pcap { Form::Pcap { nano: options.nano } } else { Form::Pcapng };
-    }
-    match (options.count, options.json) {
-        (true, _) => Form::Count,
-        (_, true) => Form::Json,
-        _ => Form::Lines(style(options), local_zone()),
-    }
-}
-
-fn style(options: &Capture) -> Style {
-    let stamps =
-        [Stamp::Clock, Stamp::None, Stamp::Seconds, Stamp::SincePrevious, Stamp::Date, Stamp::SinceFirst];
-    let dump = match (options.hex, options.hex_text, options.text) {
-        (_, _, true) => Dump::Text,
-        (0, 0, _) => Dump::None,
-        (0, times, _) => Dump::Hex { text: true, link: times > 1 },
-        (times, _, _) => Dump::Hex { text: false, link: times > 1 },
-    };
-    Style {
-        stamp: stamps.get(usize::from(options.time)).copied().unwrap_or(Stamp::SinceFirst),
-        verbose: options.verbose,
-        link: options.link,
-        absolute: options.absolute,
-        dump,
-    }
-}
-
-fn output(options: &Capture) -> Result<Box<dyn Write>> {
-    let Some(path) = options.write.as_ref().filter(|path| path.as_os_str() != "-") else {
-        return Ok(Box::new(BufWriter::new(io::stdout())));
-    };
-    refuse_own_input(path, &options.read)?;
-    let file = File::create(path).with_context(|| format!("{}", path.display()))?;
-    Ok(Box::new(BufWriter::with_capacity(1 << 18, file)))
-}
-
-/// A file that is read and written at once would be empty.
-fn refuse_own_input(path: &Path, inputs: &[PathBuf]) -> Result<()> {
-    let identity =
-        |path: &Path| std::fs::metadata(path).ok().filter(|m| m.is_file()).map(|m| (m.dev(), m.ino()));
-    let Some(target) = identity(path) else { return Ok(()) };
-    if inputs.iter().any(|input| identity(input) == Some(target)) {
-        bail!("{}: this file is being read; write to another one", path.display());
-    }
-    Ok(())
 }

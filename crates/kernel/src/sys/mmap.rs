@@ -64,6 +64,19 @@ impl Mapping {
         // SAFETY: in bounds; not written meanwhile by the caller's promise.
         fits.then(|| unsafe { std::slice::from_raw_parts(self.start.add(offset), len) })
     }
+
+    /// Writes into what nobody else touches meanwhile; whether it is in bounds.
+    ///
+    /// # Safety
+    /// Nobody reads or writes these bytes during the call, and no result of [`Mapping::bytes`] that has them lives.
+    pub(crate) unsafe fn write(&self, offset: usize, bytes: &[u8]) -> bool {
+        let fits = offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len);
+        if fits {
+            // SAFETY: in bounds; `bytes` is not of the mapping by the caller's promise.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(offset), bytes.len()) };
+        }
+        fits
+    }
 }
 
 impl Drop for Mapping {

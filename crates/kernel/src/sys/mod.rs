@@ -10,6 +10,7 @@ pub(crate) mod link;
 pub(crate) mod map;
 pub(crate) mod mmap;
 pub(crate) mod objects;
+pub(crate) mod packet;
 pub(crate) mod perf;
 pub(crate) mod process;
 pub(crate) mod trace;

@@ -1,5 +1,6 @@
 //! Captures written: packets enter, bytes of a pcap or pcapng file leave, in this machine's byte order. What a writer has
-//! written is a valid file at any time, but for a packet that is being written.
+//! written is a valid file at any time, but for a packet that is being written: each header, packet and interface is handed on by
+//! one call.
 
 use std::io::{self, Write};
 
@@ -13,6 +14,7 @@ pub struct PcapWriter<W> {
     out: W,
     /// Nanoseconds of a unit of the fraction.
     unit: u64,
+    record: Vec<u8>,
 }
 
 impl<W: Write> PcapWriter<W> {
@@ -26,7 +28,7 @@ impl<W: Write> PcapWriter<W> {
         header.extend_from_slice(&snaplen.to_ne_bytes());
         header.extend_from_slice(&u32::from(link).to_ne_bytes());
         out.write_all(&header)?;
-        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 } })
+        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 }, record: Vec::new() })
     }
 
     /// Writes a packet; its interface, direction and comment have no place in the format. Bytes written.
@@ -34,18 +36,23 @@ impl<W: Write> PcapWriter<W> {
         let seconds = u32::try_from(packet.time / 1_000_000_000).unwrap_or(u32::MAX);
         let fraction = (packet.time % 1_000_000_000 / self.unit) as u32;
         let captured = length(packet.data)?;
-        let mut header = [0; 16];
-        for (at, word) in [seconds, fraction, captured, packet.len].into_iter().enumerate() {
-            header[at * 4..at * 4 + 4].copy_from_slice(&word.to_ne_bytes());
+        self.record.clear();
+        for word in [seconds, fraction, captured, packet.len] {
+            self.record.extend_from_slice(&word.to_ne_bytes());
         }
-        self.out.write_all(&header)?;
-        self.out.write_all(packet.data)?;
-        Ok((header.len() + packet.data.len()) as u64)
+        self.record.extend_from_slice(packet.data);
+        self.out.write_all(&self.record)?;
+        Ok(self.record.len() as u64)
     }
 
     /// Writes what is buffered.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    /// The stream below, as it is.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// The stream below.
@@ -127,6 +134,11 @@ impl<W: Write> PcapngWriter<W> {
     /// Writes what is buffered.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+
+    /// The stream below, as it is.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// The stream below.

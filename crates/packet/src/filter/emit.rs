@@ -318,6 +318,10 @@ impl Emit<'_> {
             (Meta::PacketType, false) => 4,
             (Meta::Ifindex, false) => 40,
             (Meta::Ifindex, true) => 12,
+            (Meta::Protocol, false) => {
+                let wire = self.f.load(Type::U32, self.place.reader.ctx(), 16);
+                return self.f.push_value(Op::Un { op: UnOp::Bswap(2), a: wire }, Type::U32);
+            }
             (_, true) => return self.constant(0),
         };
         self.f.load(Type::U32, self.place.reader.ctx(), offset)

@@ -20,6 +20,8 @@ pub struct Packet<'a> {
     pub packet_type: u32,
     /// Number of the interface.
     pub ifindex: u32,
+    /// The EtherType.
+    pub protocol: u16,
 }
 
 /// A byte that the packet lacks, or a division by zero: the filter ends with "no".
@@ -73,6 +75,7 @@ impl Eval<'_> {
             Value::Meta(Meta::VlanTag) => Ok(self.packet.vlan.unwrap_or(0).into()),
             Value::Meta(Meta::PacketType) => Ok(self.packet.packet_type),
             Value::Meta(Meta::Ifindex) => Ok(self.packet.ifindex),
+            Value::Meta(Meta::Protocol) => Ok(self.packet.protocol.into()),
             Value::Load { bytes, add, index } => {
                 let index = index.map_or(Ok(0), |index| self.value(index))?;
                 let place = u64::from(index) + u64::from(add);

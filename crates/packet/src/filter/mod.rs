@@ -8,6 +8,7 @@
 pub mod ast;
 mod build;
 mod chain;
+mod cooked;
 pub mod emit;
 mod eval;
 pub mod graph;

@@ -30,6 +30,8 @@ pub enum Meta {
     PacketType,
     /// Number of the interface.
     Ifindex,
+    /// The EtherType.
+    Protocol,
 }
 
 /// How a value is computed.
@@ -134,6 +136,11 @@ impl Preds {
     /// No nodes yet. `keep`: values are computed even where they decide nothing, as libpcap does without its optimiser.
     pub fn new(keep: bool) -> Preds {
         Preds { keep, ..Preds::default() }
+    }
+
+    /// Values were changed in place: equal ones are found anew from here on.
+    pub(super) fn forget(&mut self) {
+        self.numbers.clear();
     }
 
     /// A value.

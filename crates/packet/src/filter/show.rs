@@ -157,6 +157,7 @@ fn value_text(preds: &Preds, id: ValueId) -> String {
         Value::Meta(Meta::VlanTag) => "vlan_tci".to_owned(),
         Value::Meta(Meta::PacketType) => "pkt_type".to_owned(),
         Value::Meta(Meta::Ifindex) => "ifindex".to_owned(),
+        Value::Meta(Meta::Protocol) => "protocol".to_owned(),
         Value::Load { bytes, add, index: None } => format!("[{add}:{bytes}]"),
         Value::Load { bytes, add, index: Some(index) } => format!("[{} + {add}:{bytes}]", of(index)),
         Value::Bin(op, a, b) => format!("({} {} {})", of(a), sign(op), of(b)),

@@ -20,6 +20,9 @@ pub(super) fn object(packet: &Shown<'_>, out: &mut String) {
     if let Some(direction) = packet.direction {
         all.insert("direction".to_owned(), if direction == Direction::In { "in" } else { "out" }.into());
     }
+    if !packet.process.is_empty() {
+        all.insert("process".to_owned(), packet.process.into());
+    }
     all.insert("length".to_owned(), packet.len.into());
     all.insert("captured".to_owned(), packet.data.len().into());
     match link::type_of(packet.link) {

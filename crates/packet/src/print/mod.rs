@@ -23,7 +23,7 @@ use std::fmt::Write as _;
 
 use skep_compiler::layers::{Decoded, LayerId, LinkType, Place, Stop, decode};
 
-pub use time::{Stamp, Zone};
+pub use time::{Stamp, Zone, civil};
 
 use crate::file::Direction;
 use tcp::Conversations;
@@ -80,6 +80,8 @@ pub struct Shown<'a> {
     pub interface: &'a str,
     /// Which way it went.
     pub direction: Option<Direction>,
+    /// The process that it belongs to; empty: not told.
+    pub process: &'a str,
 }
 
 /// Prints packets, and remembers what it takes to count from the start of a connection.
@@ -165,6 +167,9 @@ impl Printer {
             Some(Direction::Out) => "Out ",
             None => "",
         });
+        if !packet.process.is_empty() {
+            let _ = write!(out, "[{}] ", text::Escaped(packet.process.as_bytes()));
+        }
     }
 
     fn layers(&mut self, packet: &Shown<'_>, link: LinkType, out: &mut String) {

@@ -12,7 +12,8 @@ const ETH: &str = "020000000002 020000000001";
 /// The line of an Ethernet frame, its two addresses left out.
 fn line(printer: &mut Printer, rest: &[u8]) -> String {
     let data = [hex(ETH), rest.to_vec()].concat();
-    let packet = Shown { link: 1, time: 0, data: &data, len: data.len(), interface: "", direction: None };
+    let packet =
+        Shown { link: 1, time: 0, data: &data, len: data.len(), interface: "", direction: None, process: "" };
     let mut out = String::new();
     printer.print(&packet, &mut out);
     assert_eq!(out.pop(), Some('\n'));
@@ -208,11 +209,13 @@ fn json_has_the_layers() {
         len: 60,
         interface: "eth0",
         direction: Some(Direction::In),
+        process: "curl 7",
     };
     let mut out = String::new();
     plain().json(&packet, &mut out);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["time"], "1500000000.000000001");
+    assert_eq!(json["process"], "curl 7");
     assert_eq!((&json["length"], &json["captured"]), (&60.into(), &43.into()));
     assert_eq!(json["layers"][1]["src"], "10.0.0.1");
     assert_eq!(json["layers"][2]["dport"], 8192);
@@ -245,8 +248,15 @@ fn no_frame_is_too_strange() {
         let data = [hex(ETH), frame].concat();
         let style = Style { verbose: 2, link: true, dump: Dump::Text, ..Style::default() };
         for link in [0, 1, 101, 113, 276, 147] {
-            let packet =
-                Shown { link, time: 1, data: &data, len: data.len(), interface: "", direction: None };
+            let packet = Shown {
+                link,
+                time: 1,
+                data: &data,
+                len: data.len(),
+                interface: "",
+                direction: None,
+                process: "",
+            };
             let mut printer = Printer::new(style, Zone::utc());
             let mut out = String::new();
             printer.print(&packet, &mut out);

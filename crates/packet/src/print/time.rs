@@ -105,7 +105,7 @@ fn since(from: u64, to: u64, out: &mut String) {
 }
 
 /// Year, month and day of a day since 1970 in the Gregorian calendar.
-pub(super) fn civil(day: i64) -> (i64, i64, i64) {
+pub fn civil(day: i64) -> (i64, i64, i64) {
     // Years that begin in March, in eras of 400 of them.
     let shifted = day + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -1,8 +1,10 @@
-//! Captures on disk: files and a filter expression enter, the packets that match leave, in the order of time, for a
-//! [`Sink`] that prints, counts or writes them.
+//! Captures: files ([`Offline`]) or interfaces ([`live`]) and a filter expression enter, the packets that match leave, in
+//! the order of time, for a [`Sink`] that prints, counts or writes them, or for [`Files`] that follow each other.
 
 pub mod dump;
 mod filter;
+pub mod live;
+mod rotate;
 mod sink;
 
 use std::io::Read;
@@ -10,6 +12,7 @@ use std::io::Read;
 use skep_packet::file::{Interface, Merge, Packet, Reader};
 
 pub use filter::Expression;
+pub use rotate::{Files, Kept, Rotation};
 pub use sink::{Form, Sink};
 pub use skep_packet::file::{Damage, Direction, FileError};
 pub use skep_packet::print::{Dump, Stamp, Style, Zone};
@@ -43,6 +46,8 @@ pub struct Matched<'a> {
     pub file: usize,
     /// Its interface.
     pub interface: &'a Interface,
+    /// The process that it belongs to; empty: nobody asked.
+    pub process: &'a str,
 }
 
 /// Capture files that are read together.
@@ -130,7 +135,7 @@ impl<'s> Offline<'s> {
         if let Some(most) = self.limits.bytes {
             packet.data = packet.data.get(..most).unwrap_or(packet.data);
         }
-        Ok(Some(Matched { packet, file, interface }))
+        Ok(Some(Matched { packet, file, interface, process: "" }))
     }
 
     fn matches(&mut self) -> Result<bool, Error> {

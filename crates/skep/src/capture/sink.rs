@@ -38,6 +38,8 @@ pub struct Sink<W: Write> {
     kind: Kind<W>,
     /// Written after every packet.
     eager: bool,
+    /// Lines say of which interface a packet is.
+    origin: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,24 @@ impl<W: Write> Sink<W> {
             Form::Pcap { nano } => Kind::Pending { out, nano },
             Form::Count => Kind::Count(out),
         };
-        Ok(Sink { kind, eager })
+        Ok(Sink { kind, eager, origin: true })
+    }
+
+    /// Lines do not say which interface a packet is of, nor which way it went.
+    #[must_use]
+    pub fn without_origin(mut self) -> Sink<W> {
+        self.origin = false;
+        self
+    }
+
+    /// The stream that takes the bytes.
+    pub(super) fn stream(&mut self) -> Option<&mut W> {
+        match &mut self.kind {
+            Kind::Text { out, .. } | Kind::Pending { out, .. } | Kind::Count(out) => Some(out),
+            Kind::Pcapng { writer, .. } => Some(writer.get_mut()),
+            Kind::Pcap { writer, .. } => Some(writer.get_mut()),
+            Kind::Gone => None,
+        }
     }
 
     /// Takes a packet.
@@ -81,13 +100,15 @@ impl<W: Write> Sink<W> {
         }
         match &mut self.kind {
             Kind::Text { printer, json, text, out } => {
+                let origin = self.origin || *json;
                 let shown = Shown {
                     link: matched.interface.link,
                     time: packet.time,
                     data: packet.data,
                     len: packet.len as usize,
-                    interface: &matched.interface.name,
-                    direction: packet.direction,
+                    interface: if origin { &matched.interface.name } else { "" },
+                    direction: packet.direction.filter(|_| origin),
+                    process: matched.process,
                 };
                 if *json {
                     printer.json(&shown, text)
@@ -101,7 +122,9 @@ impl<W: Write> Sink<W> {
             }
             Kind::Pcapng { writer, numbers } => {
                 let number = interface_number(writer, numbers, matched)?;
-                writer.write(&Packet { interface: number, ..*packet })?;
+                let process = (!matched.process.is_empty()).then(|| format!("process: {}", matched.process));
+                let comment = packet.comment.or(process.as_deref());
+                writer.write(&Packet { interface: number, comment, ..*packet })?;
             }
             Kind::Pcap { link, .. } if *link != matched.interface.link => {
                 return Err(Error::Capture(format!(
@@ -129,8 +152,14 @@ impl<W: Write> Sink<W> {
         Ok(())
     }
 
-    /// Writes what is held back. A file of no packets says `link`, as its link type.
+    /// Writes what is held back. A file of no packets says `link`, as its link type: readers want to know one.
     pub fn finish(&mut self, link: u16) -> Result<(), Error> {
+        if let Kind::Pcapng { writer, numbers } = &mut self.kind
+            && numbers.is_empty()
+        {
+            writer.interface(&Interface { link, snaplen: SNAPLEN, name: String::new() })?;
+            numbers.insert((0, 0), 0);
+        }
         if let Kind::Pending { .. } = self.kind {
             self.begin_pcap(link)?;
         }

@@ -1,0 +1,211 @@
+//! `skep capture` on interfaces, as root, in network namespaces of the test's own; without root these tests say so and pass.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const SKEP: &str = env!("CARGO_BIN_EXE_skep");
+/// The environment variable that makes a test the source of traffic.
+const TRAFFIC: &str = "SKEP_TEST_TRAFFIC";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder of the test's own.
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("skep-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// What stands in front of every script: `up` makes the loopback interface and a pair of devices, `begin OPTIONS` starts a
+/// capture and waits until it runs, `traffic KIND` makes some, `end` sends SIGINT and waits. Output and error lie in `out`
+/// and `err`.
+const HEAD: &str = r#"
+set -e
+cd "$D"
+up() { ip link set lo up; ip link add va type veth peer name vb; ip link set va up; ip link set vb up
+  ip addr add 10.9.0.1/24 dev va; ip addr add fd09::1/64 dev va nodad; }
+begin() { rm -f err; "$S" capture "$@" >out 2>err & P=$!
+  for i in $(seq 200); do grep -qs "^capturing on" err && return; kill -0 $P || break; sleep 0.05; done; cat err; exit 9; }
+traffic() { SKEP_TEST_TRAFFIC="$*" "$T" --exact traffic --nocapture >/dev/null; }
+end() { kill -INT $P; wait $P || echo "exit $?" >>err; }
+"#;
+
+/// Runs a script in a network namespace of its own, in a folder of its own. `None` without the rights to.
+fn alone(name: &str, script: &str) -> Option<(Output, PathBuf)> {
+    let may = Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).output();
+    if !may.is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: no rights to make network namespaces");
+        return None;
+    }
+    let folder = folder(name);
+    let mut command = Command::new("unshare");
+    command.args(["-n", "-m", "bash", "-c", &format!("{HEAD}{script}")]);
+    command.env("S", SKEP).env("D", &folder).env("T", std::env::current_exe().unwrap());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    Some((output, folder))
+}
+
+fn read(folder: &std::path::Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// The four numbers at the end; they add up.
+fn counts(err: &str) -> [u64; 4] {
+    let number = |what: &str| -> u64 {
+        let line = err.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {err}"));
+        line.split(' ').next().unwrap().parse().unwrap()
+    };
+    let all = [number(" matched"), number(" captured"), number(" left"), number(" dropped")];
+    assert_eq!(all[0], all[1] + all[2] + all[3], "{err}");
+    all
+}
+
+/// Packets of a file, by skep itself.
+fn packets(folder: &std::path::Path, name: &str, expression: &str) -> u64 {
+    let file = folder.join(name);
+    let output = Command::new(SKEP)
+        .args(["capture", "--count", "-r", file.to_str().unwrap(), expression])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Not a test by itself: the source of traffic.
+#[test]
+fn traffic() {
+    let Ok(kind) = std::env::var(TRAFFIC) else { return };
+    match kind.split(' ').collect::<Vec<_>>()[..] {
+        ["udp", to, count, bytes] => {
+            let bind = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = UdpSocket::bind(bind).unwrap();
+            let payload = vec![b'u'; bytes.parse().unwrap()];
+            for _ in 0..count.parse::<u32>().unwrap() {
+                // Nobody listens: the kernel's refusal comes back to a later call.
+                let _ = socket.send_to(&payload, to);
+            }
+        }
+        ["http", port] => {
+            let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            let mut buffer = [0; 100];
+            client.write_all(b"GET /page HTTP/1.1\r\n\r\n").unwrap();
+            assert!(server.read(&mut buffer).unwrap() > 0);
+            server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            assert!(client.read(&mut buffer).unwrap() > 0);
+        }
+        _ => panic!("{kind}"),
+    }
+}
+
+#[test]
+fn lines_of_one_interface() {
+    let script = "up; begin -i lo -t 'tcp port 8081 or udp port 9'; traffic http 8081; traffic udp 127.0.0.1:9 2 5; sleep 0.2; end";
+    let Some((_, folder)) = alone("live-lines", script) else { return };
+    let (out, err) = (read(&folder, "out"), read(&folder, "err"));
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].contains("> 127.0.0.1.8081: Flags [S]"), "{out}");
+    assert_eq!(out.matches("HTTP: GET /page HTTP/1.1").count(), 1, "sent and received is once:\n{out}");
+    assert_eq!(out.matches("HTTP: HTTP/1.1 204 No Content").count(), 1, "{out}");
+    assert_eq!(lines.iter().filter(|line| line.ends_with("127.0.0.1.9: UDP, length 5")).count(), 2, "{out}");
+    assert_eq!(counts(&err), [lines.len() as u64, lines.len() as u64, 0, 0], "{err}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn files_have_interfaces_directions_and_fragments() {
+    let script = "up; begin -i va -i lo -w f 'udp'; traffic udp 10.9.0.9:9 1 1; sleep 0.1
+        ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev va; ip -6 neigh replace fd09::9 lladdr 02:00:00:00:00:09 dev va
+        traffic udp 10.9.0.9:9 1 3000; traffic udp [fd09::9]:9 1 20; traffic udp 127.0.0.1:9 4 8; sleep 0.3; end
+        \"$S\" capture -r f -t >lines";
+    let Some((_, folder)) = alone("live-file", script) else { return };
+    let (lines, err) = (read(&folder, "lines"), read(&folder, "err"));
+    let count = |what: &str| lines.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(count("lo In  IP 127.0.0.1."), 4, "{lines}");
+    assert_eq!(count("va Out IP6 fd09::1."), 1, "{lines}");
+    assert!(count("va Out IP 10.9.0.1") >= 3, "three fragments: {lines}");
+    let [matched, captured, left, dropped] = counts(&err);
+    assert_eq!((matched, left, dropped), (captured, 0, 0), "{err}");
+    assert_eq!(packets(&folder, "f", ""), captured);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn all_interfaces_and_one_way() {
+    let script = "up; ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev va
+        begin -i any -t 'udp port 9'; traffic udp 10.9.0.9:9 2 5; traffic udp 127.0.0.1:9 1 5; sleep 0.2; end; mv out both
+        begin -i any -t -Q in 'udp port 9'; traffic udp 10.9.0.9:9 2 5; sleep 0.2; end; mv out in
+        begin -i va -t -Q out 'udp port 9'; traffic udp 10.9.0.9:9 2 5; sleep 0.2; end; mv out way
+        begin -i any -t 'udp port 9 and len > 90 and ifindex 1'; traffic udp 127.0.0.1:9 1 5; traffic udp 127.0.0.1:9 1 50; sleep 0.2; end";
+    let Some((_, folder)) = alone("live-any", script) else { return };
+    let both = read(&folder, "both");
+    assert_eq!(both.lines().filter(|line| line.starts_with("va Out IP 10.9.0.1.")).count(), 2, "{both}");
+    assert_eq!(both.lines().filter(|line| line.starts_with("vb In  IP 10.9.0.1.")).count(), 2, "{both}");
+    assert_eq!(both.lines().filter(|line| line.starts_with("lo ")).count(), 1, "{both}");
+    assert_eq!(read(&folder, "in").lines().filter(|line| line.starts_with("vb In ")).count(), 2);
+    assert_eq!(read(&folder, "in").lines().count(), 2);
+    assert_eq!(read(&folder, "way").lines().count(), 2);
+    // What the kernel cannot test without link headers is tested here; what fails is counted.
+    assert_eq!(read(&folder, "out").lines().count(), 1, "{}", read(&folder, "out"));
+    counts(&read(&folder, "err"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn counts_add_up_after_the_last_packet_and_without_room() {
+    let script = "up; begin -i lo -c 3 -w three udp; traffic udp 127.0.0.1:9 50 5; wait $P; cp err err3
+        begin -i lo -B 1 -w many 'udp port 9'; kill -STOP $P; traffic udp 127.0.0.1:9 2000 3000; kill -CONT $P; sleep 0.3; end";
+    let Some((_, folder)) = alone("live-counts", script) else { return };
+    assert_eq!(counts(&read(&folder, "err3"))[1], 3);
+    assert_eq!(packets(&folder, "three", ""), 3);
+    let [matched, captured, left, dropped] = counts(&read(&folder, "err"));
+    assert_eq!((matched, left), (2000, 0));
+    assert!(dropped > 0, "{}", read(&folder, "err"));
+    assert_eq!(packets(&folder, "many", ""), captured);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_full_disk_and_a_vanished_interface_leave_a_whole_file() {
+    let script = "up; mkdir full; mount -t tmpfs -o size=128k none full
+        begin -i lo -w full/f 'udp port 9'; traffic udp 127.0.0.1:9 1000 1000; wait $P && exit 7; cp err full.err; cp full/f f; umount full
+        begin -i va -w gone 'udp port 9'; ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev va
+        traffic udp 10.9.0.9:9 7 5; ip link del va; wait $P && exit 8; cp err gone.err";
+    let Some((_, folder)) = alone("live-full", script) else { return };
+    let err = read(&folder, "full.err");
+    let [matched, captured, left, _] = counts(&err);
+    assert!(matched > 100 && captured > 50 && left > 0, "{err}");
+    assert!(err.contains("No space left on device"), "{err}");
+    assert_eq!(packets(&folder, "f", ""), captured);
+    let err = read(&folder, "gone.err");
+    assert!(err.contains("error: va: the interface went down or is gone"), "{err}");
+    assert_eq!((counts(&err)[1], packets(&folder, "gone", "udp port 9")), (7, 7));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn other_namespaces_and_the_list() {
+    let script = "up; unshare -n sleep 60 & H=$!; sleep 0.2
+        nsenter -t $H -n ip link set lo up; nsenter -t $H -n ip link add inner0 type veth peer name inner1
+        \"$S\" capture -D --netns $H >list; begin -i lo --netns $H -t 'udp port 9'
+        traffic udp 127.0.0.1:9 3 5; SKEP_TEST_TRAFFIC='udp 127.0.0.1:9 2 6' nsenter -t $H -n \"$T\" --exact traffic; sleep 0.2; end; kill $H
+        \"$S\" capture -i nope 2>nope || true; \"$S\" capture --netns nope 2>space || true";
+    let Some((_, folder)) = alone("live-netns", script) else { return };
+    let list = read(&folder, "list");
+    assert!(list.contains(".inner0 [mtu 1500]") && list.contains(".lo [mtu 65536, loopback]"), "{list}");
+    let out = read(&folder, "out");
+    assert_eq!(out.lines().filter(|line| line.ends_with("length 6")).count(), 2, "{out}");
+    assert_eq!(out.lines().count(), 2, "{out}");
+    let nope = read(&folder, "nope");
+    assert!(nope.contains("there is no interface nope") && nope.contains("va"), "{nope}");
+    assert!(read(&folder, "space").contains("network namespace nope"));
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -1,0 +1,300 @@
+//! A ring of blocks that the kernel fills with packets (struct tpacket_block_desc and tpacket3_hdr in
+//! include/uapi/linux/if_packet.h; net/packet/af_packet.c, Linux 6.18): the mapping enters, frames leave.
+//!
+//! What always holds: a block belongs to the kernel or to us, by its status word; a [`Block`] that lives is ours, and is
+//! given back when it is dropped. Offsets that the kernel has written are checked all the same.
+
+use std::sync::atomic::Ordering;
+
+use crate::sys::mmap::Mapping;
+
+/// `PACKET_OUTGOING`: what this machine sends.
+pub const PACKET_OUTGOING: u8 = 4;
+/// Bytes of a header of LINKTYPE_LINUX_SLL2.
+pub const SLL2_HEADER: usize = 20;
+
+const VLAN_TAG: usize = 4;
+/// Room that is asked for in front of a packet: for a header in place of the link's, and a tag.
+pub(super) const RESERVE: usize = SLL2_HEADER + VLAN_TAG;
+
+/// Offsets in a block's head: its status, its packets, where the first one begins.
+const STATUS: usize = 8;
+const PACKETS: usize = 12;
+const FIRST: usize = 16;
+/// `TP_STATUS_USER`
+const OURS: u32 = 1;
+const KERNELS: u32 = 0;
+
+/// Bytes of struct tpacket3_hdr, behind which struct sockaddr_ll lies, and of both.
+const HEAD: usize = 48;
+const HEADS: usize = HEAD + 20;
+/// `TP_STATUS_VLAN_VALID`, `TP_STATUS_VLAN_TPID_VALID`
+const TAGGED: u32 = 1 << 4;
+const TAG_NAMED: u32 = 1 << 6;
+/// EtherType of VLAN tags, where the kernel does not tell it.
+const VLAN: u16 = 0x8100;
+/// Destination and source of an Ethernet frame: what stands in front of its tag.
+const ADDRESSES: usize = 12;
+
+/// A mapped ring.
+#[derive(Debug)]
+pub(super) struct Ring {
+    mapping: Mapping,
+    block: usize,
+    blocks: usize,
+    /// The block that is read next.
+    next: usize,
+    /// The kernel has cut the link's header off.
+    cooked: bool,
+}
+
+/// A block of packets that is ours while this lives.
+#[derive(Debug)]
+pub struct Block<'r> {
+    ring: &'r mut Ring,
+    /// Offset in the mapping of the block, and behind it.
+    start: usize,
+    end: usize,
+    /// Offset of the next packet.
+    at: usize,
+    /// Packets that are left.
+    left: u32,
+}
+
+/// A packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame<'b> {
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub time: u64,
+    /// Its bytes, as many as the filter said; with the VLAN tag in its place.
+    pub data: &'b [u8],
+    /// Its length on the wire.
+    pub len: u32,
+    /// Index of the interface.
+    pub interface: u32,
+    /// `PACKET_HOST` and so on.
+    pub kind: u8,
+}
+
+impl Ring {
+    pub(super) fn new(mapping: Mapping, block: usize, blocks: usize, cooked: bool) -> Ring {
+        Ring { mapping, block, blocks, next: 0, cooked }
+    }
+
+    pub(super) fn block(&mut self) -> Option<Block<'_>> {
+        let start = self.next * self.block;
+        let status = self.mapping.atomic_u32(start + STATUS)?.load(Ordering::Acquire);
+        if status & OURS == 0 {
+            return None;
+        }
+        let left = self.word(start + PACKETS)?;
+        let at = start + self.word(start + FIRST)? as usize;
+        let end = start + self.block;
+        Some(Block { ring: self, start, end, at, left })
+    }
+
+    fn word(&self, at: usize) -> Option<u32> {
+        self.mapping.atomic_u32(at).map(|word| word.load(Ordering::Relaxed))
+    }
+}
+
+impl Block<'_> {
+    /// When the next packet came.
+    pub fn time(&self) -> Option<u64> {
+        let word = |offset: usize| self.ring.word(self.at + offset).map(u64::from);
+        let inside = self.left > 0 && self.at + HEADS <= self.end;
+        inside.then(|| Some(word(4)? * 1_000_000_000 + word(8)?)).flatten()
+    }
+
+    /// The next packet.
+    #[inline]
+    pub fn frame(&mut self) -> Option<Frame<'_>> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let at = self.at;
+        // Before anything is written: the head, read once.
+        let head: [u8; HEADS] = self.bytes(at, HEADS)?.try_into().ok()?;
+        let word = |offset: usize| u32::from_ne_bytes(word_at(&head, offset));
+        let half = |offset: usize| u16::from_ne_bytes([head[offset], head[offset + 1]]);
+        self.at = at + word(0) as usize;
+        let (mut len, status) = (word(16), word(20));
+        let mut start = at + usize::from(half(24));
+        let mut kept = word(12) as usize;
+        let tag =
+            (status & TAGGED != 0).then(|| (half(32), if status & TAG_NAMED != 0 { half(36) } else { VLAN }));
+        // What is put in front may not reach into the head.
+        if start < at + HEADS + RESERVE || start + kept > self.end {
+            self.left = 0;
+            return None;
+        }
+        let moved = if self.ring.cooked {
+            self.cook(start, &head, tag)
+        } else {
+            tag.map_or(0, |tag| self.insert(start, kept, tag))
+        };
+        start -= moved;
+        kept += moved;
+        len += moved as u32;
+        Some(Frame {
+            time: u64::from(word(4)) * 1_000_000_000 + u64::from(word(8)),
+            data: self.bytes(start, kept)?,
+            len,
+            interface: word(52),
+            kind: head[58],
+        })
+    }
+
+    /// Puts a tag behind the addresses of a frame; the bytes by which the frame begins earlier.
+    fn insert(&self, start: usize, kept: usize, (tag, kind): (u16, u16)) -> usize {
+        let Some(addresses) = self.bytes(start, ADDRESSES.min(kept)).map(<[u8]>::to_vec) else { return 0 };
+        if addresses.len() < ADDRESSES {
+            return 0;
+        }
+        let mut front = [0; ADDRESSES + VLAN_TAG];
+        front[..ADDRESSES].copy_from_slice(&addresses);
+        front[ADDRESSES..ADDRESSES + 2].copy_from_slice(&kind.to_be_bytes());
+        front[ADDRESSES + 2..].copy_from_slice(&tag.to_be_bytes());
+        if self.write(start - VLAN_TAG, &front) { VLAN_TAG } else { 0 }
+    }
+
+    /// Puts a header of LINKTYPE_LINUX_SLL2 in front of a packet, and its tag between both.
+    fn cook(&self, start: usize, head: &[u8; HEADS], tag: Option<(u16, u16)>) -> usize {
+        let mut front = [0; RESERVE];
+        let (kind, length) = tag.map_or(([head[50], head[51]], SLL2_HEADER), |(tag, kind)| {
+            front[SLL2_HEADER..SLL2_HEADER + 2].copy_from_slice(&tag.to_be_bytes());
+            front[SLL2_HEADER + 2..].copy_from_slice(&head[50..52]);
+            (kind.to_be_bytes(), RESERVE)
+        });
+        front[..2].copy_from_slice(&kind);
+        front[4..8].copy_from_slice(&u32::from_ne_bytes(word_at(head, 52)).to_be_bytes());
+        front[8..10].copy_from_slice(&u16::from_ne_bytes([head[56], head[57]]).to_be_bytes());
+        front[10] = head[58];
+        front[11] = head[59];
+        front[12..20].copy_from_slice(&head[60..68]);
+        if self.write(start - length, &front[..length]) { length } else { 0 }
+    }
+
+    #[allow(unsafe_code)]
+    fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
+        if at < self.start || at.checked_add(len)? > self.end {
+            return None;
+        }
+        // SAFETY: within a block that is ours: the kernel writes it not before it is given back, which takes this
+        // value away; `write` is called while no such slice lives, as both go through one exclusive borrow.
+        unsafe { self.ring.mapping.bytes(at, len) }
+    }
+
+    #[allow(unsafe_code)]
+    fn write(&self, at: usize, bytes: &[u8]) -> bool {
+        if at < self.start || at + bytes.len() > self.end {
+            return false;
+        }
+        // SAFETY: as in `bytes`: the block is ours, and `frame`, the only caller, holds no slice of it here.
+        unsafe { self.ring.mapping.write(at, bytes) }
+    }
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        // Release: our reads come before the kernel may write again.
+        if let Some(status) = self.ring.mapping.atomic_u32(self.start + STATUS) {
+            status.store(KERNELS, Ordering::Release);
+        }
+        self.ring.next = (self.ring.next + 1) % self.ring.blocks.max(1);
+    }
+}
+
+fn word_at(head: &[u8; HEADS], at: usize) -> [u8; 4] {
+    [head[at], head[at + 1], head[at + 2], head[at + 3]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+    use std::os::fd::AsFd;
+
+    const BLOCK: usize = 4096;
+
+    /// A ring of one block with these packets, as the kernel would have filled it: status and bytes of each.
+    fn ring(packets: &[(u32, &[u8])], cooked: bool) -> Ring {
+        let mut block = vec![0; BLOCK];
+        let word = |block: &mut Vec<u8>, at: usize, value: u32| {
+            block[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        };
+        word(&mut block, STATUS, OURS);
+        word(&mut block, PACKETS, packets.len() as u32);
+        word(&mut block, FIRST, 48);
+        let mut at = 48;
+        for (index, (status, bytes)) in packets.iter().enumerate() {
+            let start = HEADS + RESERVE + 4;
+            let next = (start + bytes.len()).next_multiple_of(16);
+            for (offset, value) in [
+                (0, next as u32),
+                (4, 1),
+                (8, 5),
+                (12, bytes.len() as u32),
+                (16, bytes.len() as u32),
+                (20, *status),
+            ] {
+                word(&mut block, at + offset, value);
+            }
+            block[at + 24..at + 26].copy_from_slice(&(start as u16).to_ne_bytes());
+            word(&mut block, at + 32, 42);
+            block[at + 36..at + 38].copy_from_slice(&0x88a8u16.to_ne_bytes());
+            block[at + 50..at + 52].copy_from_slice(&[8, 0]);
+            word(&mut block, at + 52, 7 + index as u32);
+            block[at + 56..at + 60].copy_from_slice(&[1, 0, PACKET_OUTGOING, 6]);
+            block[at + start..at + start + bytes.len()].copy_from_slice(bytes);
+            at += next;
+        }
+        let file = memfd_create("ring", MemfdFlags::empty()).unwrap();
+        ftruncate(&file, BLOCK as u64).unwrap();
+        assert_eq!(rustix::io::pwrite(&file, &block, 0).unwrap(), BLOCK);
+        Ring::new(Mapping::shared(file.as_fd(), 0, BLOCK, true).unwrap(), BLOCK, 1, cooked)
+    }
+
+    const FRAME: &[u8] = b"ddddddssssss\x08\0payload";
+
+    #[test]
+    fn tags_are_put_back() {
+        let mut ring =
+            ring(&[(OURS, FRAME), (OURS | TAGGED | TAG_NAMED, FRAME), (OURS | TAGGED, FRAME)], false);
+        let mut block = ring.block().unwrap();
+        assert_eq!(block.time(), Some(1_000_000_005));
+        let plain = block.frame().unwrap();
+        assert_eq!((plain.data, plain.len, plain.interface), (FRAME, FRAME.len() as u32, 7));
+        let tagged = block.frame().unwrap();
+        assert_eq!(tagged.data, b"ddddddssssss\x88\xa8\0\x2a\x08\0payload");
+        assert_eq!((tagged.len as usize, tagged.kind), (FRAME.len() + 4, PACKET_OUTGOING));
+        assert_eq!(block.frame().unwrap().data, b"ddddddssssss\x81\0\0\x2a\x08\0payload");
+        assert_eq!(block.frame(), None);
+        assert_eq!(block.time(), None);
+        drop(block);
+        assert!(ring.block().is_none(), "the block is the kernel's again");
+    }
+
+    #[test]
+    fn a_header_stands_in_the_place_of_the_links() {
+        let mut ring = ring(&[(OURS, b"packet"), (OURS | TAGGED, b"packet")], true);
+        let mut block = ring.block().unwrap();
+        let plain = block.frame().unwrap();
+        assert_eq!(plain.data, b"\x08\0\0\0\0\0\0\x07\0\x01\x04\x06\0\0\0\0\0\0\0\0packet");
+        assert_eq!(plain.len, 26);
+        let tagged = block.frame().unwrap();
+        assert_eq!(tagged.data, b"\x81\0\0\0\0\0\0\x08\0\x01\x04\x06\0\0\0\0\0\0\0\0\0\x2a\x08\0packet");
+    }
+
+    #[test]
+    fn offsets_that_lead_out_end_the_block() {
+        let mut ring = ring(&[(OURS, FRAME), (OURS, FRAME)], false);
+        let mut block = ring.block().unwrap();
+        let next = block.at;
+        let long = block.ring.mapping.atomic_u32(next + 12).unwrap();
+        long.store(u32::MAX, Ordering::Relaxed);
+        assert_eq!(block.frame(), None);
+        assert_eq!(block.frame(), None);
+    }
+}

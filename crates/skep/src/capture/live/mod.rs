@@ -1,0 +1,397 @@
+//! Packets of the running kernel: interfaces and a filter enter, the packets that match leave, in the order of time as far
+//! as they are there, for a [`Sink`](super::Sink) or whoever takes them.
+//!
+//! What always holds: what the kernel has counted as matching is taken, dropped for want of room, or left
+//! ([`Counts`]): the sums agree once [`Live::finish`] has run.
+
+mod source;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use skep_kernel::LiveTarget;
+use skep_kernel::load::Loaded;
+use skep_kernel::packet::{self, Block, Frame, Namespace, PACKET_OUTGOING};
+use skep_packet::file::{Direction, Interface, Packet};
+use skep_packet::filter;
+
+use super::Matched;
+use crate::Error;
+use source::{Opener, Source};
+
+pub use skep_kernel::packet::{Interface as Device, interfaces};
+
+/// The name that means all interfaces.
+const ANY: &str = "any";
+/// Longest wait for what the kernel still holds when the capture ends.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which way packets go that are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Way {
+    /// Those that are received.
+    In,
+    /// Those that are sent.
+    Out,
+    /// Both.
+    #[default]
+    Both,
+}
+
+/// What is captured, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names of interfaces; `any`: all of them, also those to come. Empty: the first that is not the loopback interface.
+    pub interfaces: Vec<String>,
+    /// The filter; empty: everything.
+    pub expression: String,
+    /// The filter as libpcap means it in everything.
+    pub strict: bool,
+    /// Which way.
+    pub way: Way,
+    /// Also what is addressed to others.
+    pub promiscuous: bool,
+    /// Most bytes of a packet.
+    pub snaplen: u32,
+    /// Bytes of each interface's ring.
+    pub buffer: u64,
+    /// Milliseconds after which packets are handed over, although there are few.
+    pub retire: u32,
+    /// The network namespace, by its name or the id of a process in it.
+    pub namespace: Option<String>,
+}
+
+/// Where matching packets went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Packets that the filter in the kernel took.
+    pub matched: u64,
+    /// Those that were handed on.
+    pub taken: u64,
+    /// Those that were not: they came after the end, or what is tested here was against them.
+    pub left: u64,
+    /// Those for which the kernel had no room.
+    pub dropped: u64,
+}
+
+/// What a packet's taker says: go on, or that was the last one.
+pub type Verdict = Result<Taken, Error>;
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It was taken.
+    Yes,
+    /// It was taken, and is the last one.
+    Last,
+    /// It was not wanted.
+    No,
+    /// There is no room for it, nor for any behind it.
+    Full,
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Live {
+    sources: Vec<Source>,
+    nothing: Loaded,
+    interfaces: Interfaces,
+    counts: Counts,
+    seen: u64,
+    retire: Duration,
+    namespace: Option<Namespace>,
+    over: bool,
+}
+
+/// The interfaces that packets came from, numbered in the order in which they were met.
+#[derive(Debug)]
+struct Interfaces {
+    list: Vec<Interface>,
+    /// By index of the kernel.
+    numbers: HashMap<u32, usize>,
+    snaplen: u32,
+}
+
+/// Gives up, in this thread, the rights that an open capture does not need; `files`: it goes on to make files.
+pub fn drop_capabilities(files: bool) -> Result<(), Error> {
+    Ok(packet::drop_capabilities(false, files)?)
+}
+
+/// All interfaces of the network namespace that the options name.
+pub fn devices(namespace: Option<&str>) -> Result<Vec<Device>, Error> {
+    match namespace {
+        None => Ok(interfaces()?),
+        Some(name) => Ok(Namespace::find(name)?.within(interfaces)??),
+    }
+}
+
+impl Live {
+    /// Opens what the options name and begins to receive.
+    pub fn open(options: &Options) -> Result<Live, Error> {
+        let namespace = options.namespace.as_deref().map(Namespace::find).transpose()?;
+        match &namespace {
+            None => Live::open_here(options, None),
+            Some(inside) => inside.within(|| Live::open_here(options, None))?,
+        }
+        .map(|live| Live { namespace, ..live })
+    }
+
+    fn open_here(options: &Options, namespace: Option<Namespace>) -> Result<Live, Error> {
+        let devices = interfaces()?;
+        let loopback = devices.iter().find(|d| d.hardware == 772).map(|d| d.index);
+        let opener = Opener { options, target: Arc::new(LiveTarget::new()), loopback };
+        let nothing = source::nothing(&opener)?;
+        let mut live = Live {
+            sources: Vec::new(),
+            nothing,
+            interfaces: Interfaces { list: Vec::new(), numbers: HashMap::new(), snaplen: options.snaplen },
+            counts: Counts::default(),
+            seen: 0,
+            retire: Duration::from_millis(options.retire.into()),
+            namespace,
+            over: false,
+        };
+        let first = || devices.iter().find(|d| Some(d.index) != loopback).or(devices.first());
+        let named: Vec<&str> = match options.interfaces.as_slice() {
+            [] => first().map(|d| d.name.as_str()).into_iter().collect(),
+            names => names.iter().map(String::as_str).collect(),
+        };
+        for name in named {
+            if name == ANY {
+                live.sources.push(opener.open(None)?);
+                continue;
+            }
+            let number = name.parse::<u32>().ok();
+            let device = devices.iter().find(|d| d.name == name || Some(d.index) == number);
+            let device = device.ok_or_else(|| unknown(name, &devices))?;
+            let source = opener.open(Some(device))?;
+            live.interfaces.add(device.index, &device.name, source.link);
+            live.sources.push(source);
+        }
+        if live.sources.is_empty() {
+            return Err(Error::Capture("there is no network interface".to_owned()));
+        }
+        Ok(live)
+    }
+
+    /// What is captured, as messages say it: names with their link types.
+    pub fn shown(&self) -> String {
+        let one = |source: &Source| {
+            let name = if source.name.is_empty() { ANY } else { &source.name };
+            let link = filter::link::LinkType::from_number(source.link);
+            format!("{name} ({})", link.map_or("?", |link| link.name()))
+        };
+        self.sources.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The link type of the first socket's packets.
+    pub fn first_link(&self) -> u16 {
+        self.sources.first().map_or(1, |source| source.link)
+    }
+
+    /// Whether lines need not say which interface a packet is of: there is one.
+    pub fn is_single(&self) -> bool {
+        self.sources.len() == 1 && self.sources.iter().all(|source| !source.name.is_empty())
+    }
+
+    /// Descriptors that become readable when packets wait.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sources.iter().filter(|source| !source.ended).map(|source| source.socket.as_fd())
+    }
+
+    /// Waits up to `time` for packets or for `also` to be readable; then hands on all that wait.
+    pub fn round(
+        &mut self,
+        time: Duration,
+        also: &[BorrowedFd<'_>],
+        take: &mut dyn FnMut(&Matched<'_>) -> Verdict,
+    ) -> Result<ControlFlow<()>, Error> {
+        let waiting: Vec<BorrowedFd<'_>> = self.descriptors().chain(also.iter().copied()).collect();
+        packet::wait(&waiting, time)?;
+        while self.blocks(take)? {
+            if self.over {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(if self.over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Hands on the packets of one block of each socket, by time; whether there was any.
+    fn blocks(&mut self, take: &mut dyn FnMut(&Matched<'_>) -> Verdict) -> Result<bool, Error> {
+        let Live { sources, interfaces, counts, seen, over, namespace, .. } = self;
+        let mut ready: Vec<Ready<'_>> = sources
+            .iter_mut()
+            .filter_map(|Source { socket, link, late, .. }| {
+                let (link, late) = (*link, &*late);
+                socket.block().map(|block| Ready { block, link, late: late.as_ref() })
+            })
+            .collect();
+        let any = !ready.is_empty();
+        let mut failed = Ok(any);
+        loop {
+            let next = match ready.len() {
+                1 => 0,
+                _ => match (0..ready.len()).min_by_key(|i| ready.get(*i).map_or(u64::MAX, Ready::time)) {
+                    Some(next) => next,
+                    None => return failed,
+                },
+            };
+            let Some(Ready { block, link, late }) = ready.get_mut(next) else { return failed };
+            let Some(frame) = block.frame() else {
+                ready.swap_remove(next);
+                continue;
+            };
+            *seen += 1;
+            if *over || late.is_some_and(|late| !passes(late, &frame)) {
+                counts.left += 1;
+                continue;
+            }
+            let number = interfaces.number(frame.interface, *link, namespace.as_ref());
+            let Some(interface) = interfaces.list.get(number) else { continue };
+            let direction = if frame.kind == PACKET_OUTGOING { Direction::Out } else { Direction::In };
+            let packet = Packet {
+                interface: number,
+                time: frame.time,
+                data: frame.data,
+                len: frame.len,
+                direction: Some(direction),
+                comment: None,
+            };
+            match take(&Matched { packet, file: 0, interface, process: "" }) {
+                Ok(Taken::No) => counts.left += 1,
+                Ok(Taken::Full) => {
+                    counts.left += 1;
+                    *over = true;
+                }
+                Ok(taken) => {
+                    counts.taken += 1;
+                    *over |= taken == Taken::Last;
+                }
+                // What fails to be taken is left, with all behind it.
+                Err(error) => {
+                    counts.left += 1;
+                    (*over, failed) = (true, Err(error));
+                }
+            }
+        }
+    }
+
+    /// What went wrong with interfaces since the last call: each is told once. Their packets that came before stay.
+    pub fn troubles(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        for source in self.sources.iter_mut().filter(|source| !source.ended) {
+            if let Some(why) = source.socket.trouble() {
+                source.ended = true;
+                let name = if source.name.is_empty() { ANY } else { &source.name };
+                found.push(format!("{name}: {why}"));
+            }
+        }
+        found
+    }
+
+    /// Whether an interface is left that gives packets.
+    pub fn is_alive(&self) -> bool {
+        self.sources.iter().any(|source| !source.ended)
+    }
+
+    /// Counts of the kernel and ours. While packets come they are of slightly different moments.
+    pub fn counts(&mut self) -> Counts {
+        let (mut matched, mut dropped) = (0, 0);
+        for source in &mut self.sources {
+            let counts = source.socket.counts();
+            matched += counts.matched;
+            dropped += counts.dropped;
+        }
+        Counts { matched, dropped, ..self.counts }
+    }
+
+    /// Ends the capture: nothing new is received, and what the kernel still holds is handed on, or left where the last
+    /// packet has been taken.
+    pub fn finish(&mut self, take: &mut dyn FnMut(&Matched<'_>) -> Verdict) -> Result<Counts, Error> {
+        if let Some(nothing) = self.nothing.program(0) {
+            for source in &self.sources {
+                source.socket.filter(nothing)?;
+            }
+        }
+        let end = Instant::now() + PATIENCE;
+        let mut failed = Ok(());
+        loop {
+            let more = self.blocks(take).unwrap_or_else(|error| {
+                failed = Err(error);
+                true
+            });
+            if more {
+                continue;
+            }
+            let counts = self.counts();
+            if self.seen + counts.dropped >= counts.matched || Instant::now() >= end {
+                return failed.map(|()| counts);
+            }
+            packet::wait(&[], self.retire.min(Duration::from_millis(5)))?;
+        }
+    }
+}
+
+/// A block that is ready, and how its packets are read.
+struct Ready<'r> {
+    block: Block<'r>,
+    link: u16,
+    late: Option<&'r filter::Filter>,
+}
+
+impl Ready<'_> {
+    /// When its next packet came; behind all others without one.
+    fn time(&self) -> u64 {
+        self.block.time().unwrap_or(u64::MAX)
+    }
+}
+
+fn passes(late: &filter::Filter, frame: &Frame<'_>) -> bool {
+    late.matches(&filter::Packet {
+        bytes: frame.data,
+        length: frame.len,
+        packet_type: frame.kind.into(),
+        ifindex: frame.interface,
+        ..filter::Packet::default()
+    })
+}
+
+fn unknown(name: &str, devices: &[Device]) -> Error {
+    let names: Vec<&str> = devices.iter().map(|d| d.name.as_str()).take(20).collect();
+    Error::Capture(format!(
+        "there is no interface {}; there are {} (`any` is all of them)",
+        name.escape_debug(),
+        names.join(", ")
+    ))
+}
+
+impl Interfaces {
+    fn add(&mut self, index: u32, name: &str, link: u16) -> usize {
+        let number = self.list.len();
+        self.list.push(Interface { link, snaplen: self.snaplen, name: name.to_owned() });
+        self.numbers.insert(index, number);
+        number
+    }
+
+    /// The number of the interface with the kernel's index, which may be new.
+    fn number(&mut self, index: u32, link: u16, namespace: Option<&Namespace>) -> usize {
+        match self.numbers.get(&index) {
+            Some(number) => *number,
+            None => self.meet(index, link, namespace),
+        }
+    }
+
+    #[cold]
+    fn meet(&mut self, index: u32, link: u16, namespace: Option<&Namespace>) -> usize {
+        let all = match namespace {
+            None => interfaces(),
+            Some(namespace) => namespace.within(interfaces).and_then(|all| all),
+        };
+        let found = all.ok().and_then(|all| all.into_iter().find(|d| d.index == index));
+        let name = found.map_or_else(|| format!("if{index}"), |d| d.name);
+        self.add(index, &name, link)
+    }
+}
