@@ -30,6 +30,8 @@ set -e
 cd "$D"
 up() { ip link set lo up; ip link add va type veth peer name vb; ip link set va up; ip link set vb up
   ip addr add 10.9.0.1/24 dev va; ip addr add fd09::1/64 dev va nodad; }
+trap 'kill $P 2>/dev/null || true' EXIT
+P=
 begin() { rm -f err; "$S" capture "$@" >out 2>err & P=$!
   for i in $(seq 200); do grep -qs "^capturing on" err && return; kill -0 $P || break; sleep 0.05; done; cat err; exit 9; }
 traffic() { SKEP_TEST_TRAFFIC="$*" "$T" --exact traffic --nocapture >/dev/null; }
@@ -102,6 +104,13 @@ fn traffic() {
             server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
             assert!(client.read(&mut buffer).unwrap() > 0);
         }
+        ["listen", port] => {
+            let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+            println!("listening");
+            std::thread::sleep(std::time::Duration::from_secs(60));
+            drop(listener);
+        }
+        ["connect", port] => drop(TcpStream::connect(format!("127.0.0.1:{port}")).unwrap()),
         _ => panic!("{kind}"),
     }
 }
@@ -207,5 +216,64 @@ fn other_namespaces_and_the_list() {
     let nope = read(&folder, "nope");
     assert!(nope.contains("there is no interface nope") && nope.contains("va"), "{nope}");
     assert!(read(&folder, "space").contains("network namespace nope"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn packets_have_processes() {
+    // One process listens before the capture begins and never accepts; another connects.
+    let script = "up; SKEP_TEST_TRAFFIC='listen 8088' \"$T\" --exact traffic --nocapture >ready & L=$!
+        until grep -q listening ready; do sleep 0.05; done; echo $L >listener
+        begin -i lo --process -t 'tcp port 8088 or tcp port 8089 or icmp'; traffic connect 8088; traffic http 8089; sleep 0.3; end; mv out all
+        begin -i lo --comm traffic -w mine 'tcp port 8089'; traffic http 8089; sleep 0.3; end; cp err mine.err
+        begin -i lo --comm nobody 'tcp port 8089'; traffic http 8089; sleep 0.3; end; kill $L";
+    let Some((_, folder)) = alone("live-process", script) else { return };
+    let (all, listener) = (read(&folder, "all"), read(&folder, "listener"));
+    let opening: Vec<&str> =
+        all.lines().filter(|line| line.contains("> 127.0.0.1.8088: Flags [S]")).collect();
+    let [opening] = opening[..] else { panic!("{all}") };
+    // The listener is known by its process, the client by its thread that connected.
+    assert!(opening.starts_with("[traffic ") && opening.contains(" > capture_live-"), "{opening}");
+    assert!(opening.contains(&format!(" {}] IP ", listener.trim())), "{opening}, listener {listener}");
+    let request = all.lines().find(|line| line.contains("GET /page")).unwrap();
+    let ids: Vec<&str> =
+        request.split_once(']').unwrap().0.split(' ').filter(|w| w.parse::<u32>().is_ok()).collect();
+    assert!(ids.len() == 2 && ids[0] == ids[1], "both ends are of one process: {request}");
+    let [matched, captured, ..] = counts(&read(&folder, "mine.err"));
+    assert!(matched == captured && captured >= 8, "{matched} {captured}");
+    let list = Command::new(SKEP).args(["capture", "-t", "-r"]).arg(folder.join("mine")).output().unwrap();
+    assert!(text(&list.stdout).lines().all(|line| line.starts_with("lo In  [process: traffic ")));
+    let [matched, captured, left, _] = counts(&read(&folder, "err"));
+    assert_eq!((captured, left), (0, matched));
+    assert!(matched >= 8);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn drops_have_a_reason_and_a_place() {
+    let script = "up; begin --drops -t 'udp port 9777'; traffic udp 127.0.0.1:9777 2 5; traffic udp 127.0.0.1:9778 1 5; sleep 0.5; end; mv out lines
+        begin --drops -c 1 -w file 'udp port 9779'; traffic udp [::1]:9779 1 5; wait $P";
+    let Some((_, folder)) = alone("live-drops", script) else { return };
+    let lines = read(&folder, "lines");
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    for line in lines.lines() {
+        assert!(line.starts_with("lo [dropped: NO_SOCKET in ") && line.contains("] IP 127.0.0.1."), "{line}");
+        assert!(line.contains("udp") && line.ends_with("127.0.0.1.9777: UDP, length 5"), "{line}");
+    }
+    let list = Command::new(SKEP).args(["capture", "-t", "-r"]).arg(folder.join("file")).output().unwrap();
+    assert!(text(&list.stdout).starts_with("lo [dropped: NO_SOCKET in "), "{}", text(&list.stdout));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_table_of_flows() {
+    let script = "up; begin -i lo --top --top-rows 1 'udp'; traffic udp 127.0.0.1:9 30 100; traffic udp 127.0.0.1:10 1 5; sleep 1.3; end";
+    let Some((_, folder)) = alone("live-top", script) else { return };
+    let out = read(&folder, "out");
+    let row = out.lines().find(|line| line.contains("> 127.0.0.1.9")).unwrap_or_else(|| panic!("{out}"));
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((words[0], words[1], words[3]), ("4260", "30", "traffic"), "{row}");
+    assert!(!out.contains("127.0.0.1.10"), "one row: {out}");
+    assert_eq!(counts(&read(&folder, "err"))[0], 31);
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -369,6 +369,11 @@ impl Loaded {
         self.programs.iter().map(|p| Ok((p.prog.name().to_owned(), p.prog.stats()?))).collect()
     }
 
+    /// Whether an iterator is still being read.
+    pub fn is_reading(&self) -> bool {
+        self.unread.load(Ordering::Acquire) != 0
+    }
+
     /// The object's program of this number.
     pub fn program(&self, index: usize) -> Option<&Prog> {
         self.programs.get(index).map(|placed| &placed.prog)

@@ -123,7 +123,8 @@ pub(crate) enum FilterStage {
 }
 
 /// Options that only a live capture has.
-const LIVE: [&str; 5] = ["interfaces", "way", "plain", "buffer", "netns"];
+const LIVE: [&str; 11] =
+    ["interfaces", "way", "plain", "buffer", "netns", "process", "pid", "comm", "cgroup", "drops", "top"];
 
 /// Options of a live capture, and of files that follow each other.
 #[derive(Debug, Args)]
@@ -144,6 +145,40 @@ pub(crate) struct Live {
     /// Interfaces of another network namespace: its name (`ip netns`) or the id of a process in it
     #[arg(long = "netns", value_name = "NAME|PID")]
     pub(crate) netns: Option<String>,
+
+    /// Say of each packet which process sends or receives it, `?` where that is not known
+    #[arg(long = "process")]
+    pub(crate) process: bool,
+
+    /// Only packets of the process with this id
+    #[arg(long = "pid", value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+
+    /// Only packets of processes of this name
+    #[arg(long = "comm", value_name = "NAME")]
+    pub(crate) comm: Option<String>,
+
+    /// Only packets of processes in this cgroup
+    #[arg(long = "cgroup", value_name = "PATH")]
+    pub(crate) cgroup: Option<String>,
+
+    /// Packets that the kernel drops, of all interfaces and network namespaces, each with the reason and the place
+    #[arg(long = "drops", conflicts_with_all = ["interfaces", "way", "plain", "buffer", "netns", "process", "pid",
+        "comm", "cgroup", "top"])]
+    pub(crate) drops: bool,
+
+    /// In place of packets print a table of flows each second, with their processes
+    #[arg(long = "top", conflicts_with_all = ["write", "json", "count", "hex", "hex_text", "text"])]
+    pub(crate) top: bool,
+
+    /// What the table is ordered by
+    #[arg(long = "top-by", value_name = "BY", value_enum, default_value = "bytes", requires = "top")]
+    pub(crate) by: By,
+
+    /// Rows of the table
+    #[arg(long = "top-rows", value_name = "COUNT", default_value = "20", requires = "top",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rows: u16,
 
     /// Begin another file after so many million bytes
     #[arg(short = 'C', long = "rotate-size", value_name = "MB", requires = "write",
@@ -171,6 +206,17 @@ pub(crate) struct Live {
     pub(crate) disk: Option<u64>,
 }
 
+/// What a table of flows is ordered by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum By {
+    /// Bytes on the wire
+    Bytes,
+    /// Packets
+    Packets,
+    /// The process's name
+    Process,
+}
+
 /// Which way packets go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Way {
@@ -186,6 +232,9 @@ const EXAMPLES: &str = "\
 Examples:
   skep capture -i eth0 'tcp port 443'
   skep capture -i any -w all.pcapng -C 100 -W 10 'not port 22'
+  skep capture -i any --comm curl
+  skep capture --drops 'tcp port 80'
+  skep capture -i eth0 --top
   skep capture -r trace.pcap 'tcp port 443 and host 10.0.0.1'
   skep capture -r a.pcap -r b.pcapng.gz -w both.pcapng
   skep capture -r trace.pcap --json 'udp port 53'

@@ -10,7 +10,7 @@ mod run;
 mod trace;
 
 pub(crate) use assembly::{Asm, Disasm};
-pub(crate) use capture::{Capture, FilterStage, Live as CaptureLive, Way};
+pub(crate) use capture::{By, Capture, FilterStage, Live as CaptureLive, Way};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};

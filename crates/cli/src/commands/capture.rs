@@ -1,6 +1,7 @@
 //! `skep capture`: files or interfaces (`live`) and a filter enter; lines, JSON, a capture file or a count leave. What is
 //! wrong with a file is told when it is met, and the exit code says that something was.
 
+mod drops;
 mod live;
 mod output;
 
@@ -9,7 +10,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use skep::capture::dump as stages;
 use skep::capture::{Expression, Kept, Limits, Offline};
 use skep::machine::{Signals, UntilSignal};
@@ -28,6 +29,9 @@ const ETHERNET: u16 = 1;
 pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     if options.list {
         return live::list(options);
+    }
+    if options.live.drops {
+        return drops::run(options);
     }
     if options.read.is_empty() && options.dump.is_empty() {
         return live::run(options);

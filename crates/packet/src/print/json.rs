@@ -23,6 +23,9 @@ pub(super) fn object(packet: &Shown<'_>, out: &mut String) {
     if !packet.process.is_empty() {
         all.insert("process".to_owned(), packet.process.into());
     }
+    if let Some(comment) = packet.comment {
+        all.insert("comment".to_owned(), comment.into());
+    }
     all.insert("length".to_owned(), packet.len.into());
     all.insert("captured".to_owned(), packet.data.len().into());
     match link::type_of(packet.link) {

@@ -9,7 +9,7 @@ use super::text::{Mac, u8_at, u16_at, u32_at};
 use skep_compiler::layers::rows::{ETHER_TYPES, IP_PROTOCOLS};
 
 /// The link type of a number in a capture file.
-pub(super) fn type_of(number: u16) -> Option<LinkType> {
+pub fn type_of(number: u16) -> Option<LinkType> {
     use crate::filter::link::LinkType as Known;
     Some(match Known::from_number(number)? {
         Known::Null => LinkType::Null,

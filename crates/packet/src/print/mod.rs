@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 
 use skep_compiler::layers::{Decoded, LayerId, LinkType, Place, Stop, decode};
 
+pub use link::type_of as link_type;
 pub use time::{Stamp, Zone, civil};
 
 use crate::file::Direction;
@@ -82,6 +83,8 @@ pub struct Shown<'a> {
     pub direction: Option<Direction>,
     /// The process that it belongs to; empty: not told.
     pub process: &'a str,
+    /// What somebody has said of it.
+    pub comment: Option<&'a str>,
 }
 
 /// Prints packets, and remembers what it takes to count from the start of a connection.
@@ -169,6 +172,9 @@ impl Printer {
         });
         if !packet.process.is_empty() {
             let _ = write!(out, "[{}] ", text::Escaped(packet.process.as_bytes()));
+        }
+        if let Some(comment) = packet.comment {
+            let _ = write!(out, "[{}] ", text::Escaped(comment.as_bytes()));
         }
     }
 

@@ -12,8 +12,16 @@ const ETH: &str = "020000000002 020000000001";
 /// The line of an Ethernet frame, its two addresses left out.
 fn line(printer: &mut Printer, rest: &[u8]) -> String {
     let data = [hex(ETH), rest.to_vec()].concat();
-    let packet =
-        Shown { link: 1, time: 0, data: &data, len: data.len(), interface: "", direction: None, process: "" };
+    let packet = Shown {
+        link: 1,
+        time: 0,
+        data: &data,
+        len: data.len(),
+        interface: "",
+        direction: None,
+        process: "",
+        comment: None,
+    };
     let mut out = String::new();
     printer.print(&packet, &mut out);
     assert_eq!(out.pop(), Some('\n'));
@@ -210,12 +218,13 @@ fn json_has_the_layers() {
         interface: "eth0",
         direction: Some(Direction::In),
         process: "curl 7",
+        comment: Some("dropped"),
     };
     let mut out = String::new();
     plain().json(&packet, &mut out);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["time"], "1500000000.000000001");
-    assert_eq!(json["process"], "curl 7");
+    assert_eq!((&json["process"], &json["comment"]), (&"curl 7".into(), &"dropped".into()));
     assert_eq!((&json["length"], &json["captured"]), (&60.into(), &43.into()));
     assert_eq!(json["layers"][1]["src"], "10.0.0.1");
     assert_eq!(json["layers"][2]["dport"], 8192);

@@ -109,6 +109,7 @@ impl<W: Write> Sink<W> {
                     interface: if origin { &matched.interface.name } else { "" },
                     direction: packet.direction.filter(|_| origin),
                     process: matched.process,
+                    comment: packet.comment,
                 };
                 if *json {
                     printer.json(&shown, text)
@@ -122,8 +123,11 @@ impl<W: Write> Sink<W> {
             }
             Kind::Pcapng { writer, numbers } => {
                 let number = interface_number(writer, numbers, matched)?;
-                let process = (!matched.process.is_empty()).then(|| format!("process: {}", matched.process));
-                let comment = packet.comment.or(process.as_deref());
+                let process = (!matched.process.is_empty()).then(|| match packet.comment {
+                    Some(comment) => format!("{comment}; process: {}", matched.process),
+                    None => format!("process: {}", matched.process),
+                });
+                let comment = process.as_deref().or(packet.comment);
                 writer.write(&Packet { interface: number, comment, ..*packet })?;
             }
             Kind::Pcap { link, .. } if *link != matched.interface.link => {

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use skep::capture::live::{Counts, Live, Options, Taken, Verdict, Way, devices, drop_capabilities};
+use skep::capture::live::{
+    Counts, Live, Options, Taken, Verdict, Wanted, Way, cgroup_id, devices, drop_capabilities,
+};
 use skep::capture::{Kept, Matched};
 use skep::machine::Signals;
 
@@ -20,6 +22,8 @@ use crate::exit::Exit;
 const ROUND: Duration = Duration::from_millis(250);
 /// Most bytes of a packet, without `-s` (libpcap's MAXIMUM_SNAPLEN).
 const SNAPLEN: u32 = 262_144;
+/// The same where only headers are looked at.
+const HEADERS: u32 = 192;
 /// Milliseconds after which few packets are handed over: for people, and for files.
 const SOON: u32 = 10;
 const LATER: u32 = 100;
@@ -35,14 +39,14 @@ pub(super) fn list(options: &Capture) -> Result<ExitCode> {
 }
 
 /// Takes packets up to the last one that is wanted.
-struct Taker {
-    output: Output,
-    left: Option<u64>,
-    packets: u64,
+pub(super) struct Taker {
+    pub(super) output: Output,
+    pub(super) left: Option<u64>,
+    pub(super) packets: u64,
 }
 
 impl Taker {
-    fn take(&mut self, matched: &Matched<'_>) -> Verdict {
+    pub(super) fn take(&mut self, matched: &Matched<'_>) -> Verdict {
         if self.output.take(matched)? == Kept::Full {
             return Ok(Taken::Full);
         }
@@ -60,20 +64,22 @@ impl Taker {
 /// Runs the command.
 pub(super) fn run(options: &Capture) -> Result<ExitCode> {
     let mut signals = Signals::receive(&[]).map_err(skep::Error::from)?;
-    let mut live = Live::open(&wanted(options)?)?;
+    let wanted = wanted(options)?;
+    let processes = wanted.processes.is_some();
+    let mut live = Live::open(&wanted)?;
     let link = live.first_link();
     let mut output = Output::new(options, link, true)?;
     if live.is_single() {
         output = output.without_origin();
     }
-    drop_capabilities(options.write.is_some())?;
+    drop_capabilities(options.write.is_some(), processes)?;
     eprintln!("capturing on {}", live.shown());
     let mut taker = Taker { output, left: options.limit, packets: 0 };
     let mut failed = None;
     let mut vanished = false;
     while failed.is_none() && live.is_alive() && signals.next().is_none() {
         let round = live.round(ROUND, &[signals.as_fd()], &mut |matched| taker.take(matched));
-        let flushed = taker.output.flush();
+        let flushed = taker.output.round();
         match round.and_then(|flow| flushed.map(|()| flow)) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => break,
@@ -86,8 +92,21 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
     }
     let writable = failed.is_none();
     let ended = live.finish(&mut |matched| if writable { taker.take(matched) } else { Ok(Taken::No) });
+    let counts = live.counts();
+    let failed = failed.or(ended.err());
+    end(options, taker, counts, link, failed, vanished)
+}
+
+/// Ends the output, says what became of all packets, and gives the exit code.
+pub(super) fn end(
+    options: &Capture,
+    mut taker: Taker,
+    mut counts: Counts,
+    link: u16,
+    failed: Option<skep::Error>,
+    vanished: bool,
+) -> Result<ExitCode> {
     let (kept, lost, written) = taker.output.finish(link);
-    let mut counts = live.counts();
     if matches!(taker.output, Output::Files(_)) {
         counts.left += counts.taken - kept.min(counts.taken);
         counts.taken = kept;
@@ -96,8 +115,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
         println!("{} packet{}", taker.packets, if taker.packets == 1 { "" } else { "s" });
     }
     report(&counts, lost);
-    let failed = failed.or(ended.err()).or(written.err());
-    match failed {
+    match failed.or(written.err()) {
         // Whoever read the output has seen enough.
         Some(skep::Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Ok.into()),
         Some(error) => Err(error.into()),
@@ -106,6 +124,13 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
 }
 
 fn wanted(options: &Capture) -> Result<Options> {
+    let live = &options.live;
+    let processes = Wanted {
+        pid: live.pid,
+        comm: live.comm.clone(),
+        cgroup: live.cgroup.as_deref().map(cgroup_id).transpose()?,
+    };
+    let asked = live.process || live.top || !processes.is_any();
     Ok(Options {
         interfaces: options.interfaces.clone(),
         expression: super::text(options)?,
@@ -116,10 +141,11 @@ fn wanted(options: &Capture) -> Result<Options> {
             args::Way::Inout => Way::Both,
         },
         promiscuous: !options.live.plain,
-        snaplen: options.snaplen.unwrap_or(SNAPLEN).min(SNAPLEN),
+        snaplen: options.snaplen.unwrap_or(if live.top { HEADERS } else { SNAPLEN }).min(SNAPLEN),
         buffer: u64::from(options.live.buffer) << 10,
         retire: if options.write.is_some() { LATER } else { SOON },
         namespace: options.live.netns.clone(),
+        processes: asked.then_some(processes),
     })
 }
 

@@ -1,14 +1,19 @@
 //! Where captured packets go: standard output as lines or JSON, a file, or files that follow each other.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use skep::capture::live::{By, Flows};
 use skep::capture::{Dump, Files, Form, Kept, Matched, Rotation, Sink, Stamp, Style, local_zone};
 
-use crate::args::Capture;
+use crate::args::{self, Capture};
+
+/// How often the table of flows is printed.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// Takes packets.
 pub(super) enum Output {
@@ -16,11 +21,47 @@ pub(super) enum Output {
     One(Sink<Box<dyn Write>>),
     /// Files.
     Files(Box<Files>),
+    /// A table of flows each second.
+    Top(Box<Top>),
+}
+
+/// The table of flows.
+pub(super) struct Top {
+    flows: Flows,
+    by: By,
+    rows: usize,
+    since: Instant,
+    /// The table before is wiped.
+    terminal: bool,
+}
+
+impl Top {
+    fn print(&mut self) -> Result<(), skep::Error> {
+        const WIPE: &str = "\x1b[H\x1b[2J";
+        let table = self.flows.table(self.by, self.rows, self.since.elapsed().as_secs_f64());
+        self.since = Instant::now();
+        let mut out = io::stdout().lock();
+        let wipe = if self.terminal { WIPE } else { "" };
+        write!(out, "{wipe}{table}\n").and_then(|()| out.flush()).map_err(skep::Error::Output)
+    }
 }
 
 impl Output {
     /// What the options say. `live`: files are whole at any time; `link`: what a file without packets says.
     pub(super) fn new(options: &Capture, link: u16, live: bool) -> Result<Output> {
+        if options.live.top {
+            return Ok(Output::Top(Box::new(Top {
+                flows: Flows::default(),
+                by: match options.live.by {
+                    args::By::Bytes => By::Bytes,
+                    args::By::Packets => By::Packets,
+                    args::By::Process => By::Process,
+                },
+                rows: options.live.rows.into(),
+                since: Instant::now(),
+                terminal: io::stdout().is_terminal(),
+            })));
+        }
         let rotation = options.live.rotation();
         let path = options.write.as_ref().filter(|path| path.as_os_str() != "-");
         if let Some(path) = path.filter(|_| live || rotation.is_any()) {
@@ -39,7 +80,7 @@ impl Output {
     pub(super) fn without_origin(self) -> Output {
         match self {
             Output::One(sink) => Output::One(sink.without_origin()),
-            files => files,
+            other => other,
         }
     }
 
@@ -48,14 +89,20 @@ impl Output {
         match self {
             Output::One(sink) => sink.take(matched).map(|()| Kept::Yes),
             Output::Files(files) => files.take(matched),
+            Output::Top(top) => {
+                top.flows.take(matched);
+                Ok(Kept::Yes)
+            }
         }
     }
 
-    /// Writes what is held back.
-    pub(super) fn flush(&mut self) -> Result<(), skep::Error> {
+    /// Writes what is held back, and the table when its time has come.
+    pub(super) fn round(&mut self) -> Result<(), skep::Error> {
         match self {
             Output::One(sink) => sink.flush(),
             Output::Files(files) => files.flush(),
+            Output::Top(top) if top.since.elapsed() >= EVERY => top.print(),
+            Output::Top(_) => Ok(()),
         }
     }
 
@@ -64,6 +111,7 @@ impl Output {
         match self {
             Output::One(sink) => (0, 0, sink.finish(link)),
             Output::Files(files) => files.finish(),
+            Output::Top(top) => (0, 0, top.print()),
         }
     }
 }

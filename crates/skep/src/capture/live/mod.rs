@@ -4,6 +4,9 @@
 //! What always holds: what the kernel has counted as matching is taken, dropped for want of room, or left
 //! ([`Counts`]): the sums agree once [`Live::finish`] has run.
 
+mod drops;
+mod flows;
+mod owner;
 mod source;
 
 use std::collections::HashMap;
@@ -20,8 +23,12 @@ use skep_packet::filter;
 
 use super::Matched;
 use crate::Error;
+use owner::Owners;
 use source::{Opener, Source};
 
+pub use drops::Drops;
+pub use flows::{By, Flows};
+pub use owner::Wanted;
 pub use skep_kernel::packet::{Interface as Device, interfaces};
 
 /// The name that means all interfaces.
@@ -62,6 +69,8 @@ pub struct Options {
     pub retire: u32,
     /// The network namespace, by its name or the id of a process in it.
     pub namespace: Option<String>,
+    /// Find the process of each packet; only packets of those that are wanted are taken.
+    pub processes: Option<Wanted>,
 }
 
 /// Where matching packets went.
@@ -103,6 +112,7 @@ pub struct Live {
     seen: u64,
     retire: Duration,
     namespace: Option<Namespace>,
+    owners: Option<Owners>,
     over: bool,
 }
 
@@ -115,9 +125,15 @@ struct Interfaces {
     snaplen: u32,
 }
 
-/// Gives up, in this thread, the rights that an open capture does not need; `files`: it goes on to make files.
-pub fn drop_capabilities(files: bool) -> Result<(), Error> {
-    Ok(packet::drop_capabilities(false, files)?)
+/// Gives up, in this thread, the rights that an open capture does not need; `files`: it goes on to make files; `maps`: it
+/// goes on to read maps and symbols of the kernel.
+pub fn drop_capabilities(files: bool, maps: bool) -> Result<(), Error> {
+    Ok(packet::drop_capabilities(maps, files)?)
+}
+
+/// The id of a cgroup by its path, in the unified hierarchy or of the file system.
+pub fn cgroup_id(path: &str) -> Result<u64, Error> {
+    Ok(skep_kernel::proc::cgroup_id(path)?)
 }
 
 /// All interfaces of the network namespace that the options name.
@@ -152,8 +168,12 @@ impl Live {
             seen: 0,
             retire: Duration::from_millis(options.retire.into()),
             namespace,
+            owners: None,
             over: false,
         };
+        if let Some(wanted) = &options.processes {
+            live.owners = Some(Owners::start(packet::current_inode()?, wanted.clone())?);
+        }
         let first = || devices.iter().find(|d| Some(d.index) != loopback).or(devices.first());
         let named: Vec<&str> = match options.interfaces.as_slice() {
             [] => first().map(|d| d.name.as_str()).into_iter().collect(),
@@ -221,7 +241,7 @@ impl Live {
 
     /// Hands on the packets of one block of each socket, by time; whether there was any.
     fn blocks(&mut self, take: &mut dyn FnMut(&Matched<'_>) -> Verdict) -> Result<bool, Error> {
-        let Live { sources, interfaces, counts, seen, over, namespace, .. } = self;
+        let Live { sources, interfaces, counts, seen, over, namespace, owners, .. } = self;
         let mut ready: Vec<Ready<'_>> = sources
             .iter_mut()
             .filter_map(|Source { socket, link, late, .. }| {
@@ -249,7 +269,8 @@ impl Live {
                 counts.left += 1;
                 continue;
             }
-            let number = interfaces.number(frame.interface, *link, namespace.as_ref());
+            let link = *link;
+            let number = interfaces.number(frame.interface, link, namespace.as_ref());
             let Some(interface) = interfaces.list.get(number) else { continue };
             let direction = if frame.kind == PACKET_OUTGOING { Direction::Out } else { Direction::In };
             let packet = Packet {
@@ -260,7 +281,17 @@ impl Live {
                 direction: Some(direction),
                 comment: None,
             };
-            match take(&Matched { packet, file: 0, interface, process: "" }) {
+            let process = match owners {
+                None => "",
+                Some(owners) => {
+                    let Some(process) = owners.of(link, packet.data, packet.direction, packet.time) else {
+                        counts.left += 1;
+                        continue;
+                    };
+                    process
+                }
+            };
+            match take(&Matched { packet, file: 0, interface, process }) {
                 Ok(Taken::No) => counts.left += 1,
                 Ok(Taken::Full) => {
                     counts.left += 1;
