@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             commands::trace::run(&options)
         }
         Command::Capture(options) => commands::capture::run(&options),
+        Command::Route(options) => commands::route::run(&options),
         Command::Run(options) => commands::run::run(&options),
         Command::Load(options) => commands::load::run(&options),
         Command::Maps(options) => commands::maps::run(&options),

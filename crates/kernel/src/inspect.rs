@@ -18,7 +18,7 @@ mod link;
 mod program;
 
 pub use link::{LinkRow, detach, links};
-pub use program::{Code, ProgRow, code, pin_program, programs};
+pub use program::{Code, ProgRow, code, maps_of, pin_program, programs};
 
 /// Most objects of a kind that are looked at, and bytes of types.
 const MAX_OBJECTS: usize = 1 << 16;

@@ -10,6 +10,7 @@ mod binaries;
 mod boundary;
 mod btf;
 mod demangle;
+pub mod device;
 mod dwarf;
 pub mod elf;
 pub mod error;

@@ -28,6 +28,7 @@ use crate::symbols::lines::KernelLines;
 use crate::symbols::user::UserSymbols;
 
 mod foreign;
+mod hold;
 mod maps;
 mod trial;
 pub use trial::Trial;

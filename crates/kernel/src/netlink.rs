@@ -48,6 +48,13 @@ impl Netlink {
         Ok(Netlink { socket, sequence: 0 })
     }
 
+    /// Opens one to the families of generic netlink.
+    pub(crate) fn open_generic() -> Result<Netlink, Errno> {
+        let (flags, protocol) = (SocketFlags::CLOEXEC, rustix::net::netlink::GENERIC);
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(protocol))?;
+        Ok(Netlink { socket, sequence: 0 })
+    }
+
     /// Sends a request and gives all messages up to its end or acknowledgement.
     pub(crate) fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<Vec<Message>, Errno> {
         self.sequence += 1;

@@ -121,6 +121,18 @@ pub fn unpin(path: &Path) -> Result<(), Error> {
     std::fs::remove_file(path).map_err(|e| Error::io(format!("remove {}", text(path)), &e))
 }
 
+/// Removes a folder of pins with what is pinned in it; one that is not there, or not of a BPF file system, is left alone.
+pub fn unpin_folder(folder: &Path) -> Result<(), Error> {
+    if !folder.is_dir() || !is_in_bpf_fs(folder) {
+        return Ok(());
+    }
+    let failed = |e: std::io::Error| Error::io(format!("remove {}", text(folder)), &e);
+    for file in std::fs::read_dir(folder).map_err(failed)? {
+        std::fs::remove_file(file.map_err(failed)?.path()).map_err(failed)?;
+    }
+    std::fs::remove_dir(folder).map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

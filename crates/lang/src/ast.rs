@@ -80,6 +80,8 @@ pub struct MapDecl {
     pub kind: Name,
     /// Arguments, e.g. the size.
     pub args: Vec<Expr>,
+    /// Types of key and value, where they are named.
+    pub types: Vec<TypeExpr>,
 }
 
 /// A macro.

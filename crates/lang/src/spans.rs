@@ -44,6 +44,7 @@ impl Spans<'_> {
             self.name(&mut map.name);
             self.name(&mut map.kind);
             map.args.iter_mut().for_each(|e| self.expr(e));
+            map.types.iter_mut().for_each(|t| self.ty(t));
         }
         for m in &mut script.macros {
             self.name(&mut m.name);

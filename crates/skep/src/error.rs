@@ -34,6 +34,8 @@ pub enum Error {
     NoMap(String),
     /// A capture cannot be read or written as asked.
     Capture(String),
+    /// A router cannot do what is asked.
+    Route(String),
     /// Output could not be written.
     Output(std::io::Error),
     /// An object file cannot be written, read, or run on this machine.
@@ -164,7 +166,7 @@ impl std::fmt::Display for Error {
             Error::NoProcess => f.write_str(
                 "dw_ustack requires a target process: name one with -p or --dwarf-pid, or start it with -c",
             ),
-            Error::Capture(why) => f.write_str(why),
+            Error::Capture(why) | Error::Route(why) => f.write_str(why),
             Error::Output(error) => write!(f, "{error}"),
             Error::Stopped(why) => f.write_str(why),
             Error::NoMap(name) => write!(f, "the script has no map {name}"),

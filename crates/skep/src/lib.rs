@@ -23,6 +23,7 @@ mod packets;
 mod portable;
 mod record;
 mod refusal;
+pub mod route;
 pub mod run;
 mod script;
 mod tracer;

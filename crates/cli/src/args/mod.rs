@@ -6,6 +6,7 @@ mod capture;
 mod conformance;
 mod doctor;
 mod objects;
+mod route;
 mod run;
 mod trace;
 
@@ -14,6 +15,7 @@ pub(crate) use capture::{By, Capture, FilterStage, Live as CaptureLive, Way};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};
+pub(crate) use route::{Route, RouteAction, RouteWords};
 pub(crate) use run::{Engine, Run};
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
 
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Trace(Box<Trace>),
     /// Capture packets, live or from files: print, filter, count, write, convert, merge them
     Capture(Box<Capture>),
+    /// Forward packets by a table of your own, on XDP and TC
+    Route(Route),
     /// Run a program on the offline machine: no kernel, no privilege; packets, a context or recorded events in
     Run(Box<Run>),
     /// Say what this kernel can do and what stands in the way, with the mend

@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod maps;
 mod object;
 pub(crate) mod progs;
+pub(crate) mod route;
 pub(crate) mod run;
 pub(crate) mod trace;
 mod value;

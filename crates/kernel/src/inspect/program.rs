@@ -189,6 +189,20 @@ impl<'a> Calls<'a> {
     }
 }
 
+/// The maps of a program.
+pub fn maps_of(id: u32) -> Result<Vec<crate::map::Map>, Error> {
+    let failed = |errno| Error::os(format!("describe program {id}"), errno);
+    let fd = objects::prog_by_id(id).map_err(failed)?;
+    let maps = objects::prog_parts(fd.as_fd()).map_err(failed)?.maps;
+    maps.into_iter()
+        .map(|map| {
+            let fd = objects::by_id(Kind::Map, map)
+                .map_err(|errno| Error::os(format!("open map {map}"), errno))?;
+            super::map_of(fd)
+        })
+        .collect()
+}
+
 /// Pins a program.
 pub fn pin_program(which: &Which, path: &std::path::Path) -> Result<(), Error> {
     let fd = open_program(which)?;

@@ -21,7 +21,7 @@ mod kprobe;
 mod kprobe_multi;
 mod perf_event;
 mod raw_tracepoint;
-mod tc;
+pub(crate) mod tc;
 mod tracepoint;
 mod uprobe;
 mod uprobe_multi;

@@ -26,6 +26,7 @@ const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
+const TCA_BPF_ID: u16 = 11;
 /// The program's result is the verdict (`TCA_BPF_FLAG_ACT_DIRECT`).
 const DIRECT: u32 = 1;
 /// `TC_H_CLSACT`, and the handle of such a qdisc.
@@ -126,6 +127,58 @@ impl Drop for Filter {
     fn drop(&mut self) {
         // The interface may be gone, and the filter with it.
         let _ = self.remove();
+    }
+}
+
+/// A filter with a program, of what an interface receives, whoever made it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldFilter {
+    /// Id of the program.
+    pub program: u32,
+    interface: u32,
+    handle: u32,
+    info: u32,
+}
+
+/// Makes `prog` a filter of what an interface receives; it stays.
+pub fn hold(prog: &Prog, index: u32, name: &str) -> Result<(), Error> {
+    let filter = Filter::install(prog, index, false).map_err(|errno| failed(name, false, errno))?;
+    // Dropped, it would take the filter away. It holds no memory.
+    std::mem::forget(filter);
+    Ok(())
+}
+
+/// The filters with programs of what an interface receives; none where it has no clsact qdisc.
+pub fn held(index: u32) -> Result<Vec<HeldFilter>, Error> {
+    let failed = |errno| Error::os("list filters of an interface", errno);
+    let mut netlink = Netlink::open().map_err(failed)?;
+    let list = match netlink.request(RTM_GETTFILTER, netlink::DUMP, &message(index, 0, INGRESS, 0)) {
+        Ok(list) => list,
+        Err(Errno::INVAL | Errno::NOENT) => return Ok(Vec::new()),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let filter = |body: &[u8]| {
+        let (_, options) =
+            netlink::attributes(body.get(MESSAGE..)?).find(|(kind, _)| *kind == TCA_OPTIONS)?;
+        let (_, id) = netlink::attributes(options).find(|(kind, _)| *kind == TCA_BPF_ID)?;
+        Some(HeldFilter {
+            program: u32_at(id, 0),
+            interface: index,
+            handle: u32_at(body, 8),
+            info: u32_at(body, 16),
+        })
+    };
+    Ok(list.iter().filter(|m| m.kind == RTM_NEWTFILTER).filter_map(|m| filter(&m.body)).collect())
+}
+
+impl HeldFilter {
+    /// Takes it away, and the qdisc with the last of its filters.
+    pub fn release(&self) -> Result<(), Error> {
+        let HeldFilter { interface, handle, info, .. } = *self;
+        let filter = Filter { interface, parent: INGRESS, handle, info, own_qdisc: true };
+        let removed = filter.remove();
+        std::mem::forget(filter);
+        removed.map_err(|errno| Error::os("take a filter off an interface", errno))
     }
 }
 

@@ -11,11 +11,13 @@ use crate::ast::Span;
 use crate::hir::{self, Expr, MapNo};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
-use skep_bpf::kinds::{MapType, ProgType};
+use skep_bpf::kinds::{MapType, ProgType, map_flags};
 use skep_bpf::object::{Counter, MapDetails, MapSchema, MapSpec, Storage};
 use skep_bpf::schema::{Agg, ValueType, hist_buckets};
 use skep_bpf::target::Feature;
-use skep_compiler::ir::{AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, IntTy, MapId, Op, PtrKind, Type, Value};
+use skep_compiler::ir::{
+    AtomicOp, BinOp, Cc, FuncBuilder, FuncKind, IntTy, MapId, Op, PtrKind, Type, UnOp, Value,
+};
 
 /// Most buckets of a linear histogram; the checker allows fewer.
 const MAX_BUCKETS: i64 = 1 << 20;
@@ -27,6 +29,8 @@ const EXISTS: i64 = -17;
 pub(super) const NOEXIST: u64 = 1;
 /// Bytes before the value of a map without key and aggregation: whether it was written.
 const FLAG: u32 = 8;
+/// Bytes of the length before a trie's key.
+const PREFIX_LEN: u32 = 4;
 
 /// A map of the source as it is stored.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ pub(super) struct MapInfo {
     pub(super) buckets: bool,
     /// Keys are indexes of an array, 4 bytes.
     pub(super) array: bool,
+    /// Keys are prefixes: their length in bits (u32), then the key, numbers in network order.
+    pub(super) trie: bool,
 }
 
 /// Declares a map of the source.
@@ -63,7 +69,8 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
     let array = matches!(map.kind, MapType::Array | MapType::PercpuArray) && !map.key.is_empty();
     let parts: Vec<Ty> = if array { vec![Ty::U32] } else { map.key.clone() };
     let key = Ty::Tuple(parts.clone());
-    let (key_size, value) = (cx.size_of(&key), cx.layout(&map.value));
+    let trie = map.kind == MapType::LpmTrie;
+    let (key_size, value) = (cx.size_of(&key) + if trie { PREFIX_LEN } else { 0 }, cx.layout(&map.value));
     let value_size = value.size();
     let (storage, map_type) = match (map.key.is_empty(), &agg) {
         (true, Some(_)) => (Storage::PercpuScalar, MapType::PercpuArray),
@@ -88,16 +95,22 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
         Storage::Scalar => 1,
     };
     let key_layouts = parts.iter().map(|ty| cx.layout(ty)).collect();
+    // What is not walked is not printed.
+    let walked = storage != Storage::Hash
+        || matches!(
+            map_type,
+            MapType::Hash | MapType::LruHash | MapType::PercpuHash | MapType::LruPercpuHash
+        );
     let id = cx.add_map(MapSpec {
         name: map.name.clone(),
         map_type,
         key_size: stored_key,
         value_size: stored_value.max(1),
         max_entries,
-        flags: 0,
+        flags: if trie { map_flags::NO_PREALLOC } else { 0 },
         initial: Vec::new(),
         frozen: false,
-        schema: Some(MapSchema { storage, key: key_layouts, value, order }),
+        schema: walked.then_some(MapSchema { storage, key: key_layouts, value, order }),
         details: MapDetails::default(),
     });
     Ok(MapInfo {
@@ -111,6 +124,7 @@ pub(super) fn declare(cx: &mut ModuleCx<'_>, map: &hir::Map, order: u32) -> Resu
         percpu: matches!(map_type, MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash),
         buckets: buckets.is_some(),
         array,
+        trie,
     })
 }
 
@@ -162,6 +176,10 @@ impl Fx<'_, '_> {
             self.f.store(4, at, 0, index);
             return Ok(at);
         }
+        if let (true, [part]) = (info.trie, key) {
+            self.prefix(info, part, at)?;
+            return Ok(at);
+        }
         let ValueType::Tuple(fields) = self.cx.layout(&info.key) else {
             return internal("a key that is no tuple");
         };
@@ -174,6 +192,35 @@ impl Fx<'_, '_> {
             self.put(part, ty, at, field.offset as i32)?;
         }
         Ok(at)
+    }
+
+    /// Writes a key whose longest prefix is looked for.
+    fn prefix(&mut self, info: &MapInfo, key: &Expr, at: Value) -> Result<()> {
+        let bytes = info.key_size - PREFIX_LEN;
+        let bits = self.f.u64(u64::from(8 * bytes));
+        self.f.store(4, at, 0, bits);
+        let Ty::Tuple(types) = &info.key else { return internal("a key that is no tuple") };
+        let Some(ty) = types.first() else { return internal("a key without parts") };
+        if !ty.is_scalar() {
+            return self.put(key, ty, at, PREFIX_LEN as i32);
+        }
+        let number = self.value(key)?;
+        let number = self.number(number);
+        let size = bytes as u8;
+        let number = match size {
+            1 => number,
+            size => self.f.push_value(Op::Un { op: UnOp::Bswap(size), a: number }, Type::U64),
+        };
+        // A trie's key begins at an odd word: 8 bytes are written in two.
+        if size == 8 {
+            let shift = self.f.u64(32);
+            let high = self.f.bin(BinOp::Lshr, Type::U64, number, shift);
+            self.f.store(4, at, PREFIX_LEN as i32, number);
+            self.f.store(4, at, PREFIX_LEN as i32 + 4, high);
+        } else {
+            self.f.store(size, at, PREFIX_LEN as i32, number);
+        }
+        Ok(())
     }
 
     /// Looks an entry up; null where there is none.
@@ -258,7 +305,7 @@ impl Fx<'_, '_> {
             return self.narrow_to(value, ty);
         }
         let at = self.key(&info, key, 0)?;
-        let in_place = self.cx.program.config.helper_errors || info.array;
+        let in_place = self.cx.program.config.helper_errors || info.array || info.trie;
         let value = if !in_place && self.shares(Operation::Get, &info) {
             let nothing = self.f.u64(0);
             let value = self.shared_operation(Operation::Get, map, &info, Some(at), nothing)?;

@@ -244,6 +244,7 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let e = &call.args[0];
     if let ast::ExprKind::Map { name, key: None } = &*e.kind {
         let map = c.whole_map(name, e.span);
+        c.may_be_walked(map, e.span)?;
         let number = |c: &mut Checker<'_>, index: usize| match call.args.get(index) {
             None => Some(0),
             Some(_) => call.literal_number(c, index),
@@ -269,6 +270,7 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 fn on_map(c: &mut Checker<'_>, call: &Call<'_>, action: fn(usize) -> Action) -> Option<Checked> {
     let (name, span) = call.map_name(c, 0)?;
     let map = c.whole_map(name, span);
+    c.may_be_walked(map, span)?;
     c.map_value(map, span)?;
     emit(action(map.0 as usize), Vec::new())
 }

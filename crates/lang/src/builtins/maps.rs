@@ -60,6 +60,7 @@ fn delete(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         }
         _ => return call.wrong(c, call.args[0].span, "takes a map's entry"),
     };
+    c.may_be_deleted(map, call.span)?;
     c.map_value(map, call.span)?;
     Some(Checked::Value(Typed::new(ExprKind::Delete { map, key }, Ty::Bool, call.span)))
 }
@@ -78,6 +79,7 @@ fn has_key(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     let (name, span) = call.map_name(c, 0)?;
     let map = c.whole_map(name, span);
     needs_keys(c, call, map, span)?;
+    c.may_be_read(map, span)?;
     let (map, key) = entry(c, call)?;
     c.map_value(map, call.span)?;
     Some(Checked::Value(Typed::new(ExprKind::HasKey { map, key }, Ty::Bool, call.span)))
@@ -91,6 +93,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
         let stack = value.as_ref().is_some_and(|v| matches!(v.ty, Ty::KStack(_) | Ty::UStack(_)));
         if !(stack && c.map_is_keyed(map) == Some(false)) {
             value?;
+            c.may_be_walked(map, e.span)?;
             needs_keys(c, call, map, e.span)?;
             return Some(Checked::Value(Typed::new(ExprKind::MapLen(map), Ty::I64, call.span)));
         }

@@ -42,6 +42,8 @@
 //! | `signal`, `signal_thread` | u32 | i64 | bpf_send_signal, bpf_send_signal_thread |
 //! | `override` | u64 | i64 | bpf_override_return |
 //! | `redirect` | u64 | i32 | bpf_redirect to an interface's index |
+//! | `redirect_map` | number of the map; u32 | i32 | bpf_redirect_map |
+//! | `redirect_neigh` | u64; `Inet`, optional | i32 | bpf_redirect_neigh |
 //! | `percpu_kaddr` | symbol as `ExprKind::Str`; cpu: u32, optional | u64 | |
 //!
 //! Not calls: `ncpus`, `kaddr`, `cgroupid`, `cpid`, `sizeof`, `offsetof`, `probe`, `pton`, positional parameters are
@@ -75,6 +77,7 @@ mod actions;
 mod aggregations;
 mod bytes;
 mod compile_time;
+mod forward;
 mod kernel;
 mod maps;
 mod packet;
@@ -161,6 +164,7 @@ pub fn all() -> impl Iterator<Item = &'static Builtin> {
         aggregations::ROWS,
         actions::ROWS,
         packet::ROWS,
+        forward::ROWS,
     ]
     .into_iter()
     .flatten()

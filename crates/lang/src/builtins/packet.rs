@@ -85,8 +85,8 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     verdict(
         "redirect",
-        &["redirect(\"INTERFACE\")", "redirect(INDEX)"],
-        "Ends an xdp or tc probe: the packet leaves through another interface.",
+        &["redirect(\"INTERFACE\")", "redirect(INDEX)", "redirect(@DEVMAP[KEY])"],
+        "Ends an xdp or tc probe: the packet leaves through another interface. Through a map only in xdp; without such an entry the packet passes.",
         "tc:lo:ingress /packet.udp.dport == 9/ { redirect(\"lo\"); }",
         (1, 1),
         redirect,
@@ -123,6 +123,9 @@ fn tx(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 }
 
 fn redirect(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    if let Some(through_map) = super::forward::redirect_by_map(c, call) {
+        return through_map;
+    }
     c.packet_source(call.name(), call.span)?;
     let to = c.value(&call.args[0])?;
     let index = match to.literal_str() {

@@ -6,10 +6,11 @@ use super::coerce::retype;
 use super::{Checker, Typed};
 use crate::ast::{self, Span, TypeExpr, TypeExprKind};
 use crate::diag::Diagnostic;
-use crate::hir::{Expr, ExprKind};
+use crate::hir::{Expr, ExprKind, PacketPart, PacketRead};
 use crate::ty::{Space, Ty};
 use crate::types::infer::{as_int, castable};
 use crate::types::name;
+use skep_compiler::layers::FieldKind;
 
 /// Most bytes of a type as written.
 const MAX_SIZE: u64 = 1 << 20;
@@ -151,6 +152,10 @@ impl Checker<'_> {
                 }
                 Some(Typed::new(ExprKind::Reinterpret(Box::new(value.expr)), ty.clone(), span))
             }
+            // An address of IPv4 as a number, read at once.
+            Ty::Inet if *ty == Ty::U32 && is_ip4(&value.expr) => {
+                Some(Typed::new(value.expr.kind, Ty::U32, span))
+            }
             _ => self.no_cast(&from, ty, span),
         }
     }
@@ -254,6 +259,12 @@ impl Checker<'_> {
         };
         Some(Typed::new(ExprKind::Reinterpret(Box::new(value)), ty, span))
     }
+}
+
+/// Whether it is a field of the packet that holds an IPv4 address and nothing else.
+fn is_ip4(e: &Expr) -> bool {
+    let ExprKind::Packet(PacketRead { what: PacketPart::Field(fields), .. }) = &e.kind else { return false };
+    fields.iter().all(|(_, field)| field.kind == FieldKind::Ip4)
 }
 
 /// A scalar as another type, no literal any more.

@@ -26,6 +26,8 @@ struct Info {
     counter: bool,
     kind: Option<MapType>,
     entries: Option<u32>,
+    /// Its types are those of its declaration.
+    fixed: bool,
 }
 
 /// Maps over all passes.
@@ -51,6 +53,7 @@ impl Maps {
             counter: false,
             kind: None,
             entries: None,
+            fixed: false,
         });
         at
     }
@@ -66,14 +69,6 @@ impl Maps {
     }
 }
 
-/// Kinds of map by their names in declarations.
-const KINDS: &[(&str, MapType)] = &[
-    ("hash", MapType::Hash),
-    ("lruhash", MapType::LruHash),
-    ("percpuhash", MapType::PercpuHash),
-    ("percpulruhash", MapType::LruPercpuHash),
-];
-
 /// A map with the key of one use.
 pub(crate) struct Place {
     pub(crate) map: MapNo,
@@ -81,32 +76,24 @@ pub(crate) struct Place {
 }
 
 impl Checker<'_> {
-    /// `let @m = kind(size);`
-    pub(super) fn declare_maps(&mut self, script: &ast::Script) {
-        for decl in &script.map_decls {
-            let at = self.maps.number(&decl.name.text, decl.name.span);
-            match KINDS.iter().find(|(known, _)| *known == decl.kind.text) {
-                Some((_, kind)) => self.maps.list[at].kind = Some(*kind),
-                None => {
-                    let names = KINDS.iter().map(|(n, _)| *n);
-                    let message = format!("there is no map kind `{}`", decl.kind.text);
-                    let all = names.collect::<Vec<_>>().join(", ");
-                    self.diags.push(
-                        Diagnostic::error("unknown-map-kind", decl.kind.span, message)
-                            .hint(format!("map kinds are: {all}")),
-                    );
-                }
-            }
-            match decl.args.as_slice().iter().map(|e| &*e.kind).collect::<Vec<_>>().as_slice() {
-                [ast::ExprKind::Int { value, .. }] if (1..=u64::from(u32::MAX)).contains(value) => {
-                    self.maps.list[at].entries = Some(*value as u32);
-                }
-                _ => {
-                    let message = format!("`{}` takes one argument: how many entries", decl.kind.text);
-                    self.error("bad-map", decl.name.span, message);
-                }
-            }
+    /// What a declaration says of a map.
+    pub(super) fn note_declaration(&mut self, map: MapNo, kind: Option<MapType>, entries: Option<u32>) {
+        if let Some(info) = self.maps.list.get_mut(map.0 as usize) {
+            (info.kind, info.entries) = (kind.or(info.kind), entries.or(info.entries));
         }
+    }
+
+    /// Gives a map the types that its declaration names; uses are converted to them.
+    pub(super) fn fix_types(&mut self, map: MapNo, key: Ty, value: Ty, span: Span) {
+        if let Some(info) = self.maps.list.get_mut(map.0 as usize) {
+            (info.key, info.value) = (Some(key.into()), Some(value.into()));
+            (info.keyed, info.fixed) = (Some((true, span)), true);
+        }
+    }
+
+    /// The kind that a map was declared with.
+    pub(crate) fn map_kind(&self, map: MapNo) -> Option<MapType> {
+        self.maps.list.get(map.0 as usize)?.kind
     }
 
     /// The map as a whole (print, clear, for …).
@@ -181,6 +168,7 @@ impl Checker<'_> {
         let new = whole.inferred();
         let wide = match &info.key {
             None => new.clone(),
+            Some(declared) if info.fixed => declared.clone(),
             Some(current) => match infer::promote(current, &new) {
                 Some(wide) => wide,
                 None => {
@@ -226,6 +214,7 @@ impl Checker<'_> {
     /// `@m` or `@m[k]` as a value.
     pub(crate) fn read_map(&mut self, name: &str, span: Span, key: Option<&[ast::Expr]>) -> Option<Typed> {
         let place = self.map_place(name, span, key)?;
+        self.may_be_read(place.map, span)?;
         let ty = self.map_value(place.map, span)?;
         let kind = ExprKind::MapGet { map: place.map, key: place.key };
         Some(Typed { flex: ty.flex, ..Typed::new(kind, ty.ty, span) })
@@ -269,6 +258,7 @@ impl Checker<'_> {
         let info = self.maps.list.get(map.0 as usize)?.clone();
         let wide = match &info.value {
             None => Some(new.clone()),
+            Some(declared) if info.fixed => Some(declared.clone()),
             // An aggregation is only ever stored by its function.
             Some(current) if castable(&current.ty).is_some() && !matches!(new.ty, Ty::Agg(_)) => None,
             Some(current) => infer::promote(current, new),
@@ -294,6 +284,7 @@ impl Checker<'_> {
 
     /// `@m[k] = value`
     pub(crate) fn store_map(&mut self, place: Place, value: Typed, span: Span) -> Option<Stmt> {
+        self.may_be_written(place.map, span)?;
         if let Ty::Agg(agg) = value.ty() {
             let known = self.maps.list.get(place.map.0 as usize).and_then(|i| i.value.clone());
             let into_int =
@@ -334,6 +325,8 @@ impl Checker<'_> {
         span: Span,
     ) -> Option<Stmt> {
         let map = place.map;
+        self.may_be_written(map, span)?;
+        self.may_be_aggregated(map, &agg, span)?;
         let shown = name::aggregation(&agg);
         let ty = self.widen_value(map, &Ty::Agg(agg).into(), span)?;
         // A number takes in what an aggregation is read as, but cannot be aggregated into.
@@ -356,6 +349,7 @@ impl Checker<'_> {
 
     /// `++` and `--` on a map.
     pub(crate) fn increment_map(&mut self, place: Place, by: i64, pre: bool, span: Span) -> Option<Typed> {
+        self.may_be_written(place.map, span)?;
         let Some(current) = self.maps.list.get(place.map.0 as usize)?.value.clone() else {
             self.maps.list[place.map.0 as usize].counter = true;
             return None;
@@ -427,6 +421,7 @@ impl Checker<'_> {
 fn kind_of(declared: Option<MapType>, aggregation: bool) -> MapType {
     match (declared, aggregation) {
         (Some(MapType::LruHash | MapType::LruPercpuHash), true) => MapType::LruPercpuHash,
+        (Some(MapType::Array | MapType::PercpuArray), true) => MapType::PercpuArray,
         (_, true) => MapType::PercpuHash,
         (Some(kind), false) => kind,
         (None, false) => MapType::Hash,

@@ -27,6 +27,7 @@ mod field;
 mod format;
 mod function;
 mod map;
+mod mapkind;
 mod mode;
 mod named;
 mod packet;

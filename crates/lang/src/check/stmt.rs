@@ -195,6 +195,7 @@ impl Checker<'_> {
             return None;
         };
         let map = self.whole_map(name, e.span);
+        self.may_be_walked(map, e.span)?;
         let keyed = self.keyed(map, true, e.span);
         let value = self.map_value(map, e.span);
         let key = self.map_key(map);

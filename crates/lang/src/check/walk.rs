@@ -129,6 +129,7 @@ pub(crate) fn type_names(script: &Script) -> Vec<String> {
         probe.predicate.iter().for_each(|e| expr(e, &mut see));
         block(&probe.body, &mut see);
     }
+    script.map_decls.iter().flat_map(|decl| &decl.types).for_each(|t| of(t, &mut names));
     names
 }
 

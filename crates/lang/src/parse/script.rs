@@ -108,10 +108,19 @@ impl Parser<'_> {
         self.expect("=")?;
         let kind = self.ident("a kind of map, such as `hash` or `lruhash`")?;
         self.expect("(")?;
-        let args = self.list(")")?;
+        let (mut args, mut types) = (Vec::new(), Vec::new());
+        if !self.at(")") {
+            args.push(self.expr()?);
+        }
+        while self.eat(",") {
+            match &self.tok {
+                Tok::Int(_) => args.push(self.expr()?),
+                _ => types.push(self.type_expr()?),
+            }
+        }
         self.expect(")")?;
         self.eat(";");
-        Ok(MapDecl { name, kind, args })
+        Ok(MapDecl { name, kind, args, types })
     }
 
     fn macro_decl(&mut self) -> Parse<Macro> {

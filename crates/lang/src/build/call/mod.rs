@@ -2,6 +2,7 @@
 //! table of builtins; here each has one row with the function that lowers it.
 
 mod bytes;
+mod forward;
 mod function;
 mod kernel;
 mod net;
@@ -63,6 +64,8 @@ static VALUES: &[(&str, ToValue)] = &[
     ("seq_printf", print::seq_printf),
     ("override", unsafe_calls::override_return),
     ("redirect", net::redirect),
+    ("redirect_map", forward::redirect_map),
+    ("redirect_neigh", forward::redirect_neigh),
     ("percpu_kaddr", task::percpu_kaddr),
 ];
 

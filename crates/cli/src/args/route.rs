@@ -1,0 +1,76 @@
+//! Options of `skep route`.
+
+use clap::{ArgGroup, Args, Subcommand};
+use std::path::PathBuf;
+
+/// Options of `skep route`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Route {
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) action: RouteAction,
+}
+
+/// What to do with the router.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteAction {
+    /// Start to forward between ports; without routes all packets go on to the kernel
+    #[command(group = ArgGroup::new("mode"))]
+    Up {
+        /// The interfaces that packets to be forwarded come from
+        #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
+        ports: Vec<String>,
+        /// Refuse a port whose driver does not run XDP programs
+        #[arg(long, group = "mode")]
+        native: bool,
+        /// Run the XDP program behind the driver on all ports
+        #[arg(long, group = "mode")]
+        generic: bool,
+    },
+    /// Add a route
+    Add(RouteWords),
+    /// Add a route, or put it in the place of the one that is there
+    Replace(RouteWords),
+    /// Take a route away
+    Del {
+        /// Its destination, as `show` prints it
+        destination: String,
+    },
+    /// Print the routes, as `add` and `load` take them
+    Show {
+        /// The machine's own addresses too, and the ports
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Print the route of an address
+    Get {
+        /// The address
+        address: std::net::IpAddr,
+    },
+    /// Print how many packets went to each next hop
+    Stats,
+    /// Make the routes of a file the router's routes, one a line, in one batch
+    Load {
+        /// The file (`-`: standard input)
+        file: PathBuf,
+    },
+    /// End the router; packets go to the kernel again
+    Down,
+}
+
+/// A route.
+#[derive(Debug, Args)]
+pub(crate) struct RouteWords {
+    /// DESTINATION, then `via ADDRESS [dev NAME] [weight N]` (also several), `dev NAME`, `redirect dev NAME`, `drop` or `pass`
+    #[arg(value_name = "ROUTE", required = true, trailing_var_arg = true)]
+    pub(crate) words: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  skep route up --ports eth1,eth2
+  skep route add 10.1.0.0/16 via 192.0.2.1
+  skep route add 2001:db8::/32 via fe80::1 dev eth2 weight 2 via fe80::2 dev eth1
+  skep route replace 203.0.113.0/24 drop
+  skep route show > routes && skep route load routes";

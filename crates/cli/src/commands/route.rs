@@ -1,0 +1,81 @@
+//! `skep route`: a verb and a route enter; the running router is changed, or what it does is printed.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use skep::route::{Router, XdpMode, up};
+
+use crate::args::{Route, RouteAction, RouteWords};
+use crate::exit::Exit;
+
+/// Runs the command.
+pub(crate) fn run(options: &Route) -> Result<ExitCode> {
+    match &options.action {
+        RouteAction::Up { ports, native, generic } => start(ports, *native, *generic)?,
+        RouteAction::Add(words) => set(words, false)?,
+        RouteAction::Replace(words) => set(words, true)?,
+        RouteAction::Del { destination } => Router::open()?.delete(destination)?,
+        RouteAction::Show { all } => {
+            let router = Router::open()?;
+            if *all {
+                println!("# ports: {}", router.ports().join(", "));
+            }
+            router.show(*all)?.iter().for_each(|line| println!("{line}"));
+        }
+        RouteAction::Get { address } => match Router::open()?.get(*address)? {
+            Some(route) => println!("{route}"),
+            None => println!("no route: packets to {address} go to the kernel"),
+        },
+        RouteAction::Stats => stats()?,
+        RouteAction::Load { file } => {
+            let (name, text) = read(file)?;
+            let count = Router::open()?.load(&name, &text)?;
+            println!("{count} route{}", if count == 1 { "" } else { "s" });
+        }
+        RouteAction::Down => println!("stopped on {}", Router::open()?.down()?.join(", ")),
+    }
+    Ok(Exit::Ok.into())
+}
+
+fn start(ports: &[String], native: bool, generic: bool) -> Result<()> {
+    let mode = match (native, generic) {
+        (true, _) => XdpMode::Native,
+        (_, true) => XdpMode::Generic,
+        _ => XdpMode::Any,
+    };
+    let report = up(ports, mode)?;
+    for port in &report.ports {
+        println!("{}: XDP {} the driver, then TC", port.name, if port.native { "in" } else { "behind" });
+    }
+    if let Some(why) = &report.unfollowed {
+        eprintln!("warning: neighbours cannot be followed, so TC forwards everything: {why}");
+    }
+    Ok(())
+}
+
+fn set(words: &RouteWords, replace: bool) -> Result<()> {
+    let router = Router::open()?;
+    let words: Vec<&str> = words.words.iter().map(String::as_str).collect();
+    Ok(router.set(router.parse(&words)?, replace)?)
+}
+
+fn stats() -> Result<()> {
+    println!("{:>12} {:>16} {:>8}  next hop", "packets", "bytes", "routes");
+    for row in Router::open()?.stats()? {
+        println!("{:>12} {:>16} {:>8}  {}", row.packets, row.bytes, row.routes, row.hop);
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<(String, String)> {
+    if file.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+        return Ok(("stdin".to_owned(), text));
+    }
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
+    Ok((name, text))
+}

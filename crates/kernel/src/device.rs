@@ -1,0 +1,322 @@
+//! Interfaces as a router needs them, from netlink, in the network namespace of the calling thread: addresses, neighbours, and
+//! the programs that an interface itself holds, which stay when whoever attached them has ended.
+//!
+//! Layouts: include/uapi/linux/rtnetlink.h, if_link.h (`IFLA_XDP_*`), if_addr.h, neighbour.h, genetlink.h, netdev.h.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use skep_bpf::object::XdpMode;
+
+use crate::error::Error;
+use crate::netlink::{self, Message, Netlink, attributes, put, u32_at};
+use crate::prog::Prog;
+
+pub use crate::link::tc::{HeldFilter, held as tc_filters, hold as hold_tc};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_GETNEIGH: u16 = 30;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_FD: u16 = 1;
+const IFLA_XDP_FLAGS: u16 = 3;
+const IFLA_XDP_PROG_ID: u16 = 4;
+/// `NLA_F_NESTED`
+const NESTED: u16 = 1 << 15;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+/// `NUD_VALID`: the states in which a neighbour's address is known.
+const VALID: u16 = 0xde;
+/// `XDP_FLAGS_UPDATE_IF_NOEXIST`, `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE`
+const IF_NOEXIST: u32 = 1;
+const GENERIC: u32 = 1 << 1;
+const NATIVE: u32 = 1 << 2;
+/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME`
+const CONTROL: u16 = 0x10;
+const GET_FAMILY: u8 = 3;
+const FAMILY_ID: u16 = 1;
+const FAMILY_NAME: u16 = 2;
+/// `NETDEV_CMD_DEV_GET`, `NETDEV_A_DEV_IFINDEX`, `NETDEV_A_DEV_XDP_FEATURES`, `NETDEV_XDP_ACT_NDO_XMIT`
+const DEV_GET: u8 = 1;
+const DEV_IFINDEX: u16 = 1;
+const DEV_XDP_FEATURES: u16 = 3;
+const NDO_XMIT: u64 = 4;
+
+/// An interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub index: u32,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Its own address; zeros where it has none of six bytes.
+    pub mac: [u8; 6],
+    /// Id of the XDP program that it runs.
+    pub xdp: Option<u32>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    /// Index of the interface.
+    pub device: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// The network that it lies in: another address of it, and how many bits it has.
+    pub network: (IpAddr, u8),
+}
+
+/// A neighbour whose link address is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub device: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its link address.
+    pub mac: [u8; 6],
+}
+
+fn dump(what: &str, kind: u16, body: &[u8]) -> Result<Vec<Message>, Error> {
+    let failed = |errno| Error::os(format!("list {what}"), errno);
+    let mut netlink = Netlink::open().map_err(failed)?;
+    netlink.request(kind, netlink::DUMP, body).map_err(failed)
+}
+
+/// All interfaces, by index.
+pub fn devices() -> Result<Vec<Device>, Error> {
+    let answer = dump("network interfaces", RTM_GETLINK, &[0; 16])?;
+    let mut list: Vec<Device> =
+        answer.iter().filter(|m| m.kind == RTM_NEWLINK).filter_map(|m| device(&m.body)).collect();
+    list.sort_by_key(|d| d.index);
+    Ok(list)
+}
+
+fn device(body: &[u8]) -> Option<Device> {
+    let mut found =
+        Device { name: String::new(), index: u32_at(body.get(..16)?, 4), mtu: 0, mac: [0; 6], xdp: None };
+    for (kind, value) in attributes(&body[16..]) {
+        match kind {
+            IFLA_IFNAME => {
+                let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
+                found.name = String::from_utf8_lossy(&value[..end]).into_owned();
+            }
+            IFLA_MTU => found.mtu = u32_at(value, 0),
+            IFLA_ADDRESS => found.mac = value.try_into().unwrap_or([0; 6]),
+            IFLA_XDP => {
+                let id = attributes(value).find(|(kind, _)| *kind == IFLA_XDP_PROG_ID);
+                found.xdp = id.map(|(_, id)| u32_at(id, 0)).filter(|id| *id != 0);
+            }
+            _ => {}
+        }
+    }
+    (!found.name.is_empty()).then_some(found)
+}
+
+/// Bytes as an address.
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => None,
+    }
+}
+
+/// The addresses of all interfaces.
+pub fn addresses() -> Result<Vec<Address>, Error> {
+    let answer = dump("addresses", RTM_GETADDR, &[0; 8])?;
+    Ok(answer.iter().filter(|m| m.kind == RTM_NEWADDR).filter_map(|m| address(&m.body)).collect())
+}
+
+fn address(body: &[u8]) -> Option<Address> {
+    let head = body.get(..8)?;
+    let (mut own, mut other) = (None, None);
+    for (kind, value) in attributes(&body[8..]) {
+        match kind {
+            IFA_LOCAL => own = ip(value),
+            // Of a point-to-point interface the peer's, else the same.
+            IFA_ADDRESS => other = ip(value),
+            _ => {}
+        }
+    }
+    let address = own.or(other)?;
+    Some(Address { device: u32_at(head, 4), address, network: (other.unwrap_or(address), head[1]) })
+}
+
+/// The neighbours whose link addresses the kernel knows.
+pub fn neighbours() -> Result<Vec<Neighbour>, Error> {
+    let answer = dump("neighbours", RTM_GETNEIGH, &[0; 12])?;
+    Ok(answer.iter().filter(|m| m.kind == RTM_NEWNEIGH).filter_map(|m| neighbour(&m.body)).collect())
+}
+
+fn neighbour(body: &[u8]) -> Option<Neighbour> {
+    let head = body.get(..12)?;
+    if u16::from_ne_bytes([head[8], head[9]]) & VALID == 0 {
+        return None;
+    }
+    let (mut address, mut mac) = (None, None);
+    for (kind, value) in attributes(&body[12..]) {
+        match kind {
+            NDA_DST => address = ip(value),
+            NDA_LLADDR => mac = value.try_into().ok(),
+            _ => {}
+        }
+    }
+    Some(Neighbour { device: u32_at(head, 4), address: address?, mac: mac? })
+}
+
+/// Gives an interface an XDP program that stays; whether its driver runs it. An interface that has one is left as it is.
+pub fn hold_xdp(prog: &Prog, device: &Device, mode: XdpMode) -> Result<bool, Error> {
+    let set = |mode: u32| set_xdp(device.index, prog.as_fd().as_raw_fd(), mode | IF_NOEXIST);
+    let result = match mode {
+        XdpMode::Native => set(NATIVE).map(|()| true),
+        XdpMode::Generic => set(GENERIC).map(|()| false),
+        XdpMode::Any => match set(NATIVE) {
+            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::RANGE) => set(GENERIC).map(|()| false),
+            other => other.map(|()| true),
+        },
+    };
+    result.map_err(|errno| match errno {
+        Errno::BUSY | Errno::EXIST => Error::Unavailable {
+            what: format!("XDP on {}", device.name),
+            why: "another XDP program is attached there, and an interface has one (`skep links` lists them)"
+                .into(),
+        },
+        Errno::OPNOTSUPP | Errno::INVAL if mode == XdpMode::Native => Error::Unavailable {
+            what: format!("XDP in the driver of {}", device.name),
+            why: "the driver has none, or not for this MTU and these offloads; `--generic` works on any"
+                .into(),
+        },
+        errno => Error::os(format!("attach XDP to {}", device.name), errno),
+    })
+}
+
+/// Takes the XDP program of an interface away.
+pub fn release_xdp(device: &Device) -> Result<(), Error> {
+    set_xdp(device.index, -1, 0).map_err(|errno| Error::os(format!("take XDP off {}", device.name), errno))
+}
+
+fn set_xdp(index: u32, fd: i32, flags: u32) -> Result<(), Errno> {
+    let mut body = vec![0; 16];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    let mut xdp = Vec::new();
+    put(&mut xdp, IFLA_XDP_FD, &fd.to_ne_bytes());
+    put(&mut xdp, IFLA_XDP_FLAGS, &flags.to_ne_bytes());
+    put(&mut body, IFLA_XDP | NESTED, &xdp);
+    Netlink::open()?.request(RTM_SETLINK, 0, &body).map(drop)
+}
+
+/// Whether an interface takes frames that XDP programs send to it; `false` where the kernel does not say (before 6.3).
+pub fn takes_frames(index: u32) -> bool {
+    features(index).is_ok_and(|features| features & NDO_XMIT != 0)
+}
+
+fn features(index: u32) -> Result<u64, Errno> {
+    let mut netlink = Netlink::open_generic()?;
+    let mut body = vec![GET_FAMILY, 1, 0, 0];
+    put(&mut body, FAMILY_NAME, b"netdev\0");
+    let answer = netlink.request(CONTROL, 0, &body)?;
+    let family = answer.iter().find_map(|m| {
+        let (_, id) = attributes(m.body.get(4..)?).find(|(kind, _)| *kind == FAMILY_ID)?;
+        Some(u16::from_ne_bytes(id.try_into().ok()?))
+    });
+    let mut body = vec![DEV_GET, 1, 0, 0];
+    put(&mut body, DEV_IFINDEX, &index.to_ne_bytes());
+    let answer = netlink.request(family.ok_or(Errno::NOENT)?, 0, &body)?;
+    let features = answer.iter().find_map(|m| {
+        let (_, bits) = attributes(m.body.get(4..)?).find(|(kind, _)| *kind == DEV_XDP_FEATURES)?;
+        Some(u64::from_ne_bytes(bits.try_into().ok()?))
+    });
+    features.ok_or(Errno::NOENT)
+}
+
+/// The number of this thread's network namespace.
+pub fn namespace() -> Result<u64, Error> {
+    let place = "/proc/thread-self/ns/net";
+    let data = std::fs::metadata(place).map_err(|e| Error::io(format!("read {place}"), &e))?;
+    Ok(data.ino())
+}
+
+/// A right that one process of a network namespace has at a time; its end gives it back.
+#[derive(Debug)]
+pub struct Turn {
+    /// An abstract name belongs to the namespace and goes with the process.
+    _name: UnixListener,
+}
+
+/// Most tries to take a right, and the time between two of them: ten seconds in all.
+const TRIES: u32 = 1000;
+const BETWEEN: Duration = Duration::from_millis(10);
+
+/// Takes the right called `name`; `None` where another keeps it for too long.
+pub fn turn(name: &str) -> Result<Option<Turn>, Error> {
+    for _ in 0..TRIES {
+        let turn = try_turn(name)?;
+        if turn.is_some() {
+            return Ok(turn);
+        }
+        std::thread::sleep(BETWEEN);
+    }
+    Ok(None)
+}
+
+fn try_turn(name: &str) -> Result<Option<Turn>, Error> {
+    let failed = |e: std::io::Error| Error::io(format!("take the name {name}"), &e);
+    let address = SocketAddr::from_abstract_name(name).map_err(failed)?;
+    match UnixListener::bind_addr(&address) {
+        Ok(listener) => Ok(Some(Turn { _name: listener })),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_its_address() {
+        let lo = devices().unwrap().into_iter().find(|d| d.name == "lo").unwrap();
+        assert_eq!((lo.mac, lo.xdp), ([0; 6], None));
+        let all = addresses().unwrap();
+        let own =
+            all.iter().find(|a| a.device == lo.index && a.address == IpAddr::from([127, 0, 0, 1])).unwrap();
+        assert_eq!(own.network.1, 8);
+        assert!(!takes_frames(lo.index));
+        assert!(neighbours().is_ok());
+    }
+
+    #[test]
+    fn short_messages_are_nothing() {
+        assert_eq!(device(&[0; 15]), None);
+        assert_eq!(address(&[0; 7]), None);
+        assert_eq!(neighbour(&[0; 11]), None);
+        assert_eq!(ip(&[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn one_at_a_time() {
+        let name = format!("skep-test-{}", std::process::id());
+        let first = try_turn(&name).unwrap();
+        assert!(first.is_some());
+        assert!(try_turn(&name).unwrap().is_none());
+        drop(first);
+        assert!(turn(&name).unwrap().is_some());
+    }
+}

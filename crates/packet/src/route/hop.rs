@@ -1,0 +1,120 @@
+//! Next hops as they lie in the router's maps: `struct hop` of `programs/router/router.bt`, in the byte order of the machine.
+
+use std::net::IpAddr;
+
+/// What becomes of packets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// Sent on, the time to live counted down.
+    Forward = 1,
+    /// Gone.
+    Drop = 2,
+    /// Left to the kernel.
+    Pass = 3,
+    /// Left to the kernel because the machine itself is meant.
+    Local = 4,
+    /// Sent out of another interface as it is.
+    Redirect = 5,
+}
+
+/// A next hop.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Hop {
+    /// What becomes of packets.
+    pub kind: Kind,
+    /// Index of the interface that they leave through; 0: none.
+    pub device: u32,
+    /// Most bytes of an IP packet that the interface takes.
+    pub mtu: u32,
+    /// The neighbour that they are sent to; without, their destination itself.
+    pub gateway: Option<IpAddr>,
+    /// The interface's own address.
+    pub mac: [u8; 6],
+    /// Share of the flows among several.
+    pub weight: u16,
+    /// The interface takes frames from XDP programs.
+    pub fast: bool,
+}
+
+/// Bytes of a next hop in the map.
+pub const HOP_BYTES: usize = 44;
+/// `AF_INET` and `AF_INET6`.
+const FAMILIES: (u32, u32) = (2, 10);
+
+impl Hop {
+    /// One that sends nothing on.
+    pub fn plain(kind: Kind) -> Hop {
+        Hop { kind, device: 0, mtu: 0, gateway: None, mac: [0; 6], weight: 1, fast: false }
+    }
+
+    /// As it lies in the map.
+    pub fn to_bytes(&self) -> [u8; HOP_BYTES] {
+        let (family, mut address) = (self.gateway.map_or(0, family_of), [0; 16]);
+        match self.gateway {
+            Some(IpAddr::V4(a)) => address[..4].copy_from_slice(&a.octets()),
+            Some(IpAddr::V6(a)) => address = a.octets(),
+            None => {}
+        }
+        let mut out = [0; HOP_BYTES];
+        for (at, word) in [self.kind as u32, self.device, self.mtu, family].into_iter().enumerate() {
+            out[4 * at..4 * at + 4].copy_from_slice(&word.to_ne_bytes());
+        }
+        out[16..32].copy_from_slice(&address);
+        out[32..38].copy_from_slice(&self.mac);
+        out[38..40].copy_from_slice(&self.weight.to_ne_bytes());
+        out[40..44].copy_from_slice(&u32::from(self.fast).to_ne_bytes());
+        out
+    }
+
+    /// From the map; `None` for an entry that holds none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Hop> {
+        let bytes: &[u8; HOP_BYTES] = bytes.get(..HOP_BYTES)?.try_into().ok()?;
+        let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let kind = match word(0)? {
+            1 => Kind::Forward,
+            2 => Kind::Drop,
+            3 => Kind::Pass,
+            4 => Kind::Local,
+            5 => Kind::Redirect,
+            _ => return None,
+        };
+        let address: [u8; 16] = bytes[16..32].try_into().ok()?;
+        let gateway = match word(12)? {
+            family if family == FAMILIES.0 => {
+                Some(IpAddr::from([address[0], address[1], address[2], address[3]]))
+            }
+            family if family == FAMILIES.1 => Some(IpAddr::from(address)),
+            _ => None,
+        };
+        Some(Hop {
+            kind,
+            device: word(4)?,
+            mtu: word(8)?,
+            gateway,
+            mac: bytes[32..38].try_into().ok()?,
+            weight: u16::from_ne_bytes([bytes[38], bytes[39]]),
+            fast: word(40)? != 0,
+        })
+    }
+}
+
+/// The kernel's number of an address' family.
+fn family_of(address: IpAddr) -> u32 {
+    if address.is_ipv4() { FAMILIES.0 } else { FAMILIES.1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_read_back() {
+        for gateway in [None, Some("192.0.2.1".parse().unwrap()), Some("fe80::1".parse().unwrap())] {
+            let mac = [2, 0, 0, 0, 0, 9];
+            let hop = Hop { kind: Kind::Forward, device: 7, mtu: 1500, gateway, mac, weight: 3, fast: true };
+            assert_eq!(Hop::from_bytes(&hop.to_bytes()), Some(hop));
+        }
+        assert_eq!(Hop::from_bytes(&[0; HOP_BYTES]), None);
+        assert_eq!(Hop::from_bytes(&[1; 8]), None);
+    }
+}

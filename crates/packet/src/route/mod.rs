@@ -1,0 +1,24 @@
+//! The router's table: routes as they are written enter, the steps that make a running table the wanted one leave. No
+//! system call is made here. What always holds: after each step, every address is forwarded as the table before or as the
+//! table behind says, because a next hop is written before the routes that lead to it and stays until none does.
+
+mod hop;
+mod parse;
+mod prefix;
+mod table;
+
+pub use hop::{HOP_BYTES, Hop, Kind};
+pub use parse::{Device, Links, NextHop, Route, Target, parse};
+pub use prefix::Prefix;
+pub use table::{BUCKETS, Change, GROUP, GROUPS, HOPS, Step, Table};
+
+/// What is wrong with a route.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct RouteError(pub(crate) String);
+
+/// A word of the user's, with control characters escaped and cut where it is long.
+pub(crate) fn quoted(word: &str) -> String {
+    let short: String = word.chars().take(60).collect();
+    format!("`{}`", short.escape_debug())
+}

@@ -1,0 +1,140 @@
+//! Blocks of addresses: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.1`. No bit behind the length is set.
+
+use super::{RouteError, quoted};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A block of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Prefix {
+    address: IpAddr,
+    length: u8,
+}
+
+/// Bits of an address.
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The address with the bits behind `length` cleared.
+fn masked(address: IpAddr, length: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(a) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & mask))
+        }
+        IpAddr::V6(a) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & mask))
+        }
+    }
+}
+
+impl Prefix {
+    /// The block of `length` bits that `address` begins.
+    pub fn new(address: IpAddr, length: u8) -> Result<Prefix, RouteError> {
+        if length > width(address) {
+            let most = width(address);
+            return Err(RouteError(format!(
+                "{address}/{length}: a length of at most {most} bits was expected"
+            )));
+        }
+        let start = masked(address, length);
+        if start != address {
+            return Err(RouteError(format!(
+                "{address}/{length} has bits behind its length: `{start}/{length}` is the block, `{address}` the one address"
+            )));
+        }
+        Ok(Prefix { address, length })
+    }
+
+    /// The block of `length` bits that `address` lies in; of the whole address if it has no more bits.
+    pub fn around(address: IpAddr, length: u8) -> Prefix {
+        let length = length.min(width(address));
+        Prefix { address: masked(address, length), length }
+    }
+
+    /// The first address.
+    pub fn address(self) -> IpAddr {
+        self.address
+    }
+
+    /// Bits that all of its addresses share.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
+    /// Whether an address lies in it.
+    pub fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.length) == self.address
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = RouteError;
+
+    fn from_str(text: &str) -> Result<Prefix, RouteError> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let expected = "an address or a block of them was expected, such as `10.0.0.0/8` or `2001:db8::/32`";
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| RouteError(format!("{} is no destination: {expected}", quoted(text))))?;
+        let length = match length {
+            None => width(address),
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
+                .parse()
+                .map_err(|_| RouteError(format!("{} is no destination: {expected}", quoted(text))))?,
+            Some(_) => return Err(RouteError(format!("{} is no destination: {expected}", quoted(text)))),
+        };
+        Prefix::new(address, length)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.length == width(self.address) {
+            true => write!(f, "{}", self.address),
+            false => write!(f, "{}/{}", self.address, self.length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_reads_back() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "192.0.2.1", "2001:db8::/32", "2001:db8::1"] {
+            assert_eq!(text.parse::<Prefix>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_ones_say_what_was_expected() {
+        for (text, part) in [
+            ("10.0.0.1/8", "`10.0.0.0/8` is the block"),
+            ("10.0.0.0/33", "at most 32"),
+            ("10.0.0/8", "was expected"),
+            ("10.0.0.0/+8", "was expected"),
+            ("10.0.0.0/", "was expected"),
+            ("\u{1b}[2J", "\\u{1b}"),
+        ] {
+            let error = text.parse::<Prefix>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn blocks_contain_their_addresses() {
+        let block: Prefix = "10.1.0.0/16".parse().unwrap();
+        assert!(block.contains("10.1.255.255".parse().unwrap()));
+        assert!(!block.contains("10.2.0.0".parse().unwrap()));
+        assert!(!block.contains("::".parse().unwrap()));
+        assert_eq!(Prefix::around("10.1.2.3".parse().unwrap(), 24).to_string(), "10.1.2.0/24");
+    }
+}

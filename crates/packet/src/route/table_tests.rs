@@ -1,0 +1,193 @@
+//! What a router does while a batch is applied step by step, against the tables before and behind it.
+
+use super::super::parse::tests::{device, read};
+use super::super::{Device, NextHop, Target};
+use super::*;
+use std::net::IpAddr;
+
+/// The maps of a router.
+#[derive(Clone, Default)]
+struct Maps {
+    hops: BTreeMap<u32, Hop>,
+    buckets: BTreeMap<u32, u32>,
+    routes: BTreeMap<Prefix, u32>,
+}
+
+impl Maps {
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Hop(number, hop) => drop(self.hops.insert(*number, hop.clone())),
+            Step::Bucket(at, hop) => drop(self.buckets.insert(*at, *hop)),
+            Step::Route(prefix, value) => drop(self.routes.insert(*prefix, *value)),
+            Step::Remove(prefix) => drop(self.routes.remove(prefix)),
+        }
+    }
+
+    /// What the program does with a packet to `address`, whose flow has this hash.
+    fn forward(&self, address: IpAddr, hash: u32) -> Option<Hop> {
+        let prefixes = (0..=32).rev().map(|length| Prefix::around(address, length));
+        let value = prefixes.into_iter().find_map(|p| self.routes.get(&p).copied())?;
+        let number = match value & GROUP {
+            0 => value,
+            _ => self.buckets.get(&((value & !GROUP) * BUCKETS + hash % BUCKETS)).copied()?,
+        };
+        Some(self.hops.get(&number).cloned().expect("a next hop that is not written"))
+    }
+
+    fn table(&self) -> Table {
+        let routes: Vec<_> = self.routes.iter().map(|(p, v)| (*p, *v)).collect();
+        Table::of(routes, |n| self.hops.get(&n).cloned(), |at| self.buckets.get(&at).copied().unwrap_or(0))
+    }
+}
+
+/// A generator of numbers.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0) % n
+    }
+}
+
+fn a_route(random: &mut Random) -> Route {
+    let address = IpAddr::from([10, random.below(3) as u8, random.below(3) as u8, 0]);
+    let prefix = Prefix::around(address, [8, 16, 24, 32][random.below(4) as usize]);
+    let hop = |random: &mut Random| {
+        let gateway = IpAddr::from([192, 0, 2, random.below(5) as u8]);
+        NextHop { gateway: Some(gateway), device: device("a", 1), weight: 1 + random.below(3) as u16 }
+    };
+    let target = match random.below(4) {
+        0 => Target::Drop,
+        _ => Target::Forward((0..=random.below(3)).map(|_| hop(random)).collect()),
+    };
+    Route { prefix, target }
+}
+
+fn a_change(random: &mut Random, table: &Table) -> Change {
+    let route = a_route(random);
+    match (random.below(3), table.has(route.prefix)) {
+        (0, true) => Change::Delete(route.prefix),
+        (_, true) => Change::Replace(route),
+        (_, false) => Change::Add(route),
+    }
+}
+
+#[test]
+fn no_step_opens_a_hole() {
+    let mut random = Random(7);
+    let (mut table, mut maps) = (Table::default(), Maps::default());
+    for _ in 0..400 {
+        // Of different prefixes, so that each change is valid by itself.
+        let mut changes: Vec<(Prefix, Change)> = Vec::new();
+        for _ in 0..=random.below(4) {
+            let change = a_change(&mut random, &table);
+            let prefix = match &change {
+                Change::Delete(prefix) => *prefix,
+                Change::Add(route) | Change::Replace(route) => route.prefix,
+            };
+            if changes.iter().all(|(p, _)| *p != prefix) {
+                changes.push((prefix, change));
+            }
+        }
+        let changes: Vec<Change> = changes.into_iter().map(|c| c.1).collect();
+        let steps = table.plan(&changes).unwrap();
+        let before = maps.clone();
+        let mut behind = maps.clone();
+        steps.iter().for_each(|step| behind.take(step));
+        // One change: each address goes by the old or by the new table at any time.
+        let alone = changes.len() == 1;
+        for step in &steps {
+            maps.take(step);
+            for (third, fourth, hash) in [(0, 0, 0), (0, 1, 9), (1, 0, 33), (1, 2, 5), (2, 2, 63), (2, 1, 17)]
+            {
+                let address = IpAddr::from([10, third, fourth, 0]);
+                let now = maps.forward(address, hash);
+                if alone {
+                    let allowed = [before.forward(address, hash), behind.forward(address, hash)];
+                    assert!(allowed.contains(&now), "{address}: {now:?} is neither of {allowed:?}");
+                }
+                // Never nothing where there was something before and is behind.
+                let both = before.forward(address, hash).is_some() && behind.forward(address, hash).is_some();
+                assert!(!both || now.is_some(), "a hole at {address}");
+            }
+        }
+        assert_eq!(maps.table(), table, "the table is found again");
+    }
+}
+
+#[test]
+fn lookup_is_the_longest_match() {
+    let mut random = Random(3);
+    let mut table = Table::default();
+    let mut naive: BTreeMap<Prefix, Vec<Hop>> = BTreeMap::new();
+    for _ in 0..60 {
+        let route = a_route(&mut random);
+        naive.insert(route.prefix, route.target.hops());
+        table.plan(&[Change::Replace(route)]).unwrap();
+    }
+    for _ in 0..500 {
+        let address = IpAddr::from([10, random.below(4) as u8, random.below(4) as u8, random.below(2) as u8]);
+        let expected = naive.keys().filter(|p| p.contains(address)).max_by_key(|p| p.length()).copied();
+        assert_eq!(table.lookup(address).map(|found| found.0), expected);
+    }
+}
+
+fn ways(text: &str) -> (Table, BTreeMap<u32, Hop>) {
+    let mut table = Table::default();
+    table.plan(&[Change::Add(read(text).unwrap())]).unwrap();
+    let group = table.groups.values().next().cloned().unwrap_or_default();
+    let hops = (0..).zip(group).map(|(at, n)| (at, table.hop(n).cloned().unwrap())).collect();
+    (table, hops)
+}
+
+#[test]
+fn a_member_that_goes_takes_only_its_own_flows_along() {
+    let (_, three) = ways("10.9.0.0/16 via 10.0.1.1 via 10.0.2.2 via 10.0.2.3");
+    let (_, two) = ways("10.9.0.0/16 via 10.0.1.1 via 10.0.2.3");
+    let gone: IpAddr = "10.0.2.2".parse().unwrap();
+    let mut moved = 0;
+    for (bucket, hop) in &three {
+        match hop.gateway == Some(gone) {
+            true => moved += 1,
+            false => assert_eq!(two.get(bucket), Some(hop)),
+        }
+    }
+    assert!((8..40).contains(&moved), "{moved} of 64 buckets were its own");
+}
+
+#[test]
+fn weights_are_shares() {
+    let (_, hops) = ways("10.9.0.0/16 via 10.0.1.1 weight 3 via 10.0.2.2");
+    let heavy = hops.values().filter(|h| h.weight == 3).count();
+    assert!((36..60).contains(&heavy), "{heavy} of 64");
+    let (_, hops) = ways("10.9.0.0/16 via 10.0.1.1 weight 256 via 10.0.2.2");
+    assert!(hops.values().any(|h| h.weight == 1), "the lightest has a bucket too");
+}
+
+#[test]
+fn wrong_changes_change_nothing() {
+    let mut table = Table::default();
+    table.plan(&[Change::Add(read("10.9.0.0/16 drop").unwrap())]).unwrap();
+    let before = table.clone();
+    let batch =
+        [Change::Add(read("10.8.0.0/16 drop").unwrap()), Change::Add(read("10.9.0.0/16 pass").unwrap())];
+    assert!(table.plan(&batch).unwrap_err().to_string().contains("`replace` changes it"));
+    let absent = Change::Delete("10.7.0.0/16".parse().unwrap());
+    assert!(table.plan(&[absent]).unwrap_err().to_string().contains("no route to 10.7.0.0/16"));
+    assert_eq!(table, before);
+}
+
+#[test]
+fn numbers_run_out_with_a_message() {
+    let mut table = Table::default();
+    let route = |n: u32| {
+        let device = Device { mtu: n, ..device("a", 1) };
+        let prefix = Prefix::around(IpAddr::from(std::net::Ipv4Addr::from_bits(n)), 32);
+        Route { prefix, target: Target::Forward(vec![NextHop { gateway: None, device, weight: 1 }]) }
+    };
+    let all: Vec<Change> = (1..=HOPS).map(|n| Change::Add(route(n))).collect();
+    assert!(table.plan(&all).unwrap_err().to_string().contains("no more are possible"));
+    assert_eq!(table.routes().count(), 0);
+    table.plan(&all[..HOPS as usize - 1]).unwrap();
+}

@@ -1,0 +1,193 @@
+//! The maps of `programs/router/router.bt`, by their names there: the table is read from them and steps are written to them.
+
+use crate::error::Error;
+use skep_kernel::device::{Device, Neighbour};
+use skep_kernel::map::Map;
+use skep_packet::route::{BUCKETS, GROUP, Hop, Prefix, Step, Table};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Maps of a router, as its loader has them or as the kernel names them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Maps<'a>(pub(super) &'a [Map]);
+
+/// Bit of a link address' number that says that it is known.
+const KNOWN: u64 = 1 << 48;
+/// Bits of a key of `@fib6` before the address: its family.
+const FAMILY_BITS: u32 = 32;
+/// `AF_INET` and `AF_INET6`
+const FAMILIES: (u32, u32) = (2, 10);
+
+impl<'a> Maps<'a> {
+    fn find(self, name: &str) -> Option<&'a Map> {
+        // `@fib4` in the source, `_fib4` in the kernel.
+        self.0.iter().find(|map| map.name().get(1..) == Some(name))
+    }
+
+    fn named(self, name: &str) -> Result<&'a Map, Error> {
+        self.find(name).ok_or_else(|| {
+            Error::Route(format!("the router's program has no map {name}: `skep route down` ends it"))
+        })
+    }
+
+    /// Whether they are those of a router.
+    pub(super) fn are_ours(self) -> bool {
+        ["fib4", "fib6", "buckets", "hops", "own"].iter().all(|name| self.find(name).is_some())
+    }
+
+    /// The table that they hold.
+    pub(super) fn table(self) -> Result<Table, Error> {
+        let mut routes = Vec::new();
+        for name in ["fib4", "fib6"] {
+            for entry in self.named(name)?.entries()?.iter() {
+                let Some(prefix) = prefix(entry.key) else { continue };
+                routes.push((prefix, word(entry.value(), 0)));
+            }
+        }
+        let (hops, buckets) = (self.named("hops")?, self.named("buckets")?);
+        let read = |map: &Map, at: u32| map.lookup(&at.to_ne_bytes()).ok();
+        let hop = |at: u32| Hop::from_bytes(read(hops, at)?.get(0)?.value());
+        let bucket = |at: u32| read(buckets, at).and_then(|e| Some(word(e.get(0)?.value(), 0))).unwrap_or(0);
+        // Of many routes that lead to one next hop each array entry is read once.
+        let mut known: BTreeMap<u32, u32> = BTreeMap::new();
+        let groups =
+            routes.iter().map(|r| r.1).filter(|value| value & GROUP != 0).map(|value| value & !GROUP);
+        for group in groups.collect::<std::collections::BTreeSet<u32>>() {
+            let first = group.saturating_mul(BUCKETS);
+            known.extend((first..first.saturating_add(BUCKETS)).map(|at| (at, bucket(at))));
+        }
+        Ok(Table::of(routes, hop, |at| known.get(&at).copied().unwrap_or(0)))
+    }
+
+    /// Does the steps, in their order.
+    pub(super) fn apply(self, steps: &[Step]) -> Result<(), Error> {
+        let (hops, buckets) = (self.named("hops")?, self.named("buckets")?);
+        for step in steps {
+            match step {
+                Step::Hop(number, hop) => {
+                    let key = number.to_ne_bytes();
+                    for counter in ["packets", "octets"] {
+                        self.named(counter)?.update(&key, &[0; 8])?;
+                    }
+                    if hop.fast {
+                        let index = hop.device.to_ne_bytes();
+                        self.named("ports")?.update(&index, &index)?;
+                    }
+                    hops.update(&key, &hop.to_bytes())?;
+                }
+                Step::Bucket(at, hop) => buckets.update(&at.to_ne_bytes(), &hop.to_ne_bytes())?,
+                Step::Route(prefix, value) => {
+                    self.fib(*prefix)?.update(&key(*prefix), &value.to_ne_bytes())?
+                }
+                Step::Remove(prefix) => drop(self.fib(*prefix)?.delete(&key(*prefix))?),
+            }
+        }
+        Ok(())
+    }
+
+    fn fib(self, prefix: Prefix) -> Result<&'a Map, Error> {
+        self.named(if prefix.address().is_ipv4() { "fib4" } else { "fib6" })
+    }
+
+    /// Tells the programs the ports' own link addresses.
+    pub(super) fn name_ports<'d>(self, ports: impl Iterator<Item = &'d Device>) -> Result<(), Error> {
+        let own = self.named("own")?;
+        for port in ports {
+            own.update(&port.index.to_ne_bytes(), &number_of(port.mac).to_ne_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Tells the programs of neighbours.
+    pub(super) fn name_neighbours(self, neighbours: &[Neighbour]) -> Result<(), Error> {
+        let map = self.named("neighbours")?;
+        for neighbour in neighbours {
+            let mut key = neighbour.device.to_ne_bytes().to_vec();
+            match neighbour.address {
+                IpAddr::V4(a) => {
+                    key.extend(FAMILIES.0.to_ne_bytes());
+                    key.extend(a.octets());
+                    key.extend([0; 12]);
+                }
+                IpAddr::V6(a) => {
+                    key.extend(FAMILIES.1.to_ne_bytes());
+                    key.extend(a.octets());
+                }
+            }
+            map.update(&key, &number_of(neighbour.mac).to_ne_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Packets and bytes that were counted of a next hop.
+    pub(super) fn counters(self, number: u32) -> Result<(u64, u64), Error> {
+        let sum = |name: &str| -> Result<u64, Error> {
+            let entries = self.named(name)?.lookup(&number.to_ne_bytes())?;
+            let Some(entry) = entries.get(0) else { return Ok(0) };
+            let each = entry.values().filter_map(|v| Some(u64::from_ne_bytes(v.get(..8)?.try_into().ok()?)));
+            Ok(each.fold(0, u64::wrapping_add))
+        };
+        Ok((sum("packets")?, sum("octets")?))
+    }
+}
+
+/// A link address as the programs hold it.
+fn number_of(mac: [u8; 6]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&mac);
+    u64::from_ne_bytes(bytes) | KNOWN
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+/// A prefix as a key of a trie: its length in bits, then (of IPv6) the family, then the address.
+fn key(prefix: Prefix) -> Vec<u8> {
+    let length = u32::from(prefix.length());
+    let mut key = Vec::with_capacity(24);
+    match prefix.address() {
+        IpAddr::V4(a) => {
+            key.extend(length.to_ne_bytes());
+            key.extend(a.octets());
+        }
+        IpAddr::V6(a) => {
+            key.extend((length + FAMILY_BITS).to_ne_bytes());
+            key.extend(FAMILIES.1.to_ne_bytes());
+            key.extend(a.octets());
+        }
+    }
+    key
+}
+
+/// The prefix of a trie's key.
+fn prefix(key: &[u8]) -> Option<Prefix> {
+    let length = word(key, 0);
+    let (address, length): (IpAddr, u32) = match key.len() {
+        8 => (<[u8; 4]>::try_from(key.get(4..)?).ok()?.into(), length),
+        24 => (<[u8; 16]>::try_from(key.get(8..)?).ok()?.into(), length.checked_sub(FAMILY_BITS)?),
+        _ => return None,
+    };
+    Prefix::new(address, u8::try_from(length).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "192.0.2.1", "::/0", "2001:db8::/32", "2001:db8::1"] {
+            let wanted: Prefix = text.parse().unwrap();
+            assert_eq!(prefix(&key(wanted)), Some(wanted));
+        }
+        assert_eq!(prefix(&[0; 7]), None);
+        assert_eq!(prefix(&[255; 8]), None);
+    }
+
+    #[test]
+    fn link_addresses_lie_in_their_order() {
+        let bytes = number_of([1, 2, 3, 4, 5, 6]).to_ne_bytes();
+        assert_eq!(bytes[..6], [1, 2, 3, 4, 5, 6]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Starting a router: its programs are compiled for the ports, loaded, their maps filled, and only then attached. When
+//! anything fails, nothing stays.
+
+use super::{Maps, Router, folder, own};
+use crate::error::Error;
+use crate::script::Script;
+use skep_bpf::kinds::ProgType;
+use skep_bpf::object::XdpMode;
+use skep_kernel::device::{self, Device};
+use skep_kernel::load::{LoadOptions, Loaded};
+use skep_packet::route::Table;
+use std::path::Path;
+
+/// The data plane.
+const SOURCE: &str = include_str!("../../../../programs/router/router.bt");
+/// What stands for the ports in it.
+const PORTS: &str = "PORTS";
+
+/// What became of a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortReport {
+    /// Its name.
+    pub name: String,
+    /// Its driver runs the XDP program.
+    pub native: bool,
+}
+
+/// What starting did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpReport {
+    /// The ports.
+    pub ports: Vec<PortReport>,
+    /// Why neighbours are not followed, so that only TC forwards; `None` where they are.
+    pub unfollowed: Option<String>,
+}
+
+/// Starts a router on these ports.
+pub fn up(ports: &[String], mode: XdpMode) -> Result<UpReport, Error> {
+    if let Some(router) = super::find()? {
+        let names: Vec<_> = router.ports.iter().map(|p| p.device.name.as_str()).collect();
+        let names = names.join(", ");
+        return Err(Error::Route(format!(
+            "a router runs here already, on {names}: `skep route down` ends it"
+        )));
+    }
+    let machine = super::Machine::read()?;
+    let mut devices: Vec<Device> = Vec::new();
+    for name in ports {
+        let found = machine.devices.iter().find(|d| d.name == *name);
+        let device =
+            found.ok_or_else(|| Error::Route(format!("there is no interface `{}`", name.escape_debug())))?;
+        if device.mac == [0; 6] {
+            return Err(Error::Route(format!("{name} has no Ethernet address: a port needs one")));
+        }
+        if devices.iter().any(|d| d.name == *name) {
+            return Err(Error::Route(format!("{name} is named twice")));
+        }
+        devices.push(device.clone());
+    }
+    let program = Script::named("router.bt", &source(&devices))
+        .params(vec![device::namespace()?.to_string()])
+        .compile()?;
+    let loaded = Loaded::load(&program.object, program.target.clone(), &LoadOptions::default())
+        .map_err(Error::Kernel)?;
+    let maps = Maps(loaded.maps());
+    let mut table = Table::default();
+    maps.apply(&own(&mut table, &machine)?)?;
+    maps.name_ports(devices.iter())?;
+    let folder = folder()?;
+    // What a router left that ended without `down`.
+    skep_kernel::pin::unpin_folder(&folder)?;
+    let unfollowed = follow(&loaded, maps, &folder)?;
+    match attach(&loaded, &devices, mode) {
+        Ok(ports) => Ok(UpReport { ports, unfollowed }),
+        Err(error) => {
+            skep_kernel::pin::unpin_folder(&folder)?;
+            Err(error)
+        }
+    }
+}
+
+/// The program with its ports named.
+fn source(ports: &[Device]) -> String {
+    let list = |before: &str, after: &str| {
+        let each: Vec<_> = ports.iter().map(|p| format!("{before}{}{after}", p.name)).collect();
+        each.join(", ")
+    };
+    SOURCE
+        .replace(&format!("\nxdp:{PORTS} {{"), &format!("\n{} {{", list("xdp:", "")))
+        .replace(&format!("\ntc:{PORTS}:ingress {{"), &format!("\n{} {{", list("tc:", ":ingress")))
+}
+
+/// Lets the programs learn of neighbours for as long as the router runs; why not, where that is impossible. What would not be
+/// kept up to date is not told at all.
+fn follow(loaded: &Loaded, maps: Maps<'_>, folder: &Path) -> Result<Option<String>, Error> {
+    if let Err(why) = loaded.pin_tracing(folder) {
+        return Ok(Some(why.to_string()));
+    }
+    maps.name_neighbours(&device::neighbours()?)?;
+    Ok(None)
+}
+
+fn attach(loaded: &Loaded, ports: &[Device], mode: XdpMode) -> Result<Vec<PortReport>, Error> {
+    let missing = || Error::Internal("the router's programs are not there".to_owned());
+    let xdp = loaded.program(ProgType::Xdp).ok_or_else(missing)?;
+    let tc = loaded.program(ProgType::SchedCls).ok_or_else(missing)?;
+    let mut reports = Vec::new();
+    let mut all = || -> Result<(), Error> {
+        for port in ports {
+            device::hold_tc(tc, port.index, &port.name)?;
+            let native = device::hold_xdp(xdp, port, mode)?;
+            reports.push(PortReport { name: port.name.clone(), native });
+        }
+        Ok(())
+    };
+    if let Err(error) = all() {
+        // As far as it came, it is a router.
+        if let Some(router) = super::find()? {
+            Router::down(router)?;
+        }
+        return Err(error);
+    }
+    Ok(reports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_named() {
+        let port = |name: &str| Device { name: name.to_owned(), index: 1, mtu: 1500, mac: [2; 6], xdp: None };
+        let text = source(&[port("eth1"), port("eth2")]);
+        assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
+        assert!(text.contains("\ntc:eth1:ingress, tc:eth2:ingress {"));
+        assert!(!text.contains("xdp:PORTS"));
+    }
+}
