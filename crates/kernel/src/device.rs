@@ -11,7 +11,6 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use skep_bpf::object::XdpMode;
 
 use crate::error::Error;
 use crate::netlink::{self, Message, Netlink, attributes, put, u32_at};
@@ -29,6 +28,8 @@ const RTM_GETNEIGH: u16 = 30;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -41,9 +42,8 @@ const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 /// `NUD_VALID`: the states in which a neighbour's address is known.
 const VALID: u16 = 0xde;
-/// `XDP_FLAGS_UPDATE_IF_NOEXIST`, `XDP_FLAGS_SKB_MODE`, `XDP_FLAGS_DRV_MODE`
+/// `XDP_FLAGS_UPDATE_IF_NOEXIST`, `XDP_FLAGS_DRV_MODE`
 const IF_NOEXIST: u32 = 1;
-const GENERIC: u32 = 1 << 1;
 const NATIVE: u32 = 1 << 2;
 /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME`
 const CONTROL: u16 = 0x10;
@@ -69,6 +69,8 @@ pub struct Device {
     pub mac: [u8; 6],
     /// Id of the XDP program that it runs.
     pub xdp: Option<u32>,
+    /// It is one end of a pair (veth), whose other end leaves checksums of what it sends undone.
+    pub is_veth: bool,
 }
 
 /// An address of an interface.
@@ -109,8 +111,14 @@ pub fn devices() -> Result<Vec<Device>, Error> {
 }
 
 fn device(body: &[u8]) -> Option<Device> {
-    let mut found =
-        Device { name: String::new(), index: u32_at(body.get(..16)?, 4), mtu: 0, mac: [0; 6], xdp: None };
+    let mut found = Device {
+        name: String::new(),
+        index: u32_at(body.get(..16)?, 4),
+        mtu: 0,
+        mac: [0; 6],
+        xdp: None,
+        is_veth: false,
+    };
     for (kind, value) in attributes(&body[16..]) {
         match kind {
             IFLA_IFNAME => {
@@ -119,6 +127,10 @@ fn device(body: &[u8]) -> Option<Device> {
             }
             IFLA_MTU => found.mtu = u32_at(value, 0),
             IFLA_ADDRESS => found.mac = value.try_into().unwrap_or([0; 6]),
+            IFLA_LINKINFO => {
+                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                found.is_veth = kind.is_some_and(|(_, name)| name.starts_with(b"veth"));
+            }
             IFLA_XDP => {
                 let id = attributes(value).find(|(kind, _)| *kind == IFLA_XDP_PROG_ID);
                 found.xdp = id.map(|(_, id)| u32_at(id, 0)).filter(|id| *id != 0);
@@ -181,30 +193,19 @@ fn neighbour(body: &[u8]) -> Option<Neighbour> {
     Some(Neighbour { device: u32_at(head, 4), address: address?, mac: mac? })
 }
 
-/// Gives an interface an XDP program that stays; whether its driver runs it. An interface that has one is left as it is.
-pub fn hold_xdp(prog: &Prog, device: &Device, mode: XdpMode) -> Result<bool, Error> {
-    let set = |mode: u32| set_xdp(device.index, prog.as_fd().as_raw_fd(), mode | IF_NOEXIST);
-    let result = match mode {
-        XdpMode::Native => set(NATIVE).map(|()| true),
-        XdpMode::Generic => set(GENERIC).map(|()| false),
-        XdpMode::Any => match set(NATIVE) {
-            Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::RANGE) => set(GENERIC).map(|()| false),
-            other => other.map(|()| true),
-        },
-    };
-    result.map_err(|errno| match errno {
-        Errno::BUSY | Errno::EXIST => Error::Unavailable {
+/// Gives an interface an XDP program that stays, in its driver; `false` where the driver runs none. An interface that has one is
+/// left as it is, which is an error.
+pub fn hold_xdp(prog: &Prog, device: &Device) -> Result<bool, Error> {
+    match set_xdp(device.index, prog.as_fd().as_raw_fd(), NATIVE | IF_NOEXIST) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::RANGE) => Ok(false),
+        Err(Errno::BUSY | Errno::EXIST) => Err(Error::Unavailable {
             what: format!("XDP on {}", device.name),
             why: "another XDP program is attached there, and an interface has one (`skep links` lists them)"
                 .into(),
-        },
-        Errno::OPNOTSUPP | Errno::INVAL if mode == XdpMode::Native => Error::Unavailable {
-            what: format!("XDP in the driver of {}", device.name),
-            why: "the driver has none, or not for this MTU and these offloads; `--generic` works on any"
-                .into(),
-        },
-        errno => Error::os(format!("attach XDP to {}", device.name), errno),
-    })
+        }),
+        Err(errno) => Err(Error::os(format!("attach XDP to {}", device.name), errno)),
+    }
 }
 
 /// Takes the XDP program of an interface away.

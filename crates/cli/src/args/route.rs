@@ -1,6 +1,6 @@
 //! Options of `skep route`.
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// Options of `skep route`.
@@ -16,17 +16,13 @@ pub(crate) struct Route {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RouteAction {
     /// Start to forward between ports; without routes all packets go on to the kernel
-    #[command(group = ArgGroup::new("mode"))]
     Up {
         /// The interfaces that packets to be forwarded come from
         #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
         ports: Vec<String>,
-        /// Refuse a port whose driver does not run XDP programs
-        #[arg(long, group = "mode")]
+        /// Run the XDP program in the driver of all ports, also of veth devices (whose peers must not leave checksums undone)
+        #[arg(long)]
         native: bool,
-        /// Run the XDP program behind the driver on all ports
-        #[arg(long, group = "mode")]
-        generic: bool,
     },
     /// Add a route
     Add(RouteWords),

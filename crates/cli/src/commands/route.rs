@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use skep::route::{Router, XdpMode, up};
+use skep::route::{PortPath, Router, up};
 
 use crate::args::{Route, RouteAction, RouteWords};
 use crate::exit::Exit;
@@ -13,7 +13,7 @@ use crate::exit::Exit;
 /// Runs the command.
 pub(crate) fn run(options: &Route) -> Result<ExitCode> {
     match &options.action {
-        RouteAction::Up { ports, native, generic } => start(ports, *native, *generic)?,
+        RouteAction::Up { ports, native } => start(ports, *native)?,
         RouteAction::Add(words) => set(words, false)?,
         RouteAction::Replace(words) => set(words, true)?,
         RouteAction::Del { destination } => Router::open()?.delete(destination)?,
@@ -39,15 +39,14 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
     Ok(Exit::Ok.into())
 }
 
-fn start(ports: &[String], native: bool, generic: bool) -> Result<()> {
-    let mode = match (native, generic) {
-        (true, _) => XdpMode::Native,
-        (_, true) => XdpMode::Generic,
-        _ => XdpMode::Any,
-    };
-    let report = up(ports, mode)?;
+fn start(ports: &[String], native: bool) -> Result<()> {
+    let report = up(ports, native)?;
     for port in &report.ports {
-        println!("{}: XDP {} the driver, then TC", port.name, if port.native { "in" } else { "behind" });
+        let path = match port.path {
+            PortPath::Xdp => "XDP, then TC",
+            PortPath::Tc => "TC",
+        };
+        println!("{}: {path}", port.name);
     }
     if let Some(why) = &report.unfollowed {
         eprintln!("warning: neighbours cannot be followed, so TC forwards everything: {why}");

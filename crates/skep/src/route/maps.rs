@@ -124,7 +124,7 @@ impl<'a> Maps<'a> {
         let sum = |name: &str| -> Result<u64, Error> {
             let entries = self.named(name)?.lookup(&number.to_ne_bytes())?;
             let Some(entry) = entries.get(0) else { return Ok(0) };
-            let each = entry.values().filter_map(|v| Some(u64::from_ne_bytes(v.get(..8)?.try_into().ok()?)));
+            let each = entry.per_cpu().filter_map(|v| Some(u64::from_ne_bytes(v.get(..8)?.try_into().ok()?)));
             Ok(each.fold(0, u64::wrapping_add))
         };
         Ok((sum("packets")?, sum("octets")?))

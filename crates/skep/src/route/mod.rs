@@ -15,8 +15,7 @@ use skep_packet::route::{Change, Hop, Kind, Prefix, Route, Step, Table, Target, 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-pub use skep_bpf::object::XdpMode;
-pub use up::{PortReport, UpReport, up};
+pub use up::{PortPath, PortReport, UpReport, up};
 
 /// The name of the right to change the table.
 const TURN: &str = "skep-route";
@@ -184,7 +183,7 @@ impl Router {
         let way = |port: &Port| match (port.xdp, port.filters.is_empty()) {
             (true, false) => "XDP, then TC",
             (true, true) => "XDP alone: its TC program is gone",
-            _ => "TC alone: its XDP program is gone",
+            _ => "TC",
         };
         self.ports.iter().map(|port| format!("{} ({})", port.device.name, way(port))).collect()
     }

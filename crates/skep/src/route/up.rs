@@ -5,7 +5,6 @@ use super::{Maps, Router, folder, own};
 use crate::error::Error;
 use crate::script::Script;
 use skep_bpf::kinds::ProgType;
-use skep_bpf::object::XdpMode;
 use skep_kernel::device::{self, Device};
 use skep_kernel::load::{LoadOptions, Loaded};
 use skep_packet::route::Table;
@@ -21,8 +20,17 @@ const PORTS: &str = "PORTS";
 pub struct PortReport {
     /// Its name.
     pub name: String,
-    /// Its driver runs the XDP program.
-    pub native: bool,
+    /// Where its packets are forwarded.
+    pub path: PortPath,
+}
+
+/// Where packets of a port are forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PortPath {
+    /// By XDP in the driver, what that leaves by TC.
+    Xdp,
+    /// By TC.
+    Tc,
 }
 
 /// What starting did.
@@ -34,8 +42,8 @@ pub struct UpReport {
     pub unfollowed: Option<String>,
 }
 
-/// Starts a router on these ports.
-pub fn up(ports: &[String], mode: XdpMode) -> Result<UpReport, Error> {
+/// Starts a router on these ports; with `native` XDP runs on all of them, or none is started.
+pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
     if let Some(router) = super::find()? {
         let names: Vec<_> = router.ports.iter().map(|p| p.device.name.as_str()).collect();
         let names = names.join(", ");
@@ -70,7 +78,7 @@ pub fn up(ports: &[String], mode: XdpMode) -> Result<UpReport, Error> {
     // What a router left that ended without `down`.
     skep_kernel::pin::unpin_folder(&folder)?;
     let unfollowed = follow(&loaded, maps, &folder)?;
-    match attach(&loaded, &devices, mode) {
+    match attach(&loaded, &devices, native) {
         Ok(ports) => Ok(UpReport { ports, unfollowed }),
         Err(error) => {
             skep_kernel::pin::unpin_folder(&folder)?;
@@ -100,7 +108,7 @@ fn follow(loaded: &Loaded, maps: Maps<'_>, folder: &Path) -> Result<Option<Strin
     Ok(None)
 }
 
-fn attach(loaded: &Loaded, ports: &[Device], mode: XdpMode) -> Result<Vec<PortReport>, Error> {
+fn attach(loaded: &Loaded, ports: &[Device], native: bool) -> Result<Vec<PortReport>, Error> {
     let missing = || Error::Internal("the router's programs are not there".to_owned());
     let xdp = loaded.program(ProgType::Xdp).ok_or_else(missing)?;
     let tc = loaded.program(ProgType::SchedCls).ok_or_else(missing)?;
@@ -108,8 +116,13 @@ fn attach(loaded: &Loaded, ports: &[Device], mode: XdpMode) -> Result<Vec<PortRe
     let mut all = || -> Result<(), Error> {
         for port in ports {
             device::hold_tc(tc, port.index, &port.name)?;
-            let native = device::hold_xdp(xdp, port, mode)?;
-            reports.push(PortReport { name: port.name.clone(), native });
+            // Frames that come out of a veth may lack their checksums, which XDP does not see and a network card would send so.
+            let path = match native || !port.is_veth {
+                true if device::hold_xdp(xdp, port)? => PortPath::Xdp,
+                true if native => return Err(no_driver(port)),
+                _ => PortPath::Tc,
+            };
+            reports.push(PortReport { name: port.name.clone(), path });
         }
         Ok(())
     };
@@ -123,13 +136,27 @@ fn attach(loaded: &Loaded, ports: &[Device], mode: XdpMode) -> Result<Vec<PortRe
     Ok(reports)
 }
 
+fn no_driver(port: &Device) -> Error {
+    let name = &port.name;
+    Error::Route(format!(
+        "the driver of {name} runs no XDP programs, or not for its MTU and offloads: without `--native` TC forwards its packets"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ports_are_named() {
-        let port = |name: &str| Device { name: name.to_owned(), index: 1, mtu: 1500, mac: [2; 6], xdp: None };
+        let port = |name: &str| Device {
+            name: name.to_owned(),
+            index: 1,
+            mtu: 1500,
+            mac: [2; 6],
+            xdp: None,
+            is_veth: false,
+        };
         let text = source(&[port("eth1"), port("eth2")]);
         assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
         assert!(text.contains("\ntc:eth1:ingress, tc:eth2:ingress {"));

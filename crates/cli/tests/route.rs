@@ -1,0 +1,252 @@
+//! `skep route` between network namespaces of the test's own: two hosts and a router whose kernel does not forward. Without
+//! root, or without `ip`, these tests say so and pass.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const SKEP: &str = env!("CARGO_BIN_EXE_skep");
+/// What this program does in a host's namespace when it is started again: see `host`.
+const ROLE: &str = "ROUTE_TEST_ROLE";
+/// Bytes that cross in a TCP connection.
+const STREAM: usize = 3_000_000;
+
+/// The namespaces: `$S` is skep, `$a` and `$b` run a command in the hosts, `$T` plays a role. The router has the addresses
+/// 10.0.1.1 and 10.0.2.1, the hosts 10.0.1.2 and 10.0.2.2, and the same below 2001:db8.
+const NETWORK: &str = r#"
+set -e
+unshare -n sleep 60 & A=$!
+unshare -n sleep 60 & B=$!
+trap "kill $A $B 2>/dev/null" EXIT
+a="nsenter -t $A -n"; b="nsenter -t $B -n"
+for i in 1 2 3 4 5 6 7 8 9 10; do [ "$(readlink /proc/$B/ns/net)" != "$(readlink /proc/self/ns/net)" ] && break; sleep 0.1; done
+sleep 0.1
+ip link set lo up
+ip link add r1 type veth peer name h1 netns $A
+ip link add r2 type veth peer name h2 netns $B
+for n in 1 2; do
+  ip addr add 10.0.$n.1/24 dev r$n; ip addr add 2001:db8:$n::1/64 dev r$n nodad; ip link set r$n up
+done
+host() {
+  nsenter -t $1 -n ip addr add 10.0.$2.2/24 dev h$2
+  nsenter -t $1 -n ip addr add 2001:db8:$2::2/64 dev h$2 nodad
+  nsenter -t $1 -n ip link set h$2 up
+  nsenter -t $1 -n ip link set lo up
+  nsenter -t $1 -n ip route add default via 10.0.$2.1
+  nsenter -t $1 -n ip -6 route add default via 2001:db8:$2::1
+}
+host $A 1; host $B 2
+[ "$(cat /proc/sys/net/ipv4/ip_forward)" = 0 ]
+"#;
+
+/// Runs a script behind [`NETWORK`], with or without a BPF file system. `None` without the rights to.
+fn in_network(bpf: bool, script: &str) -> Option<Output> {
+    let probe = "mount -t bpf bpf /sys/fs/bpf && ip link add x type veth peer name y && command -v nsenter";
+    let may = Command::new("unshare").args(["-m", "-n", "bash", "-c", probe]).output();
+    if !may.is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: no rights to make networks and load programs, or no `ip`");
+        return None;
+    }
+    let mount = if bpf { "mount -t bpf bpf /sys/fs/bpf" } else { "mount -t tmpfs none /sys/fs" };
+    let me = std::env::current_exe().unwrap();
+    let script =
+        format!("{mount}\nT=\"{} --exact host --nocapture --quiet\"\n{NETWORK}\n{script}", me.display());
+    let mut command = Command::new("unshare");
+    command.args(["-m", "-n", "bash", "-c", &script]).env("S", SKEP);
+    Some(command.output().unwrap())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What a script printed; it must have gone well.
+fn good(output: &Output) -> String {
+    let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{shown}");
+    shown
+}
+
+/// The part of a host: `serve`, or `ask ADDRESS` (datagrams, then a stream). Without a role it is no test.
+#[test]
+fn host() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    match role.split_once(' ') {
+        None => serve(),
+        Some((_, address)) => ask(address.parse().unwrap()),
+    }
+}
+
+fn serve() {
+    let datagrams = UdpSocket::bind("[::]:7").unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = datagrams.recv_from(&mut buffer) {
+            let _ = datagrams.send_to(&buffer[..length], from);
+        }
+    });
+    let listener = TcpListener::bind("[::]:8").unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let (mut buffer, mut seen) = (vec![0; 1 << 16], 0);
+        while seen < STREAM {
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(length) => seen += length,
+            }
+        }
+        let _ = stream.write_all(seen.to_string().as_bytes());
+    }
+}
+
+fn ask(address: IpAddr) {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut answers = 0;
+    for n in 0..20u8 {
+        socket.send_to(&[n; 200], (address, 7)).unwrap();
+        let mut buffer = [0; 300];
+        match socket.recv(&mut buffer) {
+            Ok(200) if buffer[..200] == [n; 200] => answers += 1,
+            Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            _ => {}
+        }
+    }
+    let mut seen = String::new();
+    if let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::new(address, 8), Duration::from_secs(3)) {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let _ = stream.write_all(&vec![b'x'; STREAM]).and_then(|()| stream.read_to_string(&mut seen));
+    }
+    println!("\n{address}: {answers} of 20, stream of {seen}");
+}
+
+const ROUTES: &str = "
+$S route add 10.0.1.0/24 dev r1
+$S route add 10.0.2.0/24 dev r2
+$S route add 2001:db8:1::/64 dev r1
+$S route add 2001:db8:2::/64 dev r2
+ROUTE_TEST_ROLE=serve $b $T & P=$!
+sleep 1.5
+";
+
+#[test]
+fn hosts_reach_each_other_through_a_kernel_that_does_not_forward() {
+    let script = format!(
+        "ROUTE_TEST_ROLE='ask 10.0.2.2' $a $T
+        $S route up --ports r1,r2
+        {ROUTES}
+        for to in 10.0.2.2 2001:db8:2::2; do ROUTE_TEST_ROLE=\"ask $to\" $a $T; done
+        $S route stats; $S route show -a
+        $S route down; kill $P
+        $S route show && exit 1; ls /sys/fs/bpf"
+    );
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    assert!(shown.contains("10.0.2.2: 0 of 20, stream of \n"), "not without the router: {shown}");
+    assert!(shown.contains("r1: TC\nr2: TC\n"), "{shown}");
+    for line in ["10.0.2.2: 20 of 20, stream of 3000000", "2001:db8:2::2: 20 of 20, stream of 3000000"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let counted = shown.lines().find(|l| l.ends_with(" dev r2")).unwrap();
+    let packets: u64 = counted.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(packets > 42, "{shown}");
+    assert!(shown.contains("10.0.2.255 local") && shown.contains("# ports: r1 (TC), r2 (TC)"), "{shown}");
+    assert!(shown.contains("no router runs in this network namespace"), "{shown}");
+    assert!(!shown.contains("skep-route-"), "pins stay: {shown}");
+}
+
+#[test]
+fn without_a_bpf_file_system_tc_forwards_all() {
+    let script = format!(
+        "$S route up --ports r1,r2
+        {ROUTES}
+        ROUTE_TEST_ROLE='ask 10.0.2.2' $a $T
+        $S route down; kill $P"
+    );
+    let Some(output) = in_network(false, &script) else { return };
+    let shown = good(&output);
+    assert!(shown.contains("warning: neighbours cannot be followed"), "{shown}");
+    assert!(shown.contains("10.0.2.2: 20 of 20, stream of 3000000"), "{shown}");
+}
+
+#[test]
+fn the_table_is_changed_and_printed() {
+    let script = r#"
+        $S route up --ports r1,r2
+        $S route add 10.1.0.0/16 via 10.0.2.2
+        $S route add 10.1.1.0/24 drop
+        $S route add 2001:db8:9::/48 via fe80::9 dev r2 weight 2 via 2001:db8:1::9
+        $S route replace 10.1.1.0/24 via 10.0.1.9 via 10.0.2.9
+        $S route show > /tmp/routes.$$
+        cat /tmp/routes.$$
+        $S route get 10.1.1.77; $S route get 10.1.2.3; $S route get 9.9.9.9; $S route get 10.0.1.1
+        $S route del 10.1.0.0/16; $S route get 10.1.2.3
+        echo load; $S route load /tmp/routes.$$; $S route show | diff - /tmp/routes.$$
+        printf '10.7.0.0/16 drop\n10.8.0.0/16 via 10.9.9.9\n' > /tmp/routes.$$
+        $S route load /tmp/routes.$$ || true; $S route get 10.7.0.1; $S route get 10.1.2.3
+        printf '10.7.0.0/16 drop\n\n10.7.0.0/16 pass # twice\n' | $S route load - || true
+        printf '10.7.0.0/16 drop\n' | $S route load -; $S route show
+        rm /tmp/routes.$$
+        $S route add 10.7.0.0/16 pass || true
+        $S route del 10.6.0.0/16 || true
+        $S route del 10.0.1.1 || true
+        $S route add 10.6.0.1/16 drop || true
+        $S route add 10.6.0.0/16 dev nothing || true
+        $S route up --ports r1 || true
+        ip addr add 10.0.3.1/24 dev r2; $S route replace 10.6.0.0/16 drop; $S route get 10.0.3.1
+        $S route down
+        $S route up --ports r1,nothing || true
+        $S route up --ports lo || true
+    "#;
+    let Some(output) = in_network(true, script) else { return };
+    let shown = good(&output);
+    for part in [
+        "10.1.0.0/16 via 10.0.2.2 dev r2\n10.1.1.0/24 via 10.0.1.9 dev r1 via 10.0.2.9 dev r2\n2001:db8:9::/48 via fe80::9 dev r2 weight 2 via 2001:db8:1::9 dev r1\n",
+        "10.1.1.0/24 via 10.0.1.9 dev r1 via 10.0.2.9 dev r2\n10.1.0.0/16 via 10.0.2.2 dev r2\nno route: packets to 9.9.9.9 go to the kernel\n10.0.1.1 local\nno route: packets to 10.1.2.3 go",
+        "load\n3 routes\nno route: packets to 10.7.0.1 go to the kernel\n10.1.0.0/16 via",
+        ":2: 10.9.9.9 is in no network of this machine's interfaces",
+        "stdin:3: 10.7.0.0/16 has a route in line 1 already",
+        "1 route\n10.7.0.0/16 drop\n",
+        "there is a route to 10.7.0.0/16 already: `replace` changes it",
+        "there is no route to 10.6.0.0/16",
+        "10.0.1.1 is the machine's own",
+        "`10.6.0.0/16` is the block",
+        "there is no interface `nothing`",
+        "a router runs here already, on r1, r2",
+        "10.0.3.1 local\nstopped on r1, r2",
+        "lo has no Ethernet address",
+    ] {
+        assert!(shown.contains(part), "{part}\n---\n{shown}");
+    }
+}
+
+#[test]
+fn a_router_outlives_the_command_and_a_mishap() {
+    let script = format!(
+        "$S trace -e 'xdp:r2 {{ pass(); }}' > /dev/null & X=$!
+        sleep 2
+        $S route up --ports r1,r2 --native || true
+        $S route show || true
+        kill -INT $X; wait $X || true
+        timeout -s KILL 1 $S route up --ports r1,r2 || true
+        $S route down || true
+        $S route up --ports r1,r2
+        {ROUTES}
+        (i=0; while [ $i -lt 20 ]; do i=$((i+1)); $S route add 10.200.$i.0/24 drop & sleep 0.01; kill -9 $! 2>/dev/null; done) || true
+        ROUTE_TEST_ROLE='ask 10.0.2.2' $a $T
+        $S route show > /dev/null
+        $S route down; kill $P"
+    );
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    assert!(shown.contains("another XDP program is attached there"), "{shown}");
+    assert!(
+        shown.contains("no router runs in this network namespace"),
+        "nothing half-attached stays: {shown}"
+    );
+    assert!(shown.contains("10.0.2.2: 20 of 20, stream of 3000000"), "{shown}");
+}
