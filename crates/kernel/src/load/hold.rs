@@ -13,7 +13,7 @@ use crate::prog::Prog;
 
 impl Loaded {
     /// The first program of a kind.
-    pub fn program(&self, kind: ProgType) -> Option<&Prog> {
+    pub fn program_of(&self, kind: ProgType) -> Option<&Prog> {
         self.programs.iter().map(|placed| &placed.prog).find(|prog| prog.kind() == kind)
     }
 

@@ -110,8 +110,8 @@ fn follow(loaded: &Loaded, maps: Maps<'_>, folder: &Path) -> Result<Option<Strin
 
 fn attach(loaded: &Loaded, ports: &[Device], native: bool) -> Result<Vec<PortReport>, Error> {
     let missing = || Error::Internal("the router's programs are not there".to_owned());
-    let xdp = loaded.program(ProgType::Xdp).ok_or_else(missing)?;
-    let tc = loaded.program(ProgType::SchedCls).ok_or_else(missing)?;
+    let xdp = loaded.program_of(ProgType::Xdp).ok_or_else(missing)?;
+    let tc = loaded.program_of(ProgType::SchedCls).ok_or_else(missing)?;
     let mut reports = Vec::new();
     let mut all = || -> Result<(), Error> {
         for port in ports {
