@@ -55,7 +55,7 @@ fn foreign(input: &[u8], types: &Btf) -> Result<(), String> {
     let _ = module.listing();
     let Ok(object) = module.object(&elf::Selection::Default) else { return Ok(()) };
     if let Ok(local) = Btf::parse(object.btf.clone(), None) {
-        let _ = local.accepted(&[], true);
+        let _ = local.accepted(&[], &[], true);
         for program in &object.programs {
             relocate(program, &mut program.insns.clone(), &local, types);
         }

@@ -28,8 +28,8 @@ fn info(kind: u8, vlen: u32, flag: bool) -> u32 {
 }
 
 impl Btf {
-    /// These types, which must not build on a base, for the kernel; functions that are `hidden` become static ones. `plain`: also without kinds that came after 5.10 (floats
-    /// 5.13, declaration tags 5.16, type tags 5.17, enums of 64 bits 6.0).
+    /// These types, which must not build on a base, for the kernel; functions that are `hidden` become static ones. `plain`:
+    /// also without kinds that came after 5.10 (floats 5.13, declaration tags 5.16, type tags 5.17, enums of 64 bits 6.0).
     pub fn accepted(&self, sections: &[SectionLayout], hidden: &[String], plain: bool) -> Vec<u8> {
         let mut writer = Writer {
             btf: self,
