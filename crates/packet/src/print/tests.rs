@@ -265,6 +265,7 @@ fn no_frame_is_too_strange() {
                 interface: "",
                 direction: None,
                 process: "",
+                comment: None,
             };
             let mut printer = Printer::new(style, Zone::utc());
             let mut out = String::new();

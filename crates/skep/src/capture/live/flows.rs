@@ -40,7 +40,13 @@ impl Flows {
         let packet = &matched.packet;
         let shown = match ends(matched.interface.link, packet.data) {
             Some((protocol, source, destination)) => {
-                format!("{protocol} {}.{} > {}.{}", source.0, source.1, destination.0, destination.1)
+                format!(
+                    "{protocol} {}.{} > {}.{}",
+                    source.ip(),
+                    source.port(),
+                    destination.ip(),
+                    destination.port()
+                )
             }
             None => "other".to_owned(),
         };

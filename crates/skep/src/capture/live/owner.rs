@@ -5,7 +5,7 @@
 //! The kernel is asked once for a flow and a while, never /proc.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use skep_bpf::backend::Backend;
@@ -335,9 +335,9 @@ fn flow(link: u16, data: &[u8]) -> Option<Flow> {
 }
 
 /// The ends of a packet as text, with its protocol: what flows are told apart by.
-pub(super) fn ends(link: u16, data: &[u8]) -> Option<(&'static str, (IpAddr, u16), (IpAddr, u16))> {
+pub(super) fn ends(link: u16, data: &[u8]) -> Option<(&'static str, SocketAddr, SocketAddr)> {
     let flow = flow(link, data)?;
-    let plain = |(address, port): (Ipv6Addr, u16)| (IpAddr::V6(address).to_canonical(), port);
+    let plain = |(address, port): (Ipv6Addr, u16)| SocketAddr::new(IpAddr::V6(address).to_canonical(), port);
     Some((if flow.protocol == 6 { "tcp" } else { "udp" }, plain(flow.source), plain(flow.destination)))
 }
 
