@@ -42,7 +42,7 @@ impl Top {
         self.since = Instant::now();
         let mut out = io::stdout().lock();
         let wipe = if self.terminal { WIPE } else { "" };
-        write!(out, "{wipe}{table}\n").and_then(|()| out.flush()).map_err(skep::Error::Output)
+        writeln!(out, "{wipe}{table}").and_then(|()| out.flush()).map_err(skep::Error::Output)
     }
 }
 
