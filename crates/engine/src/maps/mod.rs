@@ -217,6 +217,7 @@ impl Maps {
         let id = MapId(self.maps.len() as u32);
         let map = create::create(id, spec, memory, cpus)?;
         let id = self.add(map, memory)?;
+        memory.name_map(id, &spec.name);
         if !spec.initial.is_empty() {
             let set = self.user_update(id, memory, &0u32.to_ne_bytes(), &spec.initial, 0);
             set.map_err(|errno| VmError::Map {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::vm::memory::{Object, OutOfMemory};
+use crate::vm::memory::{Object, ObjectKind, OutOfMemory};
 
 /// A program that was stopped.
 #[derive(Clone, PartialEq, Debug)]
@@ -111,6 +111,8 @@ pub struct AccessFault {
     pub write: bool,
     /// Why not.
     pub miss: Miss,
+    /// Name of the map that the object belongs to.
+    pub map: Option<String>,
 }
 
 /// Why an access is not allowed.
@@ -152,7 +154,8 @@ pub struct Near {
 
 impl fmt::Display for AccessFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AccessFault { at, len, write, miss } = self;
+        let AccessFault { at, len, write, miss, map } = self;
+        let shown = |object| Shown { object, map: map.as_deref() };
         let verb = if *write { "write" } else { "read" };
         let plural = if *len == 1 { "" } else { "s" };
         write!(f, "cannot {verb} {len} byte{plural} at {at:#x}: ")?;
@@ -162,19 +165,19 @@ impl fmt::Display for AccessFault {
             Miss::Code => f.write_str("this is the address of a function"),
             Miss::Nothing(None) => f.write_str("nothing is there"),
             Miss::Nothing(Some(Near { object, distance, after })) => match after {
-                true => write!(f, "{distance} bytes behind the end of the {}", Shown(object)),
-                false => write!(f, "{distance} bytes before the {}", Shown(object)),
+                true => write!(f, "{distance} bytes behind the end of the {}", shown(object)),
+                false => write!(f, "{distance} bytes before the {}", shown(object)),
             },
             Miss::Beyond { object, by } => {
                 let offset = at.wrapping_sub(object.base.get());
-                write!(f, "it starts at byte {offset} of the {} and ends {by} behind it", Shown(object))
+                write!(f, "it starts at byte {offset} of the {} and ends {by} behind it", shown(object))
             }
-            Miss::ReadOnly(object) => write!(f, "the {} can only be read", Shown(object)),
+            Miss::ReadOnly(object) => write!(f, "the {} can only be read", shown(object)),
             Miss::ReadOnlyField(object) => {
                 let offset = at.wrapping_sub(object.base.get());
-                write!(f, "byte {offset} of the {} can only be read", Shown(object))
+                write!(f, "byte {offset} of the {} can only be read", shown(object))
             }
-            Miss::Opaque(object) => write!(f, "the {} has no bytes for a program", Shown(object)),
+            Miss::Opaque(object) => write!(f, "the {} has no bytes for a program", shown(object)),
         }
     }
 }
@@ -183,11 +186,25 @@ fn plus(at: u64) -> String {
     if at == 0 { String::new() } else { format!(" plus {at}") }
 }
 
-struct Shown<'a>(&'a Object);
+struct Shown<'a> {
+    object: &'a Object,
+    map: Option<&'a str>,
+}
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} bytes at {:#x})", self.0.kind, self.0.size, self.0.base.0)
+        let Object { kind, size, base, .. } = self.object;
+        let part = match kind {
+            ObjectKind::MapValue(_) => "value of map",
+            ObjectKind::MapKey(_) => "key of map",
+            ObjectKind::Map(_) => "map",
+            _ => "record of ring buffer",
+        };
+        match self.map {
+            Some(name) => write!(f, "{part} `{}`", name.escape_debug()),
+            None => kind.fmt(f),
+        }?;
+        write!(f, " ({size} bytes at {:#x})", base.0)
     }
 }
 
@@ -202,10 +219,8 @@ impl FaultKind {
                 }
                 Miss::Code => "a function can be called or given to a helper, not read",
                 Miss::Nothing(_) | Miss::Beyond { .. } => match access.kind() {
-                    Some(super::memory::ObjectKind::Packet) => {
-                        "compare with data_end before the bytes are used"
-                    }
-                    Some(super::memory::ObjectKind::Stack) => "a frame is the 512 bytes below r10",
+                    Some(ObjectKind::Packet) => "compare with data_end before the bytes are used",
+                    Some(ObjectKind::Stack) => "a frame is the 512 bytes below r10",
                     _ => "check the offset against the size before the access",
                 },
                 Miss::ReadOnly(_) | Miss::ReadOnlyField(_) => {
@@ -221,15 +236,22 @@ impl FaultKind {
     }
 }
 
-impl AccessFault {
-    /// What kind of object was missed.
-    pub fn kind(&self) -> Option<super::memory::ObjectKind> {
-        match &self.miss {
-            Miss::Nothing(near) => near.map(|n| n.object.kind),
-            Miss::Beyond { object, .. } | Miss::ReadOnly(object) => Some(object.kind),
-            Miss::ReadOnlyField(object) | Miss::Opaque(object) => Some(object.kind),
+impl Miss {
+    /// The object that was missed.
+    pub fn object(&self) -> Option<&Object> {
+        match self {
+            Miss::Nothing(near) => near.as_ref().map(|near| &near.object),
+            Miss::Beyond { object, .. } | Miss::ReadOnly(object) => Some(object),
+            Miss::ReadOnlyField(object) | Miss::Opaque(object) => Some(object),
             Miss::Null | Miss::Outside | Miss::Code => None,
         }
+    }
+}
+
+impl AccessFault {
+    /// What kind of object was missed.
+    pub fn kind(&self) -> Option<ObjectKind> {
+        self.miss.object().map(|object| object.kind)
     }
 }
 

@@ -70,6 +70,19 @@ pub enum ObjectKind {
     Other(&'static str),
 }
 
+impl ObjectKind {
+    /// The map that it belongs to.
+    pub fn map(self) -> Option<MapId> {
+        match self {
+            ObjectKind::MapValue(map)
+            | ObjectKind::MapKey(map)
+            | ObjectKind::Map(map)
+            | ObjectKind::Record(map) => Some(map),
+            _ => None,
+        }
+    }
+}
+
 /// What a program may do with an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
@@ -133,6 +146,8 @@ pub struct Memory {
     /// Runs of pages that are free again, by length.
     free: BTreeMap<u32, Vec<u32>>,
     epoch: u64,
+    /// Names of maps, for messages.
+    maps: BTreeMap<MapId, String>,
 }
 
 impl Memory {
@@ -148,6 +163,7 @@ impl Memory {
             next,
             free: BTreeMap::new(),
             epoch: 0,
+            maps: BTreeMap::new(),
         })
     }
 
@@ -342,7 +358,10 @@ impl Memory {
     /// Why an access is not allowed.
     #[cold]
     fn missed(&self, at: u64, len: u32, write: bool) -> FaultKind {
-        FaultKind::Access(AccessFault { at, len, write, miss: self.miss(at, len, write) })
+        let miss = self.miss(at, len, write);
+        let map = miss.object().and_then(|object| object.kind.map());
+        let map = map.and_then(|map| self.maps.get(&map)).cloned();
+        FaultKind::Access(AccessFault { at, len, write, miss, map })
     }
 
     fn miss(&self, at: u64, len: u32, write: bool) -> Miss {
@@ -381,6 +400,13 @@ impl Memory {
             }
         }
         best
+    }
+
+    /// What messages call a map.
+    pub(crate) fn name_map(&mut self, map: MapId, name: &str) {
+        if !name.is_empty() {
+            self.maps.insert(map, name.to_owned());
+        }
     }
 
     /// The region's start on the host, for machine code.
