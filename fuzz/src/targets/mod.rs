@@ -6,6 +6,7 @@ mod engines;
 mod format;
 mod instructions;
 mod ir;
+mod packets;
 mod records;
 mod source;
 
@@ -44,6 +45,10 @@ pub(crate) const TARGETS: &[(&str, &str, Make)] = &[
     ("instructions", "real programs with damaged instructions: both engines agree, or refuse both", || {
         Box::new(instructions::Instructions::new())
     }),
+    ("captures", "capture files: read, printed in every way, written and read again", || {
+        Box::new(packets::Captures)
+    }),
+    ("filters", "filter expressions, from parsing to instructions", || Box::new(packets::Filters::new())),
     ("events", "records of the ring buffer and entries of maps", || Box::new(records::Records::new())),
 ];
 
