@@ -151,6 +151,8 @@ impl Target for Captures {
                 len: packet.len as usize,
                 interface: &interface.name,
                 direction: packet.direction,
+                process: "",
+                comment: None,
             };
             printers.iter_mut().for_each(|printer| printer.print(&shown, &mut text));
             printers[0].json(&shown, &mut text);
