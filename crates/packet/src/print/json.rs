@@ -44,7 +44,16 @@ pub(super) fn object(packet: &Shown<'_>, out: &mut String) {
             }
         }
     }
-    let _ = writeln!(out, "{}", Json::Object(all));
+    // JSON leaves these as they are; a terminal would act on them.
+    for c in Json::Object(all).to_string().chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('\n');
 }
 
 fn layer(place: Place, data: &[u8]) -> Json {

@@ -215,7 +215,7 @@ fn json_has_the_layers() {
         time: 1_500_000_000_000_000_001,
         data: &data,
         len: 60,
-        interface: "eth0",
+        interface: "eth0\u{7f}",
         direction: Some(Direction::In),
         process: "curl 7",
         comment: Some("dropped"),
@@ -223,6 +223,8 @@ fn json_has_the_layers() {
     let mut out = String::new();
     plain().json(&packet, &mut out);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["interface"], "eth0\u{7f}");
+    assert!(!out.contains('\u{7f}'), "{out:?}");
     assert_eq!(json["time"], "1500000000.000000001");
     assert_eq!((&json["process"], &json["comment"]), (&"curl 7".into(), &"dropped".into()));
     assert_eq!((&json["length"], &json["captured"]), (&60.into(), &43.into()));
