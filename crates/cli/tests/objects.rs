@@ -379,7 +379,7 @@ fn usdt_sections_are_attached() {
         &done,
         &[
             "Loaded 1 program: on_audit",
-            "seen: 2, arguments: 2, name: \"bees.land\"",
+            "0: { arguments: 2, name: \"bees.land\", seen: 2 }",
             "/usr/bin/python3 has no USDT probe `python:honey`",
         ],
     );
@@ -395,8 +395,8 @@ fn an_object_with_maps_of_maps_runs_offline() {
             "first (hash):",
             "outer (array_of_maps):",
             "by_comm (hash):\n  { uid: 0, comm: ",
-            ": { calls: 1, last: 0, state: WARM, low: 0, high: 9 }",
-            "per_cpu (percpu_array):\n  0: 0\n  1: 1\n",
+            ": { calls: 0, last: 0, state: WARM, low: 0, high: 9 }",
+            "per_cpu (percpu_array):\n  0: 0\n  1: 3\n",
         ],
     );
 }

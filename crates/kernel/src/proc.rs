@@ -296,6 +296,11 @@ pub fn clock_now(clock: Clock) -> i128 {
         .map_or(0, |time| i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec))
 }
 
+/// Time since boot, without what the machine slept.
+pub fn monotonic() -> Duration {
+    Duration::from_nanos(u64::try_from(clock_now(Clock::Monotonic)).unwrap_or(0))
+}
+
 /// Calendar time of a moment in nanoseconds since 1970-01-01 UTC.
 pub fn wall_time(ns: i128) -> WallTime {
     let secs = i64::try_from(ns.div_euclid(1_000_000_000)).unwrap_or(0);

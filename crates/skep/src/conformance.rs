@@ -50,8 +50,13 @@ mod tests {
     use super::*;
 
     fn run(program: &str, memory: &str) -> Result<u64, String> {
-        let interpreted = super::run(program, memory, Engine::Interpreter);
-        assert_eq!(super::run(program, memory, Engine::Jit { blind: None }), interpreted);
+        // Machine code keeps only those registers that somebody reads again: a fault names fewer.
+        let plain = |result: Result<u64, String>| {
+            let registers = |line: &&str| !line.starts_with("  r");
+            result.map_err(|why| why.lines().filter(registers).collect::<Vec<_>>().join("\n"))
+        };
+        let interpreted = plain(super::run(program, memory, Engine::Interpreter));
+        assert_eq!(plain(super::run(program, memory, Engine::Jit { blind: None })), interpreted);
         interpreted
     }
 

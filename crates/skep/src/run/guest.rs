@@ -80,8 +80,10 @@ impl Guest {
             let number = match &slot.content {
                 SlotContent::Map(inner) => self.map(*inner).map(|id| id.0),
                 SlotContent::Program(name) => {
+                    // One that was not chosen leaves its entry empty.
                     let program = self.object.programs.iter().position(|p| p.symbol == *name);
-                    program.and_then(|index| self.program(index)).map(|id| id.0)
+                    let Some(index) = program else { continue };
+                    self.program(index).map(|id| id.0)
                 }
             };
             let Some(number) = number else { return Err(format!("there is no {:?}", slot.content)) };

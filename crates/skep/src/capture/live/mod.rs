@@ -13,11 +13,12 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skep_kernel::LiveTarget;
 use skep_kernel::load::Loaded;
 use skep_kernel::packet::{self, Block, Frame, Namespace, PACKET_OUTGOING};
+use skep_kernel::proc;
 use skep_packet::file::{Direction, Interface, Packet};
 use skep_packet::filter;
 
@@ -347,7 +348,7 @@ impl Live {
                 source.socket.filter(nothing)?;
             }
         }
-        let end = Instant::now() + PATIENCE;
+        let end = proc::monotonic() + PATIENCE;
         let mut failed = Ok(());
         loop {
             let more = self.blocks(take).unwrap_or_else(|error| {
@@ -358,7 +359,7 @@ impl Live {
                 continue;
             }
             let counts = self.counts();
-            if self.seen + counts.dropped >= counts.matched || Instant::now() >= end {
+            if self.seen + counts.dropped >= counts.matched || proc::monotonic() >= end {
                 return failed.map(|()| counts);
             }
             packet::wait(&[], self.retire.min(Duration::from_millis(5)))?;

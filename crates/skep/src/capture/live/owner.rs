@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skep_bpf::backend::Backend;
 use skep_bpf::schema::{Clock, Field, ValueType};
 use skep_compiler::layers::{LayerId, decode};
 use skep_kernel::load::{LoadOptions, Loaded};
-use skep_kernel::proc::clock_now;
+use skep_kernel::proc::{self, clock_now};
 use skep_packet::file::Direction;
 use skep_packet::print::link_type;
 
@@ -70,7 +70,8 @@ struct Flow {
 /// What is known of a flow.
 #[derive(Debug)]
 struct Answer {
-    until: Instant,
+    /// Since boot.
+    until: Duration,
     sender: Option<Process>,
     receiver: Option<Process>,
 }
@@ -139,8 +140,8 @@ impl Owners {
         let mut loaded =
             Loaded::load(object, program.target.clone(), &LoadOptions::default()).map_err(Error::Kernel)?;
         loaded.attach_all().map_err(Error::Kernel)?;
-        let end = Instant::now() + PATIENCE;
-        while loaded.is_reading() && Instant::now() < end {
+        let end = proc::monotonic() + PATIENCE;
+        while loaded.is_reading() && proc::monotonic() < end {
             std::thread::sleep(Duration::from_millis(1));
         }
         let behind = clock_now(Clock::Realtime) - clock_now(Clock::Boot);
@@ -169,7 +170,7 @@ impl Owners {
         self.shown.clear();
         let flow = flow(link, data);
         if let Some(flow) = flow {
-            let fresh = self.flows.get(&flow).is_some_and(|answer| answer.until > Instant::now());
+            let fresh = self.flows.get(&flow).is_some_and(|answer| answer.until > proc::monotonic());
             if !fresh {
                 self.ask(flow, time);
             }
@@ -226,7 +227,7 @@ impl Owners {
             }
         }
         let lasts = if sender.is_some() || receiver.is_some() { KNOWN } else { UNKNOWN };
-        self.flows.insert(flow, Answer { until: Instant::now() + lasts, sender, receiver });
+        self.flows.insert(flow, Answer { until: proc::monotonic() + lasts, sender, receiver });
     }
 
     /// The process at one end: of the connected socket, else of the one that is bound to the address, else to the port.
