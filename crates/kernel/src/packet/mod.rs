@@ -1,5 +1,5 @@
 //! Live packets: an interface, a socket filter and sizes enter, blocks of packets leave as the kernel fills them
-//! ([`Ring`]).
+//! (`Ring`).
 //!
 //! What always holds: a socket receives nothing before its filter is on it (it is bound last), so no packet that the filter
 //! would not take is ever seen. Dropping a [`PacketSocket`] takes everything back, promiscuous mode included.

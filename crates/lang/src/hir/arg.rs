@@ -42,7 +42,7 @@ pub enum Arg {
         /// User memory.
         user: bool,
     },
-    /// The name of the probe in a program of [`Guard::Syscalls`]: a string by the number of the system call.
+    /// The name of the probe in a program of [`super::Guard::Syscalls`]: a string by the number of the system call.
     SyscallName {
         /// As in the guard.
         exit: bool,
