@@ -69,6 +69,7 @@ pub(crate) fn compiled_as(head: &Head) -> Options {
         config: config.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         include_dirs: values("include_dirs").to_vec(),
         includes: values("includes").to_vec(),
+        filters: Some(skep_packet::filter::script::compiler()),
         ..Options::default()
     }
 }
