@@ -277,7 +277,8 @@ pub fn turn(name: &str) -> Result<Option<Turn>, Error> {
     Ok(None)
 }
 
-fn try_turn(name: &str) -> Result<Option<Turn>, Error> {
+/// Takes the right called `name`; `None` where another has it.
+pub fn try_turn(name: &str) -> Result<Option<Turn>, Error> {
     let failed = |e: std::io::Error| Error::io(format!("take the name {name}"), &e);
     let address = SocketAddr::from_abstract_name(name).map_err(failed)?;
     match UnixListener::bind_addr(&address) {

@@ -34,6 +34,7 @@ pub mod proc;
 pub mod prog;
 mod programs;
 pub mod ringbuf;
+pub mod routes;
 pub mod symbols;
 mod sys;
 pub mod tracefs;

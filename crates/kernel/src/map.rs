@@ -1,6 +1,7 @@
 //! Maps: a [`MapSpec`] enters, an owned map with checked reads and writes leaves. Reading a map always ends, however
 //! fast programs change it meanwhile.
 
+mod batch;
 mod elem;
 
 use std::collections::HashSet;
@@ -15,6 +16,8 @@ use crate::error::Error;
 use crate::machine;
 use crate::sys::attr::{MapCreate, MapInfo};
 use crate::sys::map::RawMap;
+
+pub use batch::Unfinished;
 
 /// `BPF_EXIST`: update only what is there.
 const EXIST: u64 = 2;

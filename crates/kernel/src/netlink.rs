@@ -5,13 +5,20 @@
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, recvfrom, send, socket_with,
+    sockopt,
+};
+use std::os::fd::{AsFd, BorrowedFd};
 
 const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
+/// What was dumped changed meanwhile (`NLM_F_DUMP_INTR`).
+const TORN: u16 = 0x10;
 /// Send what was made back.
 pub(crate) const ECHO: u16 = 8;
 /// All of them.
@@ -55,8 +62,81 @@ impl Netlink {
         Ok(Netlink { socket, sequence: 0 })
     }
 
+    /// Opens one that is sent what happens to these groups (bit 0 is group 1), reads without waiting, and has room for `room`
+    /// bytes of messages where the caller may ask for that.
+    pub(crate) fn subscribe(groups: u32, room: usize) -> Result<Netlink, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        let forced = sockopt::set_socket_recv_buffer_size_force(&socket, room);
+        forced.or_else(|_| sockopt::set_socket_recv_buffer_size(&socket, room))?;
+        bind(&socket, &SocketAddrNetlink::new(0, groups))?;
+        Ok(Netlink { socket, sequence: 0 })
+    }
+
+    /// Reads one datagram of what the kernel says by itself, and calls `each` for its messages; `false` when there is none now.
+    /// ENOBUFS: some found no room.
+    pub(crate) fn news(
+        &self,
+        buffer: &mut Vec<u8>,
+        each: &mut dyn FnMut(u16, u16, &[u8]),
+    ) -> Result<bool, Errno> {
+        buffer.resize(BUFFER, 0);
+        let (length, _, from) = match recvfrom(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+            Ok(read) => read,
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(Errno::INTR) => return Ok(true),
+            Err(errno) => return Err(errno),
+        };
+        // Others may send to this socket too; only the kernel has no port.
+        let kernel = from.and_then(|a| SocketAddrNetlink::try_from(a).ok()).is_some_and(|a| a.pid() == 0);
+        if kernel {
+            Messages(&buffer[..length.min(BUFFER)]).try_for_each(|message| {
+                let Header { kind, flags, body, .. } = message?;
+                each(kind, flags, body);
+                Ok(())
+            })?;
+        }
+        Ok(true)
+    }
+
+    /// Lists what a request asks for, message by message; `false` when it changed meanwhile, so that the list may have holes.
+    pub(crate) fn dump(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        each: &mut dyn FnMut(u16, u16, &[u8]),
+    ) -> Result<bool, Errno> {
+        self.ask(kind, DUMP, body)?;
+        let (mut whole, mut buffer) = (true, vec![0u8; BUFFER]);
+        loop {
+            let (length, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
+            for message in Messages(&buffer[..length.min(BUFFER)]) {
+                let Header { kind, flags, sequence, body } = message?;
+                if sequence != self.sequence {
+                    continue;
+                }
+                whole &= flags & TORN == 0;
+                match kind {
+                    NLMSG_DONE | NLMSG_ERROR => return outcome(kind, body).map(|()| whole),
+                    kind => each(kind, flags, body),
+                }
+            }
+        }
+    }
+
     /// Sends a request and gives all messages up to its end or acknowledgement.
     pub(crate) fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<Vec<Message>, Errno> {
+        self.ask(kind, flags, body)?;
+        let (mut messages, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
+        loop {
+            let (length, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
+            if self.take(&buffer[..length.min(BUFFER)], &mut messages)? {
+                return Ok(messages);
+            }
+        }
+    }
+
+    fn ask(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<(), Errno> {
         self.sequence += 1;
         let length = u32::try_from(HEADER + body.len()).map_err(|_| Errno::TOOBIG)?;
         let ack = if flags & DUMP == DUMP { 0 } else { NLM_F_ACK };
@@ -67,37 +147,63 @@ impl Netlink {
         packet.extend(self.sequence.to_ne_bytes());
         packet.extend(0u32.to_ne_bytes());
         packet.extend(body);
-        send(&self.socket, &packet, SendFlags::empty())?;
-        let (mut messages, mut buffer) = (Vec::new(), vec![0u8; BUFFER]);
-        loop {
-            let (length, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
-            if self.take(&buffer[..length.min(BUFFER)], &mut messages)? {
-                return Ok(messages);
-            }
-        }
+        send(&self.socket, &packet, SendFlags::empty()).map(drop)
     }
 
     /// Reads one datagram; whether it ends the answer.
-    fn take(&self, mut rest: &[u8], messages: &mut Vec<Message>) -> Result<bool, Errno> {
-        while let Some(header) = rest.get(..HEADER) {
-            let length = u32_at(header, 0) as usize;
-            let Some(body) = rest.get(HEADER..length) else { return Err(Errno::BADMSG) };
-            let (kind, sequence) = (u16_at(header, 4), u32_at(header, 8));
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+    fn take(&self, datagram: &[u8], messages: &mut Vec<Message>) -> Result<bool, Errno> {
+        for message in Messages(datagram) {
+            let Header { kind, sequence, body, .. } = message?;
             if sequence != self.sequence {
                 continue;
             }
             match kind {
-                NLMSG_DONE => return Ok(true),
-                NLMSG_ERROR => match body.get(..4).map(|code| u32_at(code, 0) as i32) {
-                    Some(0) => return Ok(true),
-                    Some(code) => return Err(Errno::from_raw_os_error(code.wrapping_neg())),
-                    None => return Err(Errno::BADMSG),
-                },
+                NLMSG_DONE | NLMSG_ERROR => return outcome(kind, body).map(|()| true),
                 kind => messages.push(Message { kind, body: body.to_vec() }),
             }
         }
         Ok(false)
+    }
+}
+
+impl AsFd for Netlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What the message says that ends an answer. The end of a dump that failed carries its errno, as an error does.
+fn outcome(kind: u16, body: &[u8]) -> Result<(), Errno> {
+    match body.get(..4).map(|code| u32_at(code, 0) as i32) {
+        Some(code) if code < 0 => Err(Errno::from_raw_os_error(code.wrapping_neg())),
+        Some(_) => Ok(()),
+        None if kind == NLMSG_DONE => Ok(()),
+        None => Err(Errno::BADMSG),
+    }
+}
+
+/// A message within a datagram.
+struct Header<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+/// The messages of a datagram; a damaged length is the last thing that it gives.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<Header<'a>, Errno>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = std::mem::take(&mut self.0);
+        let header = rest.get(..HEADER)?;
+        let length = u32_at(header, 0) as usize;
+        let Some(body) = rest.get(HEADER..length) else { return Some(Err(Errno::BADMSG)) };
+        self.0 = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        let (kind, flags, sequence) = (u16_at(header, 4), u16_at(header, 6), u32_at(header, 8));
+        Some(Ok(Header { kind, flags, sequence, body }))
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) use capture::{By, Capture, FilterStage, Live as CaptureLive, Way};
 pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};
-pub(crate) use route::{Route, RouteAction, RouteWords};
+pub(crate) use route::{Route, RouteAction, RouteSync, RouteWords};
 pub(crate) use run::{Engine, Run};
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
 

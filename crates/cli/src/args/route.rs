@@ -51,8 +51,42 @@ pub(crate) enum RouteAction {
         /// The file (`-`: standard input)
         file: PathBuf,
     },
+    /// Follow the kernel's routing table, which routing daemons such as BIRD and FRR write, until a signal comes
+    Sync(RouteSync),
     /// End the router; packets go to the kernel again
     Down,
+}
+
+/// What of the kernel's table is followed.
+#[derive(Debug, Args)]
+pub(crate) struct RouteSync {
+    /// The table: its number, or `main` or `default`
+    #[arg(long, value_name = "TABLE", default_value = "main", value_parser = table)]
+    pub(crate) table: u32,
+    /// Only routes that this protocol made: its number, or a name such as `bird`, `bgp`, `ospf`, `static`, `kernel`
+    #[arg(long, value_name = "NAME", value_parser = protocol)]
+    pub(crate) proto: Option<u8>,
+    /// Print every batch of changes
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+fn table(word: &str) -> Result<u32, String> {
+    match word {
+        "main" => Ok(skep::route::MAIN_TABLE),
+        "default" => Ok(skep::route::MAIN_TABLE - 1),
+        number => number
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| "a number from 1 on, `main` or `default` was expected".to_owned()),
+    }
+}
+
+fn protocol(word: &str) -> Result<u8, String> {
+    skep::route::protocol_number(word).ok_or_else(|| {
+        "a number up to 255 was expected, or a name that `ip route` knows, such as `bird`, `bgp` or `static`".to_owned()
+    })
 }
 
 /// A route.

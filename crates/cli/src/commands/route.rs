@@ -1,13 +1,14 @@
 //! `skep route`: a verb and a route enter; the running router is changed, or what it does is printed.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use skep::route::{PortPath, Router, up};
+use skep::machine::Signals;
+use skep::route::{Happened, PortPath, Router, Selection, Sync, up};
 
-use crate::args::{Route, RouteAction, RouteWords};
+use crate::args::{Route, RouteAction, RouteSync, RouteWords};
 use crate::exit::Exit;
 
 /// Runs the command.
@@ -34,6 +35,7 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
             let count = Router::open()?.load(&name, &text)?;
             println!("{count} route{}", if count == 1 { "" } else { "s" });
         }
+        RouteAction::Sync(options) => sync(options)?,
         RouteAction::Down => println!("stopped on {}", Router::open()?.down()?.join(", ")),
     }
     Ok(Exit::Ok.into())
@@ -58,6 +60,38 @@ fn set(words: &RouteWords, replace: bool) -> Result<()> {
     let router = Router::open()?;
     let words: Vec<&str> = words.words.iter().map(String::as_str).collect();
     Ok(router.set(router.parse(&words)?, replace)?)
+}
+
+fn sync(options: &RouteSync) -> Result<()> {
+    let signals = Signals::receive(&[])?;
+    let mut sync = Sync::start(Selection { table: options.table, protocol: options.proto })?;
+    let mut begun = false;
+    // That nobody reads any more what is printed is no reason to stop following.
+    sync.run(&signals, &mut |happened| match happened {
+        Happened::Listed { routes, .. } if !begun => {
+            begun = true;
+            let _ =
+                writeln!(std::io::stdout(), "following {routes} route{}", if routes == 1 { "" } else { "s" });
+        }
+        Happened::Refused { routes, why } => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: {routes} of the kernel's routes are not followed: {why}"
+            );
+        }
+        Happened::Overrun => {
+            let _ =
+                writeln!(std::io::stderr(), "warning: changes came too fast, the whole table is read again");
+        }
+        Happened::Listed { routes, steps } if options.verbose => {
+            let _ = writeln!(std::io::stdout(), "listed {routes} routes, {steps} steps");
+        }
+        Happened::Followed { messages, steps } if options.verbose => {
+            let _ = writeln!(std::io::stdout(), "{messages} messages, {steps} steps");
+        }
+        Happened::Listed { .. } | Happened::Followed { .. } => {}
+    })?;
+    Ok(())
 }
 
 fn stats() -> Result<()> {

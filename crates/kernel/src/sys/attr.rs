@@ -25,6 +25,8 @@ pub(crate) mod cmd {
     pub(crate) const MAP_FREEZE: u32 = 22;
     pub(crate) const BTF_GET_NEXT_ID: u32 = 23;
     pub(crate) const MAP_LOOKUP_BATCH: u32 = 24;
+    pub(crate) const MAP_UPDATE_BATCH: u32 = 26;
+    pub(crate) const MAP_DELETE_BATCH: u32 = 27;
     pub(crate) const LINK_CREATE: u32 = 28;
     pub(crate) const LINK_GET_FD_BY_ID: u32 = 30;
     pub(crate) const LINK_GET_NEXT_ID: u32 = 31;
@@ -68,7 +70,7 @@ attrs! {
     MapElem { map_fd: u32, pad: u32, key: u64, value: u64, flags: u64 }
     /// MAP_FREEZE.
     MapFd { map_fd: u32 }
-    /// MAP_LOOKUP_BATCH.
+    /// MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH.
     MapBatch {
         in_batch: u64, out_batch: u64, keys: u64, values: u64, count: u32, map_fd: u32, elem_flags: u64, flags: u64,
     }
@@ -275,6 +277,8 @@ mod tests {
     fn command_numbers() {
         assert_eq!(cmd::PROG_TEST_RUN, gen_::bpf_cmd::BPF_PROG_TEST_RUN as u32);
         assert_eq!(cmd::MAP_LOOKUP_BATCH, gen_::bpf_cmd::BPF_MAP_LOOKUP_BATCH as u32);
+        assert_eq!(cmd::MAP_UPDATE_BATCH, gen_::bpf_cmd::BPF_MAP_UPDATE_BATCH as u32);
+        assert_eq!(cmd::MAP_DELETE_BATCH, gen_::bpf_cmd::BPF_MAP_DELETE_BATCH as u32);
         assert_eq!(cmd::LINK_CREATE, gen_::bpf_cmd::BPF_LINK_CREATE as u32);
         assert_eq!(cmd::ITER_CREATE, gen_::bpf_cmd::BPF_ITER_CREATE as u32);
         assert_eq!(cmd::ENABLE_STATS, gen_::bpf_cmd::BPF_ENABLE_STATS as u32);

@@ -128,6 +128,35 @@ pub(super) unsafe fn map_lookup_batch(
     }
 }
 
+/// MAP_UPDATE_BATCH or MAP_DELETE_BATCH (which takes no values) of `count` entries: how many were done, and why not all.
+///
+/// # Safety
+/// `keys` and, for updates, `values` hold `count` keys and values of the map.
+pub(super) unsafe fn map_change_batch(
+    command: u32,
+    map: BorrowedFd<'_>,
+    keys: &[u8],
+    values: &[u8],
+    count: u32,
+) -> (u32, Result<(), Errno>) {
+    let mut attr = MapBatch {
+        keys: address(keys),
+        values: address(values),
+        count,
+        map_fd: raw(map),
+        ..MapBatch::default()
+    };
+    // SAFETY: the slices outlive the call and are long enough, by the caller's promise.
+    let result = unsafe { call(command, &mut attr) }.map(|_| ());
+    let done = match result {
+        Ok(()) => count,
+        // A kernel that does not know the command, or not for this kind of map, leaves the count as it was.
+        Err(_) if attr.count >= count => 0,
+        Err(_) => attr.count,
+    };
+    (done, result)
+}
+
 /// What PROG_LOAD takes, with slices in place of pointers.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct LoadRequest<'a> {

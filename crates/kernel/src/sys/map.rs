@@ -105,6 +105,24 @@ impl RawMap {
         unsafe { bpf::map_lookup_batch(self.fd.as_fd(), from, next, keys, values, count) }
     }
 
+    /// Sets, or without values removes, `count` entries: how many were done, and why not all.
+    pub(crate) fn change_batch(
+        &self,
+        keys: &[u8],
+        values: Option<&[u8]>,
+        count: u32,
+    ) -> (u32, Result<(), Errno>) {
+        let n = count as usize;
+        let fits = Some(keys.len()) == n.checked_mul(self.key_size)
+            && values.is_none_or(|v| Some(v.len()) == n.checked_mul(self.value_bytes));
+        if !fits {
+            return (0, Err(Errno::INVAL));
+        }
+        let command = if values.is_some() { cmd::MAP_UPDATE_BATCH } else { cmd::MAP_DELETE_BATCH };
+        // SAFETY: the lengths were just checked against this map's definition.
+        unsafe { bpf::map_change_batch(command, self.fd.as_fd(), keys, values.unwrap_or(&[]), count) }
+    }
+
     /// Forbids further writes through the system call (5.2).
     pub(crate) fn freeze(&self) -> Result<(), Errno> {
         let mut attr = MapFd { map_fd: bpf::raw(self.fd.as_fd()) };

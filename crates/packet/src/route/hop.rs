@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// What becomes of packets.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
     /// Sent on, the time to live counted down.
     Forward = 1,
@@ -18,7 +18,7 @@ pub enum Kind {
 }
 
 /// A next hop.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Hop {
     /// What becomes of packets.
     pub kind: Kind,
@@ -34,17 +34,19 @@ pub struct Hop {
     pub weight: u16,
     /// The interface takes frames from XDP programs.
     pub fast: bool,
+    /// Its routes follow the kernel's; those that were written by hand have next hops of their own.
+    pub followed: bool,
 }
 
 /// Bytes of a next hop in the map.
-pub const HOP_BYTES: usize = 44;
+pub const HOP_BYTES: usize = 48;
 /// `AF_INET` and `AF_INET6`.
 const FAMILIES: (u32, u32) = (2, 10);
 
 impl Hop {
     /// One that sends nothing on.
     pub fn plain(kind: Kind) -> Hop {
-        Hop { kind, device: 0, mtu: 0, gateway: None, mac: [0; 6], weight: 1, fast: false }
+        Hop { kind, device: 0, mtu: 0, gateway: None, mac: [0; 6], weight: 1, fast: false, followed: false }
     }
 
     /// As it lies in the map.
@@ -63,6 +65,7 @@ impl Hop {
         out[32..38].copy_from_slice(&self.mac);
         out[38..40].copy_from_slice(&self.weight.to_ne_bytes());
         out[40..44].copy_from_slice(&u32::from(self.fast).to_ne_bytes());
+        out[44..48].copy_from_slice(&u32::from(self.followed).to_ne_bytes());
         out
     }
 
@@ -94,6 +97,7 @@ impl Hop {
             mac: bytes[32..38].try_into().ok()?,
             weight: u16::from_ne_bytes([bytes[38], bytes[39]]),
             fast: word(40)? != 0,
+            followed: word(44)? != 0,
         })
     }
 }
@@ -111,7 +115,9 @@ mod tests {
     fn bytes_read_back() {
         for gateway in [None, Some("192.0.2.1".parse().unwrap()), Some("fe80::1".parse().unwrap())] {
             let mac = [2, 0, 0, 0, 0, 9];
-            let hop = Hop { kind: Kind::Forward, device: 7, mtu: 1500, gateway, mac, weight: 3, fast: true };
+            let plain = Hop::plain(Kind::Forward);
+            let hop =
+                Hop { device: 7, mtu: 1500, gateway, mac, weight: 3, fast: true, followed: true, ..plain };
             assert_eq!(Hop::from_bytes(&hop.to_bytes()), Some(hop));
         }
         assert_eq!(Hop::from_bytes(&[0; HOP_BYTES]), None);

@@ -84,7 +84,7 @@ impl Target {
 
 fn hop(kind: Kind, device: &Device, gateway: Option<IpAddr>, weight: u16) -> Hop {
     let Device { index, mtu, mac, fast, .. } = *device;
-    Hop { kind, device: index, mtu, gateway, mac, weight, fast }
+    Hop { kind, device: index, mtu, gateway, mac, weight, fast, followed: false }
 }
 
 /// Reads a route.

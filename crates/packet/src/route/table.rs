@@ -5,7 +5,7 @@
 //! so a member that goes leaves the others' flows where they are.
 
 use super::{Hop, Prefix, Route, RouteError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Mark of a route's value that is a group.
 pub const GROUP: u32 = 1 << 31;
@@ -25,6 +25,10 @@ pub enum Change {
     Replace(Route),
     /// A route that is there goes.
     Delete(Prefix),
+    /// A route of another table that is followed; one that was written by hand stays in its place.
+    Follow(Route),
+    /// A followed route goes, if it is there and was not written by hand.
+    Unfollow(Prefix),
 }
 
 /// A step: one update of one map.
@@ -35,9 +39,35 @@ pub enum Step {
     /// An entry of the array of buckets: a next hop.
     Bucket(u32, u32),
     /// A route leads to a value.
-    Route(Prefix, u32),
+    Route {
+        /// The route.
+        prefix: Prefix,
+        /// Where it leads.
+        value: u32,
+        /// Where it led, if it was there.
+        before: Option<u32>,
+    },
     /// A route goes.
-    Remove(Prefix),
+    Remove {
+        /// The route.
+        prefix: Prefix,
+        /// Where it led.
+        before: u32,
+    },
+}
+
+impl Step {
+    /// The step that undoes it. Next hops and buckets need none: no route leads to them then.
+    pub fn undone(&self) -> Option<Step> {
+        match *self {
+            Step::Route { prefix, value, before: Some(before) } => {
+                Some(Step::Route { prefix, value: before, before: Some(value) })
+            }
+            Step::Route { prefix, value, before: None } => Some(Step::Remove { prefix, before: value }),
+            Step::Remove { prefix, before } => Some(Step::Route { prefix, value: before, before: None }),
+            Step::Hop(..) | Step::Bucket(..) => None,
+        }
+    }
 }
 
 /// The table.
@@ -45,10 +75,16 @@ pub enum Step {
 pub struct Table {
     /// Next hops by number, those in use.
     hops: BTreeMap<u32, Hop>,
+    /// Numbers by next hop.
+    numbers: HashMap<Hop, u32>,
     /// Buckets by group, of groups in use.
     groups: BTreeMap<u32, Vec<u32>>,
+    /// Groups by their buckets.
+    shapes: HashMap<Vec<u32>, u32>,
     /// Values by prefix.
-    routes: BTreeMap<Prefix, u32>,
+    routes: HashMap<Prefix, u32>,
+    /// How many routes lead to each value, and groups to each next hop.
+    uses: HashMap<u32, usize>,
 }
 
 impl Table {
@@ -59,20 +95,23 @@ impl Table {
         bucket: impl Fn(u32) -> u32,
     ) -> Table {
         let mut table = Table { routes: routes.into_iter().collect(), ..Table::default() };
-        let values: BTreeSet<u32> = table.routes.values().copied().collect();
-        for value in values {
+        let mut uses: BTreeMap<u32, usize> = BTreeMap::new();
+        table.routes.values().for_each(|value| *uses.entry(*value).or_default() += 1);
+        for (value, count) in uses {
             let used = match value & GROUP {
                 0 => vec![value],
                 _ => {
                     let group = value & !GROUP;
-                    let buckets: Vec<u32> =
-                        (0..BUCKETS).map(|b| bucket(group.saturating_mul(BUCKETS) + b)).collect();
-                    table.groups.insert(group, buckets.clone());
+                    let first = group.saturating_mul(BUCKETS);
+                    let buckets: Vec<u32> = (0..BUCKETS).map(|at| bucket(first.saturating_add(at))).collect();
+                    table.name_group(group, buckets.clone());
                     buckets
                 }
             };
+            *table.uses.entry(value).or_default() += count;
             for number in used {
                 if let Some(hop) = hop(number) {
+                    table.numbers.insert(hop.clone(), number);
                     table.hops.insert(number, hop);
                 }
             }
@@ -80,9 +119,30 @@ impl Table {
         table
     }
 
-    /// All routes with the numbers of their next hops, in the order of their addresses.
+    fn name_group(&mut self, group: u32, buckets: Vec<u32>) {
+        for member in buckets.iter().copied().collect::<BTreeSet<u32>>() {
+            *self.uses.entry(member).or_default() += 1;
+        }
+        self.shapes.insert(buckets.clone(), group);
+        self.groups.insert(group, buckets);
+    }
+
+    /// All routes with the numbers of their next hops, by prefix.
     pub fn routes(&self) -> impl Iterator<Item = (Prefix, Vec<u32>)> {
-        self.routes.iter().map(|(prefix, value)| (*prefix, self.members(*value)))
+        let mut all: Vec<(Prefix, u32)> =
+            self.routes.iter().map(|(prefix, value)| (*prefix, *value)).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(prefix, value)| (prefix, self.members(value)))
+    }
+
+    /// How many routes there are.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
     }
 
     /// A next hop.
@@ -102,6 +162,34 @@ impl Table {
         self.routes.contains_key(&prefix)
     }
 
+    /// The routes whose next hops are all `wanted`, in no order. Many routes share a value, which is judged once.
+    pub fn those(&self, wanted: impl Fn(&Hop) -> bool) -> Vec<Prefix> {
+        let is = |value: u32| self.members(value).iter().all(|n| self.hops.get(n).is_some_and(&wanted));
+        let values: HashMap<u32, bool> = self
+            .routes
+            .values()
+            .copied()
+            .collect::<BTreeSet<u32>>()
+            .into_iter()
+            .map(|v| (v, is(v)))
+            .collect();
+        let routes = self.routes.iter().filter(|(_, value)| values.get(value).is_some_and(|w| *w));
+        routes.map(|(prefix, _)| *prefix).collect()
+    }
+
+    /// Whether a route follows another table; `None` where there is none.
+    pub fn is_followed(&self, prefix: Prefix) -> Option<bool> {
+        self.routes.get(&prefix).map(|value| self.value_is_followed(*value))
+    }
+
+    fn value_is_followed(&self, value: u32) -> bool {
+        let number = match value & GROUP {
+            0 => Some(value),
+            _ => self.groups.get(&(value & !GROUP)).and_then(|buckets| buckets.first().copied()),
+        };
+        number.and_then(|n| self.hops.get(&n)).is_some_and(|hop| hop.followed)
+    }
+
     /// Next hops behind a route's value, each once, in the order of their numbers.
     fn members(&self, value: u32) -> Vec<u32> {
         match value & GROUP {
@@ -116,54 +204,108 @@ impl Table {
     /// The steps of a batch of changes, in their order; afterwards this is the table behind them. When a change is wrong,
     /// nothing is changed.
     pub fn plan(&mut self, changes: &[Change]) -> Result<Vec<Step>, RouteError> {
-        let mut next = self.clone();
-        let (mut set, mut gone) = (BTreeMap::new(), BTreeSet::new());
-        let mut first = Vec::new();
-        for change in changes {
-            let route = match change {
-                Change::Delete(prefix) => {
-                    if next.routes.remove(prefix).is_none() {
-                        return Err(RouteError(format!("there is no route to {prefix}")));
-                    }
-                    set.remove(prefix);
-                    gone.insert(*prefix);
-                    continue;
+        let (mut first, mut new) = (Vec::new(), HashMap::new());
+        if let Err(error) = changes.iter().try_for_each(|change| self.take(change, &mut first, &mut new)) {
+            // What was made for the batch is used by nothing.
+            self.forget_unused();
+            return Err(error);
+        }
+        let (mut set, mut gone) = (Vec::new(), Vec::new());
+        for (prefix, value) in new {
+            let before = self.routes.get(&prefix).copied();
+            match (value, before) {
+                (Some(value), before) if before != Some(value) => {
+                    set.push(Step::Route { prefix, value, before });
+                    self.routes.insert(prefix, value);
+                    *self.uses.entry(value).or_default() += 1;
                 }
-                Change::Add(route) if next.routes.contains_key(&route.prefix) => {
-                    let prefix = route.prefix;
+                (None, Some(before)) => {
+                    gone.push(Step::Remove { prefix, before });
+                    self.routes.remove(&prefix);
+                }
+                _ => continue,
+            }
+            if let Some(before) = before {
+                self.give_up(before);
+            }
+        }
+        // Longer ones first: while a shorter one changes, what it no longer stands for is there already. Of those that go the
+        // shorter ones first, so that no address falls to one that goes too.
+        set.sort_unstable_by_key(Step::order);
+        gone.sort_unstable_by_key(|step| std::cmp::Reverse(step.order()));
+        self.forget_unused();
+        let mut steps = first;
+        steps.extend(set);
+        steps.extend(gone);
+        Ok(steps)
+    }
+
+    /// Notes in `new` what a change makes of its route; next hops that it needs are made, and their steps added.
+    fn take(
+        &mut self,
+        change: &Change,
+        steps: &mut Vec<Step>,
+        new: &mut HashMap<Prefix, Option<u32>>,
+    ) -> Result<(), RouteError> {
+        let now = |table: &Table, prefix: Prefix| {
+            new.get(&prefix).copied().unwrap_or_else(|| table.routes.get(&prefix).copied())
+        };
+        let (route, followed) = match change {
+            Change::Delete(prefix) => {
+                if now(self, *prefix).is_none() {
+                    return Err(RouteError(format!("there is no route to {prefix}")));
+                }
+                new.insert(*prefix, None);
+                return Ok(());
+            }
+            Change::Unfollow(prefix) => {
+                if now(self, *prefix).is_some_and(|value| self.value_is_followed(value)) {
+                    new.insert(*prefix, None);
+                }
+                return Ok(());
+            }
+            Change::Add(route) => {
+                let prefix = route.prefix;
+                // One that is followed makes room: it comes back when this one goes.
+                if now(self, prefix).is_some_and(|value| !self.value_is_followed(value)) {
                     return Err(RouteError(format!(
                         "there is a route to {prefix} already: `replace` changes it"
                     )));
                 }
-                Change::Add(route) | Change::Replace(route) => route,
-            };
-            let value = next.value_of(&route.target.hops(), &mut first)?;
-            next.routes.insert(route.prefix, value);
-            gone.remove(&route.prefix);
-            set.insert(route.prefix, value);
+                (route, false)
+            }
+            Change::Replace(route) => (route, false),
+            Change::Follow(route) => {
+                if now(self, route.prefix).is_some_and(|value| !self.value_is_followed(value)) {
+                    return Ok(());
+                }
+                (route, true)
+            }
+        };
+        let mut hops = route.target.hops();
+        hops.iter_mut().for_each(|hop| hop.followed = followed);
+        let value = self.value_of(&hops, steps)?;
+        new.insert(route.prefix, Some(value));
+        Ok(())
+    }
+
+    /// A route or a group no longer leads to `value`.
+    fn give_up(&mut self, value: u32) {
+        if let Some(count) = self.uses.get_mut(&value) {
+            *count = count.saturating_sub(1);
         }
-        set.retain(|prefix, value| self.routes.get(prefix) != Some(value));
-        let mut steps = first;
-        // Longer ones first: while a shorter one changes, what it no longer stands for is there already.
-        let mut routes: Vec<_> = set.into_iter().collect();
-        routes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.length()));
-        steps.extend(routes.into_iter().map(|(prefix, value)| Step::Route(prefix, value)));
-        steps.extend(gone.into_iter().filter(|p| self.routes.contains_key(p)).map(Step::Remove));
-        next.forget_unused();
-        *self = next;
-        Ok(steps)
     }
 
     /// The value that leads to these next hops, made where there is none.
     fn value_of(&mut self, hops: &[Hop], steps: &mut Vec<Step>) -> Result<u32, RouteError> {
         let mut numbers = Vec::new();
         for hop in hops {
-            let known = self.hops.iter().find(|(_, h)| *h == hop).map(|(number, _)| *number);
-            let number = match known {
-                Some(number) => number,
+            let number = match self.numbers.get(hop) {
+                Some(number) => *number,
                 None => {
                     let number = free(&self.hops, HOPS, "next hops")?;
                     self.hops.insert(number, hop.clone());
+                    self.numbers.insert(hop.clone(), number);
                     steps.push(Step::Hop(number, hop.clone()));
                     number
                 }
@@ -176,12 +318,12 @@ impl Table {
             return Ok(one);
         }
         let buckets = self.shares(&numbers);
-        if let Some((group, _)) = self.groups.iter().find(|(_, b)| **b == buckets) {
+        if let Some(group) = self.shapes.get(&buckets) {
             return Ok(GROUP | group);
         }
         let group = free(&self.groups, GROUPS, "groups of next hops")?;
         steps.extend((0..).zip(&buckets).map(|(at, hop)| Step::Bucket(group * BUCKETS + at, *hop)));
-        self.groups.insert(group, buckets);
+        self.name_group(group, buckets);
         Ok(GROUP | group)
     }
 
@@ -212,10 +354,39 @@ impl Table {
 
     /// Forgets what no route leads to.
     fn forget_unused(&mut self) {
-        let values: BTreeSet<u32> = self.routes.values().copied().collect();
-        self.groups.retain(|group, _| values.contains(&(GROUP | *group)));
-        let members: BTreeSet<u32> = values.iter().flat_map(|value| self.members(*value)).collect();
-        self.hops.retain(|number, _| members.contains(number));
+        let used = |uses: &HashMap<u32, usize>, value: u32| uses.get(&value).is_some_and(|count| *count > 0);
+        let groups: Vec<u32> =
+            self.groups.keys().copied().filter(|group| !used(&self.uses, GROUP | group)).collect();
+        for group in groups {
+            let buckets = self.groups.remove(&group).unwrap_or_default();
+            self.shapes.remove(&buckets);
+            buckets
+                .into_iter()
+                .collect::<BTreeSet<u32>>()
+                .into_iter()
+                .for_each(|member| self.give_up(member));
+        }
+        self.uses.retain(|_, count| *count > 0);
+        let (uses, numbers) = (&self.uses, &mut self.numbers);
+        self.hops.retain(|number, hop| {
+            let keep = used(uses, *number);
+            if !keep && numbers.get(hop) == Some(number) {
+                numbers.remove(hop);
+            }
+            keep
+        });
+    }
+}
+
+impl Step {
+    /// Longer prefixes before shorter ones, equally long ones by address.
+    fn order(&self) -> Option<(std::cmp::Reverse<u8>, Prefix)> {
+        match self {
+            Step::Route { prefix, .. } | Step::Remove { prefix, .. } => {
+                Some((std::cmp::Reverse(prefix.length()), *prefix))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -227,7 +398,7 @@ fn free<T>(taken: &BTreeMap<u32, T>, count: u32, what: &str) -> Result<u32, Rout
 
 /// A number for what a next hop is, whatever its number and weight.
 fn identity(hop: &Hop) -> u64 {
-    let mut hop = hop.clone();
+    let mut hop = Hop { followed: false, ..hop.clone() };
     hop.weight = 0;
     hop.to_bytes()
         .iter()

@@ -18,8 +18,10 @@ impl Maps {
         match step {
             Step::Hop(number, hop) => drop(self.hops.insert(*number, hop.clone())),
             Step::Bucket(at, hop) => drop(self.buckets.insert(*at, *hop)),
-            Step::Route(prefix, value) => drop(self.routes.insert(*prefix, *value)),
-            Step::Remove(prefix) => drop(self.routes.remove(prefix)),
+            Step::Route { prefix, value, before } => {
+                assert_eq!(self.routes.insert(*prefix, *value), *before);
+            }
+            Step::Remove { prefix, before } => assert_eq!(self.routes.remove(prefix), Some(*before)),
         }
     }
 
@@ -66,7 +68,9 @@ fn a_route(random: &mut Random) -> Route {
 
 fn a_change(random: &mut Random, table: &Table) -> Change {
     let route = a_route(random);
-    match (random.below(3), table.has(route.prefix)) {
+    match (random.below(5), table.has(route.prefix)) {
+        (3, _) => Change::Follow(route),
+        (4, _) => Change::Unfollow(route.prefix),
         (0, true) => Change::Delete(route.prefix),
         (_, true) => Change::Replace(route),
         (_, false) => Change::Add(route),
@@ -83,8 +87,8 @@ fn no_step_opens_a_hole() {
         for _ in 0..=random.below(4) {
             let change = a_change(&mut random, &table);
             let prefix = match &change {
-                Change::Delete(prefix) => *prefix,
-                Change::Add(route) | Change::Replace(route) => route.prefix,
+                Change::Delete(prefix) | Change::Unfollow(prefix) => *prefix,
+                Change::Add(route) | Change::Replace(route) | Change::Follow(route) => route.prefix,
             };
             if changes.iter().all(|(p, _)| *p != prefix) {
                 changes.push((prefix, change));
@@ -113,6 +117,11 @@ fn no_step_opens_a_hole() {
             }
         }
         assert_eq!(maps.table(), table, "the table is found again");
+        if random.below(4) == 0 {
+            steps.iter().rev().filter_map(Step::undone).for_each(|step| maps.take(&step));
+            assert_eq!(maps.routes, before.routes, "steps undone");
+            table = maps.table();
+        }
     }
 }
 
@@ -176,6 +185,38 @@ fn wrong_changes_change_nothing() {
     let absent = Change::Delete("10.7.0.0/16".parse().unwrap());
     assert!(table.plan(&[absent]).unwrap_err().to_string().contains("no route to 10.7.0.0/16"));
     assert_eq!(table, before);
+}
+
+#[test]
+fn followed_routes_leave_those_of_others_alone() {
+    let route = |text: &str| read(text).unwrap();
+    let mut table = Table::default();
+    table.plan(&[Change::Add(route("10.1.0.0/16 drop"))]).unwrap();
+    let follow = |text: &str| Change::Follow(route(text));
+    let steps = table
+        .plan(&[
+            follow("10.1.0.0/16 via 10.0.1.1"),
+            follow("10.2.0.0/16 via 10.0.1.1"),
+            follow("10.3.0.0/16 drop"),
+        ])
+        .unwrap();
+    assert_eq!(steps.iter().filter(|s| matches!(s, Step::Route { .. })).count(), 2);
+    let followed = |table: &Table, text: &str| table.is_followed(text.parse().unwrap());
+    assert_eq!(followed(&table, "10.1.0.0/16"), Some(false));
+    assert_eq!(followed(&table, "10.2.0.0/16"), Some(true));
+    assert_eq!(
+        followed(&table, "10.3.0.0/16"),
+        Some(true),
+        "not the next hop of the route that drops by hand"
+    );
+    assert_eq!(table.those(|hop| hop.followed).len(), 2);
+    let unfollow = |text: &str| Change::Unfollow(text.parse().unwrap());
+    table.plan(&[unfollow("10.1.0.0/16"), unfollow("10.2.0.0/16"), unfollow("10.9.0.0/16")]).unwrap();
+    assert_eq!(followed(&table, "10.1.0.0/16"), Some(false));
+    assert_eq!(followed(&table, "10.2.0.0/16"), None);
+    // A route that is written by hand takes the place of a followed one.
+    table.plan(&[Change::Add(route("10.3.0.0/16 pass"))]).unwrap();
+    assert_eq!(followed(&table, "10.3.0.0/16"), Some(false));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::error::Error;
 use skep_kernel::device::{self, Address, Device};
 use skep_packet::route::{Device as Exit, Links, Prefix};
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Interfaces and addresses.
@@ -11,6 +12,9 @@ use std::net::{IpAddr, Ipv4Addr};
 pub(super) struct Machine {
     pub(super) devices: Vec<Device>,
     addresses: Vec<Address>,
+    never: Vec<Prefix>,
+    /// By index of an interface, whether it takes frames from XDP programs: a question to the kernel each.
+    fast: RefCell<HashMap<u32, bool>>,
 }
 
 /// Destinations that are never forwarded: loopback, link-local and multicast addresses, and broadcast.
@@ -29,7 +33,30 @@ const NEVER: &[&str] = &[
 impl Machine {
     /// As it is now.
     pub(super) fn read() -> Result<Machine, Error> {
-        Ok(Machine { devices: device::devices()?, addresses: device::addresses()? })
+        let never = NEVER.iter().filter_map(|text| text.parse().ok()).collect();
+        Ok(Machine {
+            devices: device::devices()?,
+            addresses: device::addresses()?,
+            never,
+            fast: RefCell::default(),
+        })
+    }
+
+    /// The interface of that index, as routes take it.
+    pub(super) fn exit(&self, index: u32) -> Option<Exit> {
+        self.devices.iter().find(|d| d.index == index).map(|device| self.exit_of(device))
+    }
+
+    fn exit_of(&self, device: &Device) -> Exit {
+        let Device { index, mtu, mac, .. } = *device;
+        let ask = || mac != [0; 6] && device::takes_frames(index);
+        let fast = *self.fast.borrow_mut().entry(index).or_insert_with(ask);
+        Exit { name: device.name.clone(), index, mtu, mac, fast }
+    }
+
+    /// Whether no address of a block is ever forwarded.
+    pub(super) fn is_never_forwarded(&self, prefix: Prefix) -> bool {
+        self.never.iter().any(|never| never.length() <= prefix.length() && never.contains(prefix.address()))
     }
 
     /// Name of an interface; its index where it is gone.
@@ -40,7 +67,7 @@ impl Machine {
 
     /// Destinations that the machine itself answers: its addresses, its networks' broadcast addresses, what is never forwarded.
     pub(super) fn own_prefixes(&self) -> BTreeSet<Prefix> {
-        let mut own: BTreeSet<Prefix> = NEVER.iter().filter_map(|text| text.parse().ok()).collect();
+        let mut own: BTreeSet<Prefix> = self.never.iter().copied().collect();
         for Address { address, network: (other, length), .. } in &self.addresses {
             own.insert(Prefix::around(*address, 128));
             if let (IpAddr::V4(other), 0..=30) = (other, length) {
@@ -51,22 +78,15 @@ impl Machine {
             }
         }
         // One within another that is the machine's own too says nothing more.
-        let inner = |p: &Prefix| {
-            NEVER.iter().filter_map(|t| t.parse().ok()).any(|o: Prefix| o != *p && o.contains(p.address()))
-        };
+        let inner = |p: &Prefix| self.never.iter().any(|o| o != p && o.contains(p.address()));
         own.retain(|p| !inner(p));
         own
     }
 }
 
-fn exit(device: &Device) -> Exit {
-    let fast = device.mac != [0; 6] && device::takes_frames(device.index);
-    Exit { name: device.name.clone(), index: device.index, mtu: device.mtu, mac: device.mac, fast }
-}
-
 impl Links for Machine {
     fn named(&self, name: &str) -> Option<Exit> {
-        self.devices.iter().find(|d| d.name == name).map(exit)
+        self.devices.iter().find(|d| d.name == name).map(|device| self.exit_of(device))
     }
 
     fn on_link(&self, address: IpAddr, wanted: Option<u32>) -> Option<Exit> {
@@ -75,6 +95,6 @@ impl Links for Machine {
             wanted.is_none_or(|w| w == a.device) && Prefix::around(other, length).contains(address)
         };
         let nearest = self.addresses.iter().filter(fits).max_by_key(|a| a.network.1)?;
-        self.devices.iter().find(|d| d.index == nearest.device).map(exit)
+        self.exit(nearest.device)
     }
 }

@@ -2,14 +2,21 @@
 
 use crate::error::Error;
 use skep_kernel::device::{Device, Neighbour};
-use skep_kernel::map::Map;
-use skep_packet::route::{BUCKETS, GROUP, Hop, Prefix, Step, Table};
+use skep_kernel::map::{Map, Unfinished};
+use skep_packet::route::{BUCKETS, GROUP, HOP_BYTES, Hop, Prefix, Step, Table};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Maps of a router, as its loader has them or as the kernel names them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Maps<'a>(pub(super) &'a [Map]);
+
+/// Why not all steps were done.
+struct Stopped {
+    /// How many were.
+    done: usize,
+    error: Error,
+}
 
 /// Bit of a link address' number that says that it is known.
 const KNOWN: u64 = 1 << 48;
@@ -59,30 +66,106 @@ impl<'a> Maps<'a> {
         Ok(Table::of(routes, hop, |at| known.get(&at).copied().unwrap_or(0)))
     }
 
-    /// Does the steps, in their order.
+    /// Does the steps, in their order; where one fails, those before it are undone.
     pub(super) fn apply(self, steps: &[Step]) -> Result<(), Error> {
-        let (hops, buckets) = (self.named("hops")?, self.named("buckets")?);
-        for step in steps {
-            match step {
-                Step::Hop(number, hop) => {
-                    let key = number.to_ne_bytes();
-                    for counter in ["packets", "octets"] {
-                        self.named(counter)?.update(&key, &[0; 8])?;
-                    }
-                    if hop.fast {
-                        let index = hop.device.to_ne_bytes();
-                        self.named("ports")?.update(&index, &index)?;
-                    }
-                    hops.update(&key, &hop.to_bytes())?;
+        let mut at = 0;
+        while let Some(step) = steps.get(at) {
+            let run = self.run(&steps[at..]);
+            let done = match run {
+                1 => self.step(step).map_err(|error| Stopped { done: 0, error }),
+                _ => self.batch(&steps[at..at + run]),
+            };
+            if let Err(Stopped { done, error }) = done {
+                // What cannot be undone for the same reason stays: a table as between two steps.
+                for step in steps[..at + done].iter().rev().filter_map(Step::undone) {
+                    let _ = self.step(&step);
                 }
-                Step::Bucket(at, hop) => buckets.update(&at.to_ne_bytes(), &hop.to_ne_bytes())?,
-                Step::Route(prefix, value) => {
-                    self.fib(*prefix)?.update(&key(*prefix), &value.to_ne_bytes())?
-                }
-                Step::Remove(prefix) => drop(self.fib(*prefix)?.delete(&key(*prefix))?),
+                return Err(error);
             }
+            at += run;
         }
         Ok(())
+    }
+
+    /// How many of the first steps are of one kind and go to one map, so that they can be done at once.
+    fn run(self, steps: &[Step]) -> usize {
+        let alike = |step: &Step| match (step, steps.first()) {
+            (Step::Route { prefix, .. }, Some(Step::Route { prefix: first, .. }))
+            | (Step::Remove { prefix, .. }, Some(Step::Remove { prefix: first, .. })) => {
+                prefix.address().is_ipv4() == first.address().is_ipv4()
+            }
+            (Step::Bucket(..), Some(Step::Bucket(..))) => true,
+            _ => false,
+        };
+        steps.iter().take_while(|step| alike(step)).count().max(1)
+    }
+
+    /// Does steps that are alike.
+    fn batch(self, steps: &[Step]) -> Result<(), Stopped> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut map = Err(Error::Internal("a batch of no steps".to_owned()));
+        for step in steps {
+            match step {
+                Step::Bucket(at, hop) => {
+                    map = self.named("buckets");
+                    keys.extend(at.to_ne_bytes());
+                    values.extend(hop.to_ne_bytes());
+                }
+                Step::Route { prefix, value, .. } => {
+                    map = self.fib(*prefix);
+                    keys.extend(key(*prefix));
+                    values.extend(value.to_ne_bytes());
+                }
+                Step::Remove { prefix, .. } => {
+                    map = self.fib(*prefix);
+                    keys.extend(key(*prefix));
+                }
+                Step::Hop(..) => {}
+            }
+        }
+        let map = map.map_err(|error| Stopped { done: 0, error })?;
+        let changed = if values.is_empty() { map.delete_all(&keys) } else { map.update_all(&keys, &values) };
+        changed.map_err(|Unfinished { done, error }| Stopped { done, error: error.into() })
+    }
+
+    fn step(self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Hop(number, hop) => {
+                let key = number.to_ne_bytes();
+                for counter in ["packets", "octets"] {
+                    self.named(counter)?.update(&key, &[0; 8])?;
+                }
+                if hop.fast {
+                    let index = hop.device.to_ne_bytes();
+                    self.named("ports")?.update(&index, &index)?;
+                }
+                self.named("hops")?.update(&key, &hop.to_bytes())?;
+            }
+            Step::Bucket(at, hop) => self.named("buckets")?.update(&at.to_ne_bytes(), &hop.to_ne_bytes())?,
+            Step::Route { prefix, value, .. } => {
+                self.fib(*prefix)?.update(&key(*prefix), &value.to_ne_bytes())?
+            }
+            Step::Remove { prefix, .. } => drop(self.fib(*prefix)?.delete(&key(*prefix))?),
+        }
+        Ok(())
+    }
+
+    /// How often the table has been changed; an odd number: a change is under way, or was never ended.
+    pub(super) fn generation(self) -> Result<u64, Error> {
+        let entries = self.named("hops")?.lookup(&0u32.to_ne_bytes())?;
+        let bytes = entries.get(0).map(|e| e.value().to_vec()).unwrap_or_default();
+        Ok(u64::from(word(&bytes, 4)) | u64::from(word(&bytes, 8)) << 32)
+    }
+
+    pub(super) fn set_generation(self, generation: u64) -> Result<(), Error> {
+        // A kind of 0 says that it is no next hop.
+        let mut bytes = [0; HOP_BYTES];
+        bytes[4..12].copy_from_slice(&generation.to_ne_bytes());
+        // As two words, of which the first is the lower one.
+        if cfg!(target_endian = "big") {
+            bytes[4..12].rotate_left(4);
+        }
+        Ok(self.named("hops")?.update(&0u32.to_ne_bytes(), &bytes)?)
     }
 
     fn fib(self, prefix: Prefix) -> Result<&'a Map, Error> {

@@ -2,11 +2,14 @@
 //! programs and their maps are all the state there is, found again through the interfaces that hold them; a change is one
 //! batch, applied while nobody else changes the table, in an order that leaves no hole.
 
+mod change;
 mod machine;
 mod maps;
+mod sync;
 mod up;
 
 use crate::error::Error;
+use change::Writer;
 use machine::Machine;
 use maps::Maps;
 use skep_kernel::device::{self, Device};
@@ -15,10 +18,8 @@ use skep_packet::route::{Change, Hop, Kind, Prefix, Route, Step, Table, Target, 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use sync::{Happened, MAIN_TABLE, Selection, Sync, protocol_number};
 pub use up::{PortPath, PortReport, UpReport, up};
-
-/// The name of the right to change the table.
-const TURN: &str = "skep-route";
 
 /// A running router.
 #[derive(Debug)]
@@ -147,9 +148,10 @@ impl Router {
         }
         let count = routes.len();
         self.change(|table| {
-            let wanted = |p: Prefix| order.binary_search_by(|probe| probe.0.cmp(&p)).is_ok();
-            let gone = table.routes().filter(|(p, hops)| !wanted(*p) && !is_local(table, hops));
-            let gone: Vec<Change> = gone.map(|(p, _)| Change::Delete(p)).collect();
+            let wanted = |p: &Prefix| order.binary_search_by(|probe| probe.0.cmp(p)).is_ok();
+            // Those that follow the kernel's, and those of the machine itself, stay.
+            let by_hand = table.those(|hop| hop.kind != Kind::Local && !hop.followed);
+            let gone: Vec<Change> = by_hand.into_iter().filter(|p| !wanted(p)).map(Change::Delete).collect();
             Ok(routes.into_iter().map(|(_, r)| Change::Replace(r)).chain(gone).collect())
         })?;
         Ok(count)
@@ -157,25 +159,25 @@ impl Router {
 
     /// One batch of changes, which are made of the table as it is.
     fn change(&self, changes: impl FnOnce(&Table) -> Result<Vec<Change>, Error>) -> Result<(), Error> {
-        let _turn = device::turn(TURN)?.ok_or_else(|| {
-            Error::Route(
-                "another `skep route` has been changing this table for ten seconds: try again".to_owned(),
-            )
-        })?;
         let maps = Maps(&self.maps);
+        let writer = Writer::begin(maps)?;
         let mut table = maps.table()?;
         let mut steps = own(&mut table, &self.machine)?;
         let changes = changes(&table)?;
         steps.extend(table.plan(&changes).map_err(|e| Error::Route(e.to_string()))?);
         maps.name_ports(self.ports.iter().map(|p| &p.device))?;
-        maps.apply(&steps)
+        writer.apply(&steps).map(drop)
     }
 
-    /// All routes as they are written; those of the machine itself only with `all`.
+    /// All routes as they are written, those that follow the kernel's marked; those of the machine itself only with `all`.
     pub fn show(&self, all: bool) -> Result<Vec<String>, Error> {
         let table = self.table()?;
         let wanted = table.routes().filter(|(_, hops)| all || !is_local(&table, hops));
-        Ok(wanted.map(|(prefix, hops)| format!("{prefix} {}", self.text(&table, &hops))).collect())
+        let line = |(prefix, hops): (Prefix, Vec<u32>)| {
+            let mark = if is_followed(&table, &hops) { " # sync" } else { "" };
+            format!("{prefix} {}{mark}", self.text(&table, &hops))
+        };
+        Ok(wanted.map(line).collect())
     }
 
     /// The ports, and how packets of each are handled.
@@ -250,6 +252,10 @@ fn is_local(table: &Table, hops: &[u32]) -> bool {
     hops.iter().all(|number| table.hop(*number).is_some_and(|hop| hop.kind == Kind::Local))
 }
 
+fn is_followed(table: &Table, hops: &[u32]) -> bool {
+    hops.iter().any(|number| table.hop(*number).is_some_and(|hop| hop.followed))
+}
+
 /// Where links that have no interface are pinned.
 fn folder() -> Result<PathBuf, Error> {
     Ok(PathBuf::from(skep_kernel::pin::ROOT).join(format!("skep-route-{}", device::namespace()?)))
@@ -258,8 +264,9 @@ fn folder() -> Result<PathBuf, Error> {
 /// The steps that make the machine's own addresses routes to itself, as they are now.
 fn own(table: &mut Table, machine: &Machine) -> Result<Vec<Step>, Error> {
     let wanted = machine.own_prefixes();
-    let stale = table.routes().filter(|(p, hops)| is_local(table, hops) && !wanted.contains(p));
-    let mut changes: Vec<Change> = stale.map(|(p, _)| Change::Delete(p)).collect();
+    let local = table.those(|hop| hop.kind == Kind::Local);
+    let mut changes: Vec<Change> =
+        local.into_iter().filter(|p| !wanted.contains(p)).map(Change::Delete).collect();
     let new = wanted.iter().filter(|p| !table.has(**p));
     changes.extend(new.map(|p| Change::Add(Route { prefix: *p, target: Target::Local })));
     table.plan(&changes).map_err(|e| Error::Route(e.to_string()))

@@ -1,0 +1,47 @@
+//! Changing the table of a running router: steps enter, its maps have them, one command at a time. A number in the maps counts the
+//! changes, so that who keeps a copy of the table knows whether it still holds; it is odd while a change is under way.
+
+use super::Maps;
+use crate::error::Error;
+use skep_kernel::device::{self, Turn};
+use skep_packet::route::Step;
+
+/// The name of the right to change the table.
+const TURN: &str = "skep-route";
+
+/// The right to change the table, and the table's number.
+#[derive(Debug)]
+pub(super) struct Writer<'m> {
+    maps: Maps<'m>,
+    generation: u64,
+    _turn: Turn,
+}
+
+impl<'m> Writer<'m> {
+    /// Waits for the right.
+    pub(super) fn begin(maps: Maps<'m>) -> Result<Writer<'m>, Error> {
+        let turn = device::turn(TURN)?.ok_or_else(|| {
+            Error::Route(
+                "another `skep route` has been changing this table for ten seconds: try again".to_owned(),
+            )
+        })?;
+        Ok(Writer { maps, generation: maps.generation()?, _turn: turn })
+    }
+
+    /// The table's number; odd: the command that changed it last did not come to its end.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Does the steps; gives the table's number behind them. Where one cannot be done, the table is as it was.
+    pub(super) fn apply(self, steps: &[Step]) -> Result<u64, Error> {
+        if steps.is_empty() && self.generation.is_multiple_of(2) {
+            return Ok(self.generation);
+        }
+        self.maps.set_generation(self.generation | 1)?;
+        let applied = self.maps.apply(steps);
+        let behind = (self.generation | 1) + 1;
+        self.maps.set_generation(behind)?;
+        applied.map(|()| behind)
+    }
+}
