@@ -63,7 +63,7 @@ fn set(words: &RouteWords, replace: bool) -> Result<()> {
 }
 
 fn sync(options: &RouteSync) -> Result<()> {
-    let signals = Signals::receive(&[])?;
+    let mut signals = Signals::receive(&[])?;
     let mut sync = Sync::start(Selection { table: options.table, protocol: options.proto })?;
     let mut begun = false;
     // That nobody reads any more what is printed is no reason to stop following.
@@ -91,6 +91,8 @@ fn sync(options: &RouteSync) -> Result<()> {
         }
         Happened::Listed { .. } | Happened::Followed { .. } => {}
     })?;
+    // The signal has been heeded.
+    signals.by_ref().for_each(drop);
     Ok(())
 }
 
