@@ -15,8 +15,9 @@ use skep_compiler::layers::{Context, LinkType, Reader};
 pub struct FilterSource {
     /// What frames begin with.
     pub link: LinkType,
-    /// The program's context: XDP, or an skb of TC.
-    pub context: Context,
+    /// The program's context: XDP, or an skb of TC. `None`: the packet lies somewhere in the kernel's memory, and nothing
+    /// is known beside its bytes.
+    pub context: Option<Context>,
     /// It sees what the interface sends.
     pub egress: bool,
 }

@@ -65,6 +65,8 @@ pub enum Mode {
         start: Value,
         /// Bytes that lie there.
         len: Value,
+        /// Bytes of the frame, which may go on elsewhere.
+        whole: Value,
     },
     /// In memory that the program may access: a map's value, or its stack.
     Flat {
@@ -203,7 +205,7 @@ impl Reader {
             Mode::Direct { context: Context::Xdp, .. } | Mode::Load { context: Context::Xdp } => {
                 f.helper(id::XDP_GET_BUFF_LEN, &[self.ctx], Type::U64)
             }
-            Mode::Probe { len, .. } | Mode::Flat { len, .. } => len,
+            Mode::Probe { whole: len, .. } | Mode::Flat { len, .. } => len,
         }
     }
 
@@ -234,7 +236,7 @@ impl Reader {
                 let ptr = self.copied(f, context.load_helper(), at, len, missing);
                 Window { ptr, len, aligned: true }
             }
-            Mode::Probe { start, len: there } => {
+            Mode::Probe { start, len: there, .. } => {
                 let off = within(f, at, len, there, missing);
                 let slot = f.slot(len, 8, "packet");
                 let to = f.slot_addr(slot);

@@ -1,6 +1,8 @@
 //! Decoding of bytes. A frame, as far as it was captured, and its link type enter; the places of its layers leave, and what
 //! ended the search. Every place lies within the bytes, and each begins where the one before it ends.
 
+use std::ops::ControlFlow;
+
 use super::table::{Layer, LayerId, Length, LinkType, Next, Space};
 
 /// Most layers of one frame: tunnels in tunnels end here.
@@ -62,29 +64,62 @@ type Step = Result<&'static Layer, Stop>;
 
 /// Finds the layers of a frame.
 pub fn decode(link: LinkType, bytes: &[u8]) -> Decoded {
-    let mut out = Decoded { layers: Vec::new(), payload: 0, stop: Stop::Payload };
+    let mut layers = Vec::new();
+    let (payload, stop) = visit(link, bytes, &mut |place| {
+        layers.push(place);
+        ControlFlow::Continue(())
+    });
+    Decoded { layers, payload, stop }
+}
+
+/// Hands each layer of a frame to `see`, until it has seen enough ([`Stop::Payload`] then): the first byte behind the last
+/// one, and why it is the last.
+pub fn visit(link: LinkType, bytes: &[u8], see: &mut dyn FnMut(Place) -> ControlFlow<()>) -> (usize, Stop) {
+    let (mut start, mut count) = (0, 0);
     let mut next: Step = match link.first() {
         Some(first) => Ok(first.row()),
         None => by_version(bytes, 0),
     };
     loop {
         let layer = match next {
-            Ok(_) if out.layers.len() == MAX_LAYERS => return Decoded { stop: Stop::TooDeep, ..out },
+            Ok(_) if count == MAX_LAYERS => return (start, Stop::TooDeep),
             Ok(layer) => layer,
-            Err(stop) => return Decoded { stop, ..out },
+            Err(stop) => return (start, stop),
         };
-        let start = out.payload;
         let header = &bytes[start..];
         let end = match length(layer, header) {
-            Err(stop) => return Decoded { stop, ..out },
-            Ok(length) if length > header.len() => {
-                return Decoded { stop: Stop::Truncated(layer.id), ..out };
-            }
+            Err(stop) => return (start, stop),
+            Ok(length) if length > header.len() => return (start, Stop::Truncated(layer.id)),
             Ok(length) => start + length,
         };
-        out.layers.push(Place { layer: layer.id, start, end });
-        out.payload = end;
+        if see(Place { layer: layer.id, start, end }).is_break() {
+            return (end, Stop::Payload);
+        }
+        count += 1;
         next = following(layer, header, bytes, end);
+        start = end;
+    }
+}
+
+impl Layer {
+    /// The bytes of a header that decide how long it is and what follows it (some may be named twice): [`visit`] finds the
+    /// same behind two headers that agree in them.
+    pub fn deciding(&self) -> impl Iterator<Item = usize> {
+        let range = |at: u8, bytes: usize| usize::from(at)..usize::from(at) + bytes;
+        let length = match self.length {
+            Length::Fixed => 0..0,
+            Length::Counted { at, .. } | Length::Flagged { at, .. } => range(at, 1),
+            Length::Summed { at, .. } => range(at, 2),
+        };
+        let next = match self.next {
+            Next::Nothing | Next::Layer(_) => 0..0,
+            Next::Code { at, bytes, .. } => range(at, bytes.into()),
+            Next::Family | Next::Ports => 0..4,
+            Next::Label => 2..3,
+        };
+        let guard = self.guard.map_or(0..0, |guard| range(guard.at, 2));
+        // The first byte may have been what said that it is this layer.
+        (0..1).chain(length).chain(next).chain(guard)
     }
 }
 

@@ -17,7 +17,7 @@ pub mod walk;
 
 pub use access::{At, Context, Mode, Reader, Window};
 pub use assign::NewValue;
-pub use decode::{Decoded, Place, Stop, decode};
+pub use decode::{Decoded, Place, Stop, decode, visit};
 pub use table::{Field, FieldKind, Guard, Layer, LayerId, Length, LinkType, Next, Shown, Space, Tier};
 pub use value::Value;
 pub use walk::{Depth, Frame};

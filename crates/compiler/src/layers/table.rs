@@ -1,6 +1,8 @@
 //! What a row of the table says, and how rows are looked up. Positions are counted from the first byte of the layer, bits
 //! from the most significant one on; all numbers are in network byte order, but where a field says otherwise.
 
+use std::sync::LazyLock;
+
 use super::rows::{LAYERS, UNIONS};
 
 macro_rules! layers {
@@ -334,7 +336,18 @@ impl Layer {
 
     /// The layer that `code` names in `space`.
     pub fn of_code(space: Space, code: u16) -> Option<&'static Layer> {
-        LAYERS.iter().find(|layer| layer.codes.contains(&(space, code)))
+        /// All rows by their codes, in the order of [`key`].
+        static BY_CODE: LazyLock<Vec<(u32, &'static Layer)>> = LazyLock::new(|| {
+            let rows = LAYERS.iter().flat_map(|row| row.codes.iter().map(move |code| (key(*code), row)));
+            let mut all: Vec<_> = rows.collect();
+            all.sort_by_key(|(code, _)| *code);
+            all
+        });
+        fn key((space, code): (Space, u16)) -> u32 {
+            (space as u32) << 16 | u32::from(code)
+        }
+        let found = BY_CODE.binary_search_by_key(&key((space, code)), |(code, _)| *code).ok()?;
+        BY_CODE.get(found).map(|(_, layer)| *layer)
     }
 
     /// Its field of that name.

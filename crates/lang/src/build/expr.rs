@@ -58,7 +58,8 @@ impl Fx<'_, '_> {
             ExprKind::Compare { .. }
             | ExprKind::Logical { .. }
             | ExprKind::Not(_)
-            | ExprKind::BytesEq { .. } => self.truth(e),
+            | ExprKind::BytesEq { .. }
+            | ExprKind::FilterMemory(_) => self.truth(e),
             ExprKind::Ternary { cond, a, b } => self.ternary(cond, a, b, &e.ty),
             ExprKind::Reinterpret(of) => self.reinterpret(of, &e.ty),
             ExprKind::AddrOf(of) => self.address_of(of, &e.ty),
@@ -304,6 +305,7 @@ impl Fx<'_, '_> {
                 self.f.branch(cc, x, y, yes, no);
             }
             ExprKind::Packet(read) if read.is_condition() => self.packet_condition(read, yes, no)?,
+            ExprKind::FilterMemory(test) => self.filter_memory(test, yes, no)?,
             ExprKind::BytesEq { a, b, negate, limit } => match negate {
                 true => self.bytes_eq(a, b, *limit, no, yes)?,
                 false => self.bytes_eq(a, b, *limit, yes, no)?,

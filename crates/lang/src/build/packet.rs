@@ -8,9 +8,9 @@
 use super::func::Fx;
 use super::module::ModuleCx;
 use super::{BuildError, Result, internal};
-use crate::hir::{Expr, PacketChange, PacketPart, PacketRead, PacketSource, Stmt};
+use crate::hir::{Expr, FilterMemory, PacketChange, PacketPart, PacketRead, PacketSource, Stmt};
 use crate::ty::Ty;
-use skep_compiler::ir::{Block, FuncBuilder, FuncId};
+use skep_compiler::ir::{Block, FuncBuilder, FuncId, PtrKind, Type};
 use skep_compiler::layers::walk::{self, Mark};
 use skep_compiler::layers::{At, Depth, Field, Frame, LayerId, Mode, NewValue, Reader, Tier, Window};
 
@@ -71,6 +71,21 @@ impl Fx<'_, '_> {
         if let (Some(packet), Some(mark)) = (&mut self.packet, mark) {
             packet.frame.join(&mut self.f, mark);
         }
+    }
+
+    /// Ends the current block: to `yes` where the packet that lies in the kernel's memory matches, else to `no`.
+    pub(super) fn filter_memory(&mut self, test: &FilterMemory, yes: Block, no: Block) -> Result<()> {
+        let ctx = self.ctx()?;
+        let mut numbers = Vec::with_capacity(3);
+        for part in [&test.start, &test.here, &test.whole] {
+            let value = self.value(part)?;
+            numbers.push(self.number(value));
+        }
+        let [start, len, whole] = numbers[..] else { return internal("three numbers") };
+        let start = self.f.cast(start, Type::Ptr(PtrKind::Kernel));
+        let reader = Reader::new(&mut self.f, Mode::Probe { start, len, whole }, ctx);
+        test.filter.code.build(&mut self.f, &reader, yes, no);
+        Ok(())
     }
 
     /// Changes the packet; ends the probe where it lacks what is to be changed.

@@ -433,6 +433,9 @@ pub(super) fn walk_expr<'t>(expr: &'t Expr, see: &mut dyn FnMut(Node<'t>)) {
             walk_expr(a, see);
             walk_expr(b, see);
         }
+        ExprKind::FilterMemory(test) => {
+            [&test.start, &test.here, &test.whole].into_iter().for_each(|part| walk_expr(part, see));
+        }
         ExprKind::Tuple(parts)
         | ExprKind::Record(parts)
         | ExprKind::Call { args: parts, .. }

@@ -6,10 +6,10 @@ use crate::ast::Span;
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
 use crate::filter::{FilterCode, FilterSource};
-use crate::hir::{ExprKind, PacketChange, PacketPart, PacketRead, StmtKind};
+use crate::hir::{ExprKind, FilterMemory, PacketChange, PacketPart, PacketRead, StmtKind};
 use crate::ty::Ty;
 use skep_bpf::target::TargetExt;
-use skep_compiler::layers::{Context, Depth};
+use skep_compiler::layers::{Context, Depth, LinkType};
 
 const fn verdict(
     name: &'static str,
@@ -93,10 +93,15 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     with(
         "filter",
-        &["filter(\"EXPRESSION\"): bool"],
-        "Whether the packet of an xdp or tc probe matches an [expression](filter.md) of the language of tcpdump, pcap-filter(7).",
+        &[
+            "filter(\"EXPRESSION\"): bool",
+            "filter(\"EXPRESSION\", ADDRESS, BYTES[, LENGTH[, \"raw\"]]): bool",
+        ],
+        "Whether the packet of an xdp or tc probe matches an [expression](filter.md) of the language of tcpdump, pcap-filter(7). \
+         With an address: whether the packet of which BYTES bytes lie there in the kernel's memory does; LENGTH says how long it \
+         is in all. It begins with its Ethernet header, or (`\"raw\"`) with IP.",
         "xdp:lo /filter(\"tcp port 80 and net 10.0.0.0/8\")/ { @ = count(); }",
-        (1, 1),
+        (1, 5),
         filter,
     ),
 ];
@@ -147,7 +152,43 @@ fn redirect(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 }
 
 fn filter(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    if call.args.len() > 1 {
+        return filter_memory(c, call);
+    }
     let source = c.packet_source(call.name(), call.span)?;
+    let source = FilterSource { link: source.link, context: Some(source.context), egress: source.egress };
+    let code = compiled(c, call, source)?;
+    let read = PacketRead { what: PacketPart::Filter(code), depth: Depth::Outer, nth: 0 };
+    Some(Checked::Value(Typed::new(ExprKind::Packet(read), Ty::Bool, call.span)))
+}
+
+/// A filter on a packet in the kernel's memory.
+fn filter_memory(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    if call.args.len() < 3 {
+        return call.wrong(c, call.span, "needs an address and the number of bytes that lie there");
+    }
+    let link = match call.args.get(4) {
+        None => LinkType::Ethernet,
+        Some(name) => match call.literal_text(c, 4)?.as_slice() {
+            b"raw" => LinkType::Raw,
+            b"ethernet" => LinkType::Ethernet,
+            _ => return call.wrong(c, name.span, "knows packets that are \"ethernet\" or \"raw\""),
+        },
+    };
+    let filter = compiled(c, call, FilterSource { link, context: None, egress: false })?;
+    let mut number = |index: usize, what: &str| {
+        let value = c.value(call.args.get(index)?)?;
+        c.integer(value, false, true, what)
+    };
+    let start = number(1, "as an address")?;
+    let here = number(2, "as a number of bytes")?;
+    let whole = if call.args.len() > 3 { number(3, "as the packet's length")? } else { here.clone() };
+    let test = Box::new(FilterMemory { filter, start, here, whole });
+    Some(Checked::Value(Typed::new(ExprKind::FilterMemory(test), Ty::Bool, call.span)))
+}
+
+/// The code of the expression that is the first argument.
+fn compiled(c: &mut Checker<'_>, call: &Call<'_>, source: FilterSource) -> Option<FilterCode> {
     let text = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
     let Some(filters) = c.settings.options.filters.clone() else {
         return call.wrong(
@@ -156,17 +197,9 @@ fn filter(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
             "needs the compiler of filter expressions, which is not part of this build",
         );
     };
-    let source = FilterSource { link: source.link, context: source.context, egress: source.egress };
     let (span, length) = (call.args[0].span, text.len());
     match filters.0.compile(&text, source, c.resolver.target) {
-        Ok(code) => {
-            let read = PacketRead {
-                what: PacketPart::Filter(FilterCode { text, code }),
-                depth: Depth::Outer,
-                nth: 0,
-            };
-            Some(Checked::Value(Typed::new(ExprKind::Packet(read), Ty::Bool, call.span)))
-        }
+        Ok(code) => Some(FilterCode { text, code }),
         Err(fault) => {
             // Places in the text lie behind the opening quote, where it stands there as it is.
             let verbatim = span.end.saturating_sub(span.start) as usize == length + 2;

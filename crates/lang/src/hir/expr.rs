@@ -1,6 +1,6 @@
 //! Expressions of the checked program.
 
-use super::{Arg, MapNo, PacketRead, Stmt, VarId};
+use super::{Arg, FilterMemory, MapNo, PacketRead, Stmt, VarId};
 use crate::ast::Span;
 use crate::ty::{Space, Ty};
 use skep_bpf::object::CoreReloc;
@@ -75,6 +75,8 @@ pub enum ExprKind {
     Arg(Arg),
     /// A part of the packet.
     Packet(PacketRead),
+    /// Whether a packet in the kernel's memory matches: a bool.
+    FilterMemory(Box<FilterMemory>),
     /// A field of what `base` points to or is: `base.ty` is `Ptr` to a composite (of any space) or a composite. A scalar
     /// field is loaded; any other is an address.
     Field {

@@ -8,7 +8,7 @@ mod stmt;
 
 pub use arg::{Arg, Operand, OperandPlace};
 pub use expr::{Access, Expr, ExprKind};
-pub use packet::{PacketChange, PacketPart, PacketRead, PacketSource};
+pub use packet::{FilterMemory, PacketChange, PacketPart, PacketRead, PacketSource};
 pub use stmt::{Stmt, StmtKind};
 
 use crate::ast::Span;

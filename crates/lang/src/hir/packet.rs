@@ -17,6 +17,19 @@ pub struct PacketSource {
     pub egress: bool,
 }
 
+/// A filter on a packet that lies in the kernel's memory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FilterMemory {
+    /// The filter.
+    pub filter: FilterCode,
+    /// Address of the first byte: u64.
+    pub start: Expr,
+    /// Bytes that lie there: u64.
+    pub here: Expr,
+    /// Bytes of the packet: u64.
+    pub whole: Expr,
+}
+
 /// What of a packet is read.
 #[derive(Clone, PartialEq, Debug)]
 pub struct PacketRead {

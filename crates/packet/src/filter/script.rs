@@ -1,5 +1,6 @@
 //! `filter("…")` in scripts: the text and the place that the script's probe gives it enter, code that tests the probe's
-//! packet leaves. The rules are those of XDP and TC programs of this crate.
+//! packet leaves. The rules are those of XDP and TC programs of this crate; for a packet
+//! that a script finds in the kernel's memory, those of files.
 
 use super::link::LinkType;
 use super::{Filter, Options, Source, compile, emit};
@@ -33,8 +34,9 @@ impl FilterCompiler for Expressions {
         target: &dyn Target,
     ) -> Result<Rc<dyn filter::Filter>, Box<Diagnostic>> {
         let kind = match source.context {
-            Context::Xdp => Source::Xdp,
-            Context::Skb => Source::Tc { egress: source.egress },
+            Some(Context::Xdp) => Source::Xdp,
+            Some(Context::Skb) => Source::Tc { egress: source.egress },
+            None => Source::File { swapped: false },
         };
         let options = Options { link: link_type(source.link), source: kind, netmask: None, strict: false };
         let filter = compile(text, &options, target)?;

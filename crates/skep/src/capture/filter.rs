@@ -40,6 +40,11 @@ impl Expression {
         self.text.is_empty()
     }
 
+    /// Its text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Compiles it for packets of this link type (`LINKTYPE_`); `swapped`: of a machine of the other byte order.
     pub(super) fn prepare(&mut self, link: u16, swapped: bool) -> Result<(), Error> {
         if self.is_empty() || self.compiled.iter().any(|(key, _)| *key == (link, swapped)) {

@@ -97,6 +97,9 @@ fn always_read<'t>(e: &'t Expr, out: &mut Vec<&'t PacketRead>) {
             always_read(a, out);
             always_read(b, out);
         }
+        ExprKind::FilterMemory(test) => {
+            [&test.start, &test.here, &test.whole].into_iter().for_each(|e| always_read(e, out));
+        }
         ExprKind::Tuple(parts)
         | ExprKind::Record(parts)
         | ExprKind::Call { args: parts, .. }

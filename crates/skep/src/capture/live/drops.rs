@@ -1,5 +1,5 @@
 //! Packets that the kernel throws away: a filter enters; each dropped packet that matches leaves, with the reason and the
-//! place in the kernel as its comment. `programs/capture/drops.bt` sends them, of all network namespaces.
+//! place in the kernel as its comment. `programs/capture/drops.bt` filters and sends them, of all network namespaces.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -26,6 +26,9 @@ const NO_REASON: &str = "(uint64)0";
 /// What the kernel's names of reasons begin with.
 const PREFIX: &str = "SKB_DROP_REASON_";
 
+/// What no packet matches: for packets without the header that the filter asks for.
+const NOTHING: &str = "len = 0";
+
 const ETHERNET: u16 = 1;
 const RAW: u16 = 101;
 
@@ -34,7 +37,6 @@ const RAW: u16 = 101;
 pub struct Drops {
     program: Program,
     loaded: Loaded,
-    expression: Expression,
     /// By name and link type.
     interfaces: HashMap<(String, u16), usize>,
     list: Vec<Interface>,
@@ -59,22 +61,26 @@ struct Dropped<'e> {
 
 impl Drops {
     /// Begins to watch. `snaplen`: most bytes of a packet.
-    pub fn open(expression: Expression, snaplen: u32) -> Result<Drops, Error> {
-        let script = |text: &str| Script::named("drops.bt", text).compile();
+    pub fn open(mut expression: Expression, snaplen: u32) -> Result<Drops, Error> {
+        // Mistakes are told in the expression, not in the program.
+        expression.prepare(ETHERNET, false)?;
+        let raw = match expression.prepare(RAW, false) {
+            Ok(()) => expression.text(),
+            Err(_) => NOTHING,
+        };
+        let params = vec![expression.text().to_owned(), raw.to_owned()];
+        let script = |text: &str| Script::named("drops.bt", text).params(params.clone()).compile();
         let program = script(PROGRAM).or_else(|error| {
             // What is wrong with the program itself is told as it was found first.
             script(&PROGRAM.replace(REASON, NO_REASON)).map_err(|_| error)
         })?;
         let mut loaded = Loaded::load(&program.object, program.target.clone(), &LoadOptions::default())
             .map_err(Error::Kernel)?;
-        let mut expression = expression;
-        expression.prepare(ETHERNET, false)?;
         loaded.attach_all().map_err(Error::Kernel)?;
         let behind = clock_now(Clock::Realtime) - clock_now(Clock::Boot);
         Ok(Drops {
             program,
             loaded,
-            expression,
             interfaces: HashMap::new(),
             list: Vec::new(),
             places: HashMap::new(),
@@ -113,11 +119,6 @@ impl Drops {
         let layout = decode::event_number(record).and_then(|number| program.object.events.get(number));
         let Some(values) = layout.map(|layout| decode::event(layout, record)) else { return Ok(()) };
         let Some(dropped) = dropped(&values, self.behind) else { return Ok(()) };
-        let matches = self.expression.is_empty()
-            || self.expression.matches(dropped.link, false, dropped.data, dropped.len)?;
-        if !matches {
-            return Ok(());
-        }
         self.counts.matched += 1;
         if self.over {
             self.counts.left += 1;
