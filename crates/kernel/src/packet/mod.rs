@@ -50,6 +50,11 @@ pub fn interfaces() -> Result<Vec<Interface>, Error> {
     Ok(all.map(|i| Interface { name: i.name, index: i.index, hardware: i.hardware, mtu: i.mtu }).collect())
 }
 
+/// The mask of an interface's first IPv4 address; `None`: it has none.
+pub fn netmask(name: &str) -> Option<u32> {
+    sys::netmask(name).ok().map(u32::from_be_bytes)
+}
+
 /// How a socket receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {

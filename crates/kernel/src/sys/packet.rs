@@ -95,6 +95,36 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, interface: i32) -> Result<(), Errno> 
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// struct ifreq (include/uapi/linux/if.h) with an IPv4 address in its union.
+#[repr(C)]
+struct AddressRequest {
+    name: [u8; libc::IFNAMSIZ],
+    family: u16,
+    port: u16,
+    address: [u8; 4],
+    rest: [u8; 16],
+}
+
+/// The mask of an interface's first IPv4 address (SIOCGIFNETMASK, netdevice(7)).
+pub(crate) fn netmask(name: &str) -> Result<[u8; 4], Errno> {
+    let mut request =
+        AddressRequest { name: [0; libc::IFNAMSIZ], family: 0, port: 0, address: [0; 4], rest: [0; 16] };
+    let Some(place) = request.name.get_mut(..name.len()).filter(|_| name.len() < libc::IFNAMSIZ) else {
+        return Err(Errno::NODEV);
+    };
+    place.copy_from_slice(name.as_bytes());
+    // SAFETY: the call takes numbers only.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: the request is live, ends its name with a zero, and is as long as struct ifreq.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNETMASK, &raw mut request) };
+    if result == 0 { Ok(request.address) } else { Err(last_errno()) }
+}
+
 /// The error that waits on a socket; 0 without one.
 pub(crate) fn pending_error(socket: BorrowedFd<'_>) -> i32 {
     let mut error = 0i32;

@@ -13,7 +13,8 @@ impl Filter {
     /// The filter for a socket that gives packets without link headers; `None`: the kernel cannot tell all that it asks
     /// for.
     pub fn cooked(&self) -> Option<Filter> {
-        if self.options.link != LinkType::Sll2 {
+        // Of tags the kernel's own place is beside the packet, for some at least.
+        if self.options.link != LinkType::Sll2 || self.tags {
             return None;
         }
         let mut filter = self.clone();
@@ -88,8 +89,29 @@ mod tests {
     }
 
     #[test]
+    fn tags_stand_behind_the_header() {
+        let header = [0x81, 0, 0, 0, 0, 0, 0, 7, 0, 1, 4, 6, 2, 0, 0, 0, 0, 1, 0, 0];
+        let udp =
+            [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 9, 0, 53, 0, 8, 0, 0];
+        let once = [&header[..], &[0x20, 5, 8, 0], &udp].concat();
+        let twice = [&header[..], &[0, 6, 0x81, 0, 0, 5, 8, 0], &udp].concat();
+        for (text, bytes, expected) in [
+            ("vlan", &once, true),
+            ("vlan 5 and udp port 53", &once, true),
+            ("vlan 5 and tcp", &once, false),
+            ("vlan 6", &once, false),
+            ("udp port 53", &once, false),
+            ("vlan 6 and vlan 5 and udp port 53", &twice, true),
+            ("vlan 6 and udp port 53", &twice, false),
+        ] {
+            let packet = Packet { bytes, length: bytes.len() as u32, ..Packet::default() };
+            assert_eq!(filter(text).matches(&packet), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_the_kernel_does_not_tell_has_no_such_filter() {
-        for text in ["len > 100", "link[12] = 2"] {
+        for text in ["len > 100", "link[12] = 2", "vlan 5"] {
             assert!(filter(text).cooked().is_none(), "{text}");
         }
     }

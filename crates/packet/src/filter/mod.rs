@@ -70,13 +70,20 @@ pub struct Filter {
     preds: Preds,
     graph: Graph,
     options: Options,
+    /// It asks for VLAN tags.
+    tags: bool,
 }
 
 /// Compiles an expression. The empty one matches everything.
 pub fn compile(text: &str, options: &Options, target: &dyn Target) -> Result<Filter, Box<Diagnostic>> {
     let (tree, root) = parse::parse(text, options.strict)?;
     let Some(root) = root else {
-        return Ok(Filter { preds: Preds::default(), graph: Graph::everything(), options: *options });
+        return Ok(Filter {
+            preds: Preds::default(),
+            graph: Graph::everything(),
+            options: *options,
+            tags: false,
+        });
     };
     let encapsulates = build::encapsulates(&tree);
     let (preds, start) =
@@ -91,7 +98,7 @@ pub fn compile(text: &str, options: &Options, target: &dyn Target) -> Result<Fil
             .at("no packet can match this")
             .into());
     }
-    Ok(Filter { preds, graph, options: *options })
+    Ok(Filter { preds, graph, options: *options, tags: build::asks_for_tags(&tree) })
 }
 
 /// Whether no packet can pass, however long it is.

@@ -162,6 +162,12 @@ pub(super) fn encapsulates(tree: &Tree) -> bool {
     tree.exprs.iter().any(|(expr, _)| matches!(expr, Expr::Shift(Shift::Geneve | Shift::Vxlan, _)))
 }
 
+/// Whether VLAN tags are asked for.
+pub(super) fn asks_for_tags(tree: &Tree) -> bool {
+    use super::ast::Shift;
+    tree.exprs.iter().any(|(expr, _)| matches!(expr, Expr::Shift(Shift::Vlan, _)))
+}
+
 /// Offset from which on classic BPF reads what the kernel knows beside the packet (`SKF_AD_OFF`).
 const BESIDE: u32 = 0xffff_f000;
 

@@ -36,12 +36,15 @@ impl Build<'_> {
         if self.layers.labels > 0 {
             return self.fail("no VLAN match after MPLS");
         }
-        if self.layers.link != Link::Outer(LinkType::Ethernet) {
+        let cooked = self.layers.link == Link::Outer(LinkType::Sll2) && !self.options.strict;
+        if self.layers.link != Link::Outer(LinkType::Ethernet) && !cooked {
             let name = self.link_name();
             return self.fail(format!("no VLAN support for {name}"));
         }
-        // The kernel takes the outermost tag out of the frame.
-        let taken_out = matches!(self.options.source, Source::Socket | Source::Tc { .. })
+        // The kernel takes the outermost tag out of the frame; behind a header in the place of the link's it is again where
+        // the filter is asked (`cooked`).
+        let taken_out = !cooked
+            && matches!(self.options.source, Source::Socket | Source::Tc { .. })
             && self.layers.vlans == 0
             && self.layers.header == Off::at(0);
         let tagged = if taken_out { self.vlan_taken_out(tag)? } else { self.vlan_in_frame(tag)? };
@@ -67,9 +70,12 @@ impl Build<'_> {
             }
             None => types,
         };
-        self.layers.payload.add = self.layers.payload.add.wrapping_add(4);
+        let add = self.layers.payload.add;
+        self.layers.payload.add = add.wrapping_add(4);
         if let Some(linktype) = &mut self.layers.linktype {
-            linktype.add = linktype.add.wrapping_add(4);
+            // In a header of Linux the type does not stand before what it tells of; a tag ends with the next one.
+            let cooked = self.layers.link == Link::Outer(LinkType::Sll2);
+            linktype.add = if cooked { add.wrapping_add(2) } else { linktype.add.wrapping_add(4) };
         }
         Ok(test)
     }

@@ -91,12 +91,15 @@ impl Opener<'_> {
         Ok(Source { socket, name, link: link.number(), late, ended: false })
     }
 
-    fn options(&self, link: LinkType) -> filter::Options {
-        filter::Options { link, source: filter::Source::Socket, netmask: None, strict: self.options.strict }
+    /// Without an IPv4 address, and on all interfaces together, the mask is zero, as with libpcap.
+    fn options(&self, link: LinkType, interface: Option<&packet::Interface>) -> filter::Options {
+        let netmask = interface.and_then(|i| packet::netmask(&i.name)).unwrap_or(0);
+        let (source, strict) = (filter::Source::Socket, self.options.strict);
+        filter::Options { link, source, netmask: Some(netmask), strict }
     }
 
     fn everything(&self, link: LinkType) -> Result<Filter, Error> {
-        filter::compile("", &self.options(link), &*self.target)
+        filter::compile("", &self.options(link, None), &*self.target)
             .map_err(|mistake| Error::Internal(format!("the empty filter: {}", mistake.message)))
     }
 
@@ -108,7 +111,7 @@ impl Opener<'_> {
             let source = Text { name: "filter".to_owned(), text: text.to_owned() };
             Error::Script { diagnostics: Diagnostics { list: vec![mistake], files: Vec::new() }, source }
         };
-        let options = self.options(link);
+        let options = self.options(link, interface);
         let plain = filter::compile(text, &options, &*self.target).map_err(|m| failed(text, *m))?;
         let wanted = match (self.options.way, interface, self.loopback) {
             (Way::In, ..) => "inbound".to_owned(),
