@@ -22,6 +22,8 @@ use crate::vars::Vars;
 
 /// The environment variable and the line of output with which a program says that its probes are attached.
 const ATTACHED: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+/// What `skep capture` says on standard error when it receives.
+const CAPTURING: &str = "capturing on ";
 
 /// What a run was.
 pub(crate) struct Ran {
@@ -308,7 +310,13 @@ impl<'a> Session<'a> {
                     }
                 }
                 Ok(Message::Line(Stream::Stdout, line)) => self.output.stdout.push(line),
-                Ok(Message::Line(Stream::Stderr, line)) => self.output.stderr.push(line),
+                Ok(Message::Line(Stream::Stderr, line)) => {
+                    let ready = self.phase == Phase::Attaching && line.starts_with(CAPTURING);
+                    self.output.stderr.push(line);
+                    if ready && let Err(message) = self.attached() {
+                        return Some(message);
+                    }
+                }
                 Ok(Message::End) => self.open -= 1,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.open = 0,
