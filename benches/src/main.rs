@@ -1,7 +1,7 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|filter|vm]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|live|filter|vm]…`
 
 mod added;
 mod attach;
@@ -9,6 +9,7 @@ mod capture;
 mod event;
 mod filter;
 mod large;
+mod live;
 mod load;
 mod scripts;
 mod start;
@@ -35,7 +36,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, filter, vm (all without; vm needs the feature of that name)
+    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, vm (all without; vm needs the feature of that name)
     what: Vec<String>,
 }
 
@@ -71,6 +72,9 @@ fn main() -> Result<()> {
     }
     if wanted("capture") {
         capture::measure(&args.skep, args.rounds)?;
+    }
+    if wanted("live") {
+        live::measure(&args.skep, args.rounds)?;
     }
     if wanted("filter") {
         filter::measure(args.rounds)?;

@@ -100,6 +100,13 @@ impl Prog {
         bpf::test_run_frame(self.fd.as_fd(), repeat).map_err(|e| Error::os(format!("run {}", self.name), e))
     }
 
+    /// Runs the program (of XDP, 5.18) `repeat` times on a frame as if it came in on the interface with this index of this
+    /// thread's network namespace; each goes where the program says.
+    pub fn test_run_live(&self, frame: &[u8], interface: u32, repeat: u32) -> Result<(), Error> {
+        bpf::test_run_live(self.fd.as_fd(), frame, interface, repeat)
+            .map_err(|e| Error::os(format!("send frames through {}", self.name), e))
+    }
+
     /// Its instructions as the kernel runs them, and the bytes that they became in the machine's code.
     pub fn sizes(&self) -> Result<(u32, u32), Error> {
         let info = bpf::prog_info(self.fd.as_fd())

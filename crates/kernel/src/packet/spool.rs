@@ -1,9 +1,9 @@
-//! Files that grow record by record: records enter, one by each call of `write`; they are on disk after `flush`.
+//! Files that grow record by record: records enter, one by each call of `write` or `write_vectored`; they are on disk after `flush`.
 //!
 //! What always holds: the file ends with a whole record, also when the disk is full. Records that did not fit are counted.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are gathered.
@@ -85,13 +85,19 @@ impl Spool {
 
 impl Write for Spool {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(record)])
+    }
+
+    /// All parts are one record.
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let length = parts.iter().map(|part| part.len()).sum();
         // A record that comes when there is no room for those before it is not taken, and not counted.
-        if self.buffer.len() + record.len() > BUFFER && !self.buffer.is_empty() {
+        if self.buffer.len() + length > BUFFER && !self.buffer.is_empty() {
             self.drain()?;
         }
-        self.buffer.extend_from_slice(record);
+        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
         self.ends.push(self.buffer.len());
-        Ok(record.len())
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {

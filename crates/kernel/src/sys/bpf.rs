@@ -290,6 +290,34 @@ pub(crate) fn test_run_packet(
     Ok((attr.retval, attr.data_size_out as usize))
 }
 
+/// `BPF_F_TEST_XDP_LIVE_FRAMES` (5.18).
+const LIVE_FRAMES: u32 = 1 << 1;
+
+/// Runs an XDP program `repeat` times on a frame as if it came in on the interface with this index, and does with each what
+/// the program says (bpf_test_run_xdp_live, net/bpf/test_run.c, Linux 5.18).
+pub(crate) fn test_run_live(
+    prog: BorrowedFd<'_>,
+    frame: &[u8],
+    interface: u32,
+    repeat: u32,
+) -> Result<(), Errno> {
+    let length = u32::try_from(frame.len()).map_err(|_| Errno::TOOBIG)?;
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+    let context = [0, length, 0, interface, 0, 0];
+    let mut attr = TestRun {
+        prog_fd: raw(prog),
+        data_in: address(frame),
+        data_size_in: length,
+        ctx_in: address(&context),
+        ctx_size_in: size_of_val(&context) as u32,
+        repeat,
+        flags: LIVE_FRAMES,
+        ..TestRun::default()
+    };
+    // SAFETY: `frame` and `context` outlive the call and have the given lengths; no output buffer is given.
+    unsafe { call(cmd::PROG_TEST_RUN, &mut attr) }.map(drop)
+}
+
 /// The kernel's record of a program.
 pub(crate) fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
     let mut info = ProgInfo::default();

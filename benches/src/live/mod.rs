@@ -1,0 +1,150 @@
+//! Live captures beside tcpdump: floods of one kind of frame over a veth pair, from one network namespace to another, while
+//! one tool writes them to a file in memory. Leaves: what a captured packet costs the tool, what the tool adds to the
+//! sender, and how many packets are lost; and what it costs to name the processes of packets.
+//!
+//! The sender runs on CPU 1, tools on CPU 0; both tools have the same room in the kernel.
+
+mod flood;
+mod tool;
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::stat::median;
+use flood::{Flood, Pair, Source};
+use tool::{Form, Run};
+
+/// Set for the process that runs in namespaces of its own.
+const INSIDE: &str = "SKEP_BENCH_LIVE";
+/// Most rounds: each takes about 30 seconds.
+const ROUNDS: usize = 5;
+
+/// What is sent, and how much of it the tools keep.
+struct Load {
+    shown: &'static str,
+    source: Source,
+    /// Bytes of a frame.
+    bytes: usize,
+    frames: u32,
+    snaplen: Option<u32>,
+}
+
+const LOADS: [Load; 6] = [
+    Load {
+        shown: "sockets, 64, -s 96",
+        source: Source::Socket,
+        bytes: 64,
+        frames: 1_500_000,
+        snaplen: Some(96),
+    },
+    Load {
+        shown: "sockets, 1442, -s 96",
+        source: Source::Socket,
+        bytes: 1442,
+        frames: 1_000_000,
+        snaplen: Some(96),
+    },
+    Load { shown: "XDP, 64, -s 96", source: Source::Xdp, bytes: 64, frames: 3_000_000, snaplen: Some(96) },
+    Load {
+        shown: "XDP, 1442, -s 96",
+        source: Source::Xdp,
+        bytes: 1442,
+        frames: 2_000_000,
+        snaplen: Some(96),
+    },
+    Load { shown: "sockets, 1442, all", source: Source::Socket, bytes: 1442, frames: 500_000, snaplen: None },
+    Load { shown: "XDP, 1442, all", source: Source::Xdp, bytes: 1442, frames: 500_000, snaplen: None },
+];
+
+/// Prints a line for each load.
+pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
+    if std::env::var_os(INSIDE).is_none() {
+        let own = std::env::current_exe()?;
+        let rounds = rounds.to_string();
+        let mut child = Command::new("unshare");
+        child.args(["--net", "--mount"]).arg(own).args(["--skep", skep, "--rounds", &rounds, "live"]);
+        ensure!(
+            child.env(INSIDE, "1").status().context("unshare")?.success(),
+            "measuring in a namespace failed"
+        );
+        return Ok(());
+    }
+    let rounds = rounds.clamp(1, ROUNDS);
+    let folder = std::env::temp_dir().join(format!("skep-bench-live-{}", std::process::id()));
+    fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+    // Only this process's mount namespace has it.
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&folder).status()?;
+    let measured = if mounted.success() { all(skep, rounds, &folder) } else { Ok(()) };
+    let _ = Command::new("umount").arg(&folder).status();
+    let _ = fs::remove_dir(&folder);
+    ensure!(mounted.success(), "a file system in memory could not be mounted");
+    measured
+}
+
+fn all(skep: &str, rounds: usize, folder: &std::path::Path) -> Result<()> {
+    let pair = Pair::make()?;
+    let path = folder.join("packets");
+    println!("\nLive captures, nanoseconds a packet (median of {rounds}): skep / tcpdump, and the ratio");
+    println!(
+        "  {:<22}{:>22}{:>22}{:>20}{:>18}",
+        "load", "user + system", "user", "added to the sender", "lost"
+    );
+    for load in &LOADS {
+        let flood = Flood::new(&pair, load.source, load.bytes)?;
+        let mut bare = Vec::new();
+        let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
+        flood.send(load.frames / 10)?;
+        for _ in 0..rounds {
+            bare.push(flood.send(load.frames)?);
+            for (runs, form) in runs.iter_mut().zip([Form::Skep { processes: false }, Form::Tcpdump]) {
+                let words = form.words(skep, Pair::RECEIVER, load.snaplen, &path);
+                runs.push(pair.within(|| tool::run(form, &words, || flood.send(load.frames)))??);
+                fs::remove_file(&path)?;
+            }
+        }
+        let bare = median(bare);
+        let of = |value: &dyn Fn(&Run) -> f64| {
+            let [skep, peer] = [0, 1].map(|i| median(runs[i].iter().map(value).collect()));
+            (skep, peer)
+        };
+        let ratio = |(skep, peer): (f64, f64)| format!("{skep:.0} / {peer:.0} {:>6.2}", skep / peer);
+        let lost = of(&|run| run.lost * 100.0);
+        println!(
+            "  {:<22}{:>22}{:>22}{:>20}{:>18}",
+            load.shown,
+            ratio(of(&|run| run.total)),
+            ratio(of(&|run| run.user)),
+            ratio(of(&|run| run.sent - bare)),
+            format!("{:.1} % / {:.1} %", lost.0, lost.1),
+        );
+    }
+    processes(skep, rounds, &pair, &path)
+}
+
+/// What naming the process of each packet costs, where the sender's socket is on this side.
+fn processes(skep: &str, rounds: usize, pair: &Pair, path: &std::path::Path) -> Result<()> {
+    for load in LOADS.iter().filter(|load| load.source == Source::Socket) {
+        let flood = Flood::new(pair, load.source, load.bytes)?;
+        let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            for (runs, processes) in runs.iter_mut().zip([true, false]) {
+                let form = Form::Skep { processes };
+                let words = form.words(skep, Pair::SENDER, load.snaplen, path);
+                runs.push(tool::run(form, &words, || flood.send(load.frames))?);
+                fs::remove_file(path)?;
+            }
+        }
+        let [with, without] = [0, 1].map(|i| median(runs[i].iter().map(|run| run.total).collect()));
+        let lost = [0, 1].map(|i| median(runs[i].iter().map(|run| run.lost * 100.0).collect()));
+        println!(
+            "  {:<22} with processes {with:.0}, without {without:.0}: {:.2}; lost {:.1} %, {:.1} %",
+            load.shown,
+            with / without,
+            lost[0],
+            lost[1]
+        );
+    }
+    Ok(())
+}
