@@ -94,6 +94,28 @@ fn traffic() {
                 let _ = socket.send_to(&payload, to);
             }
         }
+        ["broadcast", to] => {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_broadcast(true).unwrap();
+            assert_eq!(socket.send_to(b"all", to).unwrap(), 3);
+        }
+        // Answers so many datagrams.
+        ["answer", address, count] => {
+            let socket = UdpSocket::bind(address).unwrap();
+            println!("listening");
+            let mut buffer = [0; 100];
+            for _ in 0..count.parse::<u32>().unwrap() {
+                let (length, from) = socket.recv_from(&mut buffer).unwrap();
+                socket.send_to(&buffer[..length], from).unwrap();
+            }
+        }
+        ["ask", address] => {
+            let socket =
+                UdpSocket::bind(if address.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
+            socket.connect(address).unwrap();
+            socket.send(b"question").unwrap();
+            assert_eq!(socket.recv(&mut [0; 100]).unwrap(), 8);
+        }
         ["http", port] => {
             let listener = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -225,15 +247,14 @@ fn packets_have_processes() {
     let script = "up; SKEP_TEST_TRAFFIC='listen 8088' \"$T\" --exact traffic --nocapture >ready & L=$!
         until grep -q listening ready; do sleep 0.05; done; echo $L >listener
         begin -i lo --process -t 'tcp port 8088 or tcp port 8089 or icmp'; traffic connect 8088; traffic http 8089; sleep 0.3; end; mv out all
-        begin -i lo --comm traffic -w mine 'tcp port 8089'; traffic http 8089; sleep 0.3; end; cp err mine.err
+        begin -i lo --comm \"$(basename \"$T\" | cut -c1-15)\" -w mine 'tcp port 8089'; traffic http 8089; sleep 0.3; end; cp err mine.err
         begin -i lo --comm nobody 'tcp port 8089'; traffic http 8089; sleep 0.3; end; kill $L";
     let Some((_, folder)) = alone("live-process", script) else { return };
     let (all, listener) = (read(&folder, "all"), read(&folder, "listener"));
     let opening: Vec<&str> =
         all.lines().filter(|line| line.contains("> 127.0.0.1.8088: Flags [S]")).collect();
     let [opening] = opening[..] else { panic!("{all}") };
-    // The listener is known by its process, the client by its thread that connected.
-    assert!(opening.starts_with("[traffic ") && opening.contains(" > capture_live-"), "{opening}");
+    assert!(opening.starts_with("[capture_live-") && opening.contains(" > capture_live-"), "{opening}");
     assert!(opening.contains(&format!(" {}] IP ", listener.trim())), "{opening}, listener {listener}");
     let request = all.lines().find(|line| line.contains("GET /page")).unwrap();
     let ids: Vec<&str> =
@@ -242,17 +263,147 @@ fn packets_have_processes() {
     let [matched, captured, ..] = counts(&read(&folder, "mine.err"));
     assert!(matched == captured && captured >= 8, "{matched} {captured}");
     let list = Command::new(SKEP).args(["capture", "-t", "-r"]).arg(folder.join("mine")).output().unwrap();
-    assert!(text(&list.stdout).lines().all(|line| line.starts_with("lo In  [process: traffic ")));
+    assert!(text(&list.stdout).lines().all(|line| line.starts_with("lo In  [process: capture_live-")));
     let [matched, captured, left, _] = counts(&read(&folder, "err"));
     assert_eq!((captured, left), (0, matched));
     assert!(matched >= 8);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// The processes that a line begins with: names without what follows, and ids.
+fn ends(line: &str) -> Vec<(String, u32)> {
+    let inside =
+        line.split_once('[').and_then(|(_, rest)| rest.split_once("] IP")).map_or("", |(inside, _)| inside);
+    let one = |end: &str| {
+        let mut words = end.split(' ');
+        Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+    };
+    inside.split(" > ").filter_map(one).collect()
+}
+
+#[test]
+fn datagrams_and_ipv6_have_processes_that_may_have_ended() {
+    let script = "up; ip addr add fd09::7/128 dev lo nodad
+        SKEP_TEST_TRAFFIC='answer [::1]:8091 1' \"$T\" --exact traffic --nocapture >ready6 & A=$!
+        until grep -q listening ready6; do sleep 0.05; done
+        begin -i lo --process -t 'udp or icmp or tcp'
+        traffic ask [::1]:8091; wait $A
+        SKEP_TEST_TRAFFIC='answer 127.0.0.1:8092 1' \"$T\" --exact traffic --nocapture >ready4 & B=$!
+        until grep -q listening ready4; do sleep 0.05; done; traffic ask 127.0.0.1:8092; wait $B
+        traffic http 8093; traffic udp 127.0.0.1:8094 1 5; sleep 0.3; end
+        echo $A >pid6; echo $B >pid4";
+    let Some((_, folder)) = alone("live-ended", script) else { return };
+    let out = read(&folder, "out");
+    let pid = |name: &str| read(&folder, name).trim().parse::<u32>().unwrap();
+    let line =
+        |what: &str| out.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}\n{out}"));
+    for (what, server) in [("> ::1.8091: UDP", pid("pid6")), ("> 127.0.0.1.8092: UDP", pid("pid4"))] {
+        let ends = ends(line(what));
+        assert_eq!(ends.len(), 2, "{}", line(what));
+        assert_eq!(ends[1].1, server, "{}", line(what));
+        assert_ne!(ends[0].1, server, "{}", line(what));
+    }
+    let answer = ends(line("IP6 ::1.8091 >"));
+    assert_eq!(answer[0].1, pid("pid6"), "{out}");
+    // The socket of the connection, which lived for a moment, is known at both ends.
+    assert_eq!(ends(line("GET /page")).len(), 2, "{out}");
+    assert!(line("ICMP ").starts_with("[?] IP "), "{out}");
+    let nobody = line("> 127.0.0.1.8094: UDP");
+    assert!(nobody.contains(" > ?] IP ") && ends(nobody).len() == 1, "{nobody}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn packets_of_one_process_or_cgroup_alone() {
+    let script = "up; SKEP_TEST_TRAFFIC='listen 8086' \"$T\" --exact traffic --nocapture >ready & L=$!
+        until grep -q listening ready; do sleep 0.05; done; echo $L >listener
+        begin -i lo --pid $L -t tcp; traffic connect 8086; traffic http 8087; sleep 0.3; end; mv out pid; kill $L
+        ROOT=$(awk '$3 == \"cgroup2\" {print $2; exit}' /proc/mounts)
+        G=$ROOT/skep-test-$$; mkdir \"$G\" 2>/dev/null || { touch none; exit 0; }
+        trap 'kill $P 2>/dev/null || true; rmdir \"$G\"' EXIT
+        begin -i lo --cgroup \"$G\" -t tcp; (echo $BASHPID >\"$G/cgroup.procs\"; traffic http 8087); traffic http 8085; sleep 0.3; end; mv out group";
+    let Some((_, folder)) = alone("live-wanted", script) else { return };
+    let (out, listener) = (read(&folder, "pid"), read(&folder, "listener"));
+    assert!(out.contains("> 127.0.0.1.8086: Flags [S]"), "{out}");
+    for line in out.lines() {
+        assert!(
+            line.contains(&format!(" {}] IP ", listener.trim()))
+                || line.contains(&format!(" {} > ", listener.trim())),
+            "{line}"
+        );
+        assert!(line.contains("127.0.0.1.8086"), "{line}");
+    }
+    if folder.join("none").exists() {
+        eprintln!("skipped: no cgroup can be made");
+    } else {
+        let out = read(&folder, "group");
+        assert!(out.contains("GET /page"), "{out}");
+        assert!(
+            out.lines().all(|line| line.contains("127.0.0.1.8087") && line.contains(" in skep-test-")),
+            "{out}"
+        );
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn signals_end_a_capture_with_a_whole_file() {
+    let script =
+        "up; for signal in INT TERM; do begin -i lo -w $signal 'udp port 9'; traffic udp 127.0.0.1:9 500 900
+        kill -$signal $P; wait $P; cp err $signal.err; done";
+    let Some((_, folder)) = alone("live-signal", script) else { return };
+    for signal in ["INT", "TERM"] {
+        assert_eq!(counts(&read(&folder, &format!("{signal}.err"))), [500, 500, 0, 0]);
+        assert_eq!(packets(&folder, signal, ""), 500);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn broadcasts_are_those_of_the_interfaces_network() {
+    let script = "up; ip route add 255.255.255.255 dev va
+        ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev va
+        begin -i va -t 'ip broadcast'; traffic broadcast 10.9.0.255:9; traffic udp 10.9.0.9:9 1 5; sleep 0.2; end; mv out va
+        begin -i any -t 'ip broadcast'; traffic broadcast 10.9.0.255:9; traffic broadcast 255.255.255.255:9; sleep 0.2; end";
+    let Some((_, folder)) = alone("live-broadcast", script) else { return };
+    let out = read(&folder, "va");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    assert!(out.contains("> 10.9.0.255.9: UDP, length 3"), "{out}");
+    // All interfaces together have no network: only the broadcast to all is left.
+    let out = read(&folder, "out");
+    assert!(out.lines().all(|line| line.contains("> 255.255.255.255.9:")) && !out.is_empty(), "{out}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_table_of_flows_on_a_terminal_and_by_another_order() {
+    let script = "up; command -v script >/dev/null || { touch none; exit 0; }
+        (script -qec \"timeout -s INT 3 '$S' capture -i lo --top --top-by packets 'udp' 2>err\" tty >/dev/null) & Q=$!
+        for i in $(seq 100); do grep -qs '^capturing on' err && break; sleep 0.05; done
+        traffic udp 127.0.0.1:9 30 10; traffic udp 127.0.0.1:10 2 1000; wait $Q || true";
+    let Some((_, folder)) = alone("live-terminal", script) else { return };
+    if folder.join("none").exists() {
+        eprintln!("skipped: no program to make a terminal");
+    } else {
+        let out = read(&folder, "tty");
+        let table = out
+            .split("\x1b[H\x1b[2J")
+            .find(|table| table.contains("127.0.0.1.10"))
+            .unwrap_or_else(|| panic!("{out}"));
+        let place = |flow: &str| table.find(flow).unwrap_or_else(|| panic!("{flow}: {table}"));
+        // 30 small packets before 2 large ones.
+        assert!(place("> 127.0.0.1.9\r") < place("> 127.0.0.1.10\r"), "{table}");
+        assert!(out.matches("\x1b[H\x1b[2J").count() >= 2, "{out}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn drops_have_a_reason_and_a_place() {
     let script = "up; begin --drops -t 'udp port 9777'; traffic udp 127.0.0.1:9777 2 5; traffic udp 127.0.0.1:9778 1 5; sleep 0.5; end; mv out lines
-        begin --drops -c 1 -w file 'udp port 9779'; traffic udp [::1]:9779 1 5; wait $P";
+        begin --drops -c 1 -w file 'udp port 9779'; traffic udp [::1]:9779 1 5; wait $P
+        begin --drops -t 'udp port 9780 and len > 1000 and udp[1400] = 0x75'; traffic udp 127.0.0.1:9780 3 1450; traffic udp 127.0.0.1:9780 2 900; traffic udp 127.0.0.1:9778 4000 5; sleep 0.5; end; mv out long
+        \"$S\" capture --drops 'udp port what' 2>wrong || true";
     let Some((_, folder)) = alone("live-drops", script) else { return };
     let lines = read(&folder, "lines");
     assert_eq!(lines.lines().count(), 2, "{lines}");
@@ -262,6 +413,12 @@ fn drops_have_a_reason_and_a_place() {
     }
     let list = Command::new(SKEP).args(["capture", "-t", "-r"]).arg(folder.join("file")).output().unwrap();
     assert!(text(&list.stdout).starts_with("lo [dropped: NO_SOCKET in "), "{}", text(&list.stdout));
+    // The filter sees whole packets, in the kernel: none of the others was sent, and none was lost.
+    let (long, err) = (read(&folder, "long"), read(&folder, "err"));
+    assert_eq!(long.lines().filter(|line| line.ends_with("length 1450")).count(), 3, "{long}");
+    assert_eq!((counts(&err), long.lines().count()), ([3, 3, 0, 0], 3), "{err}");
+    let wrong = read(&folder, "wrong");
+    assert!(wrong.contains("what") && !wrong.contains("drops.bt"), "{wrong}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -272,8 +429,32 @@ fn a_table_of_flows() {
     let out = read(&folder, "out");
     let row = out.lines().find(|line| line.contains("> 127.0.0.1.9")).unwrap_or_else(|| panic!("{out}"));
     let words: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!((words[0], words[1], words[3]), ("4260", "30", "traffic"), "{row}");
+    assert_eq!((words[0], words[1]), ("4260", "30"), "{row}");
+    assert!(words[3].starts_with("capture_live-"), "{row}");
     assert!(!out.contains("127.0.0.1.10"), "one row: {out}");
     assert_eq!(counts(&read(&folder, "err"))[0], 31);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn tunnels_and_what_they_carry() {
+    let script = "up; ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev va
+        ip link add vx type vxlan id 77 remote 10.9.0.9 dstport 4789 dev va 2>/dev/null || { touch none; exit 0; }
+        ip addr add 10.8.0.1/24 dev vx; ip link set vx up; ip neigh replace 10.8.0.2 lladdr 02:00:00:00:00:22 dev vx
+        begin -i va -i vx -t 'udp port 5555 or (udp port 4789 and udp[8:4] = 0x08000000)'; traffic udp 10.8.0.2:5555 2 5; sleep 0.3; end";
+    let Some((_, folder)) = alone("live-tunnel", script) else { return };
+    if folder.join("none").exists() {
+        eprintln!("skipped: this kernel has no VXLAN devices");
+    } else {
+        let out = read(&folder, "out");
+        let has = |start: &str| {
+            let inner =
+                |line: &&str| line.starts_with(start) && line.ends_with("> 10.8.0.2.5555: UDP, length 5");
+            out.lines().filter(inner).count()
+        };
+        assert_eq!(has("va Out IP 10.9.0.1."), 2, "{out}");
+        assert_eq!(has("vx Out IP 10.8.0.1."), 2, "{out}");
+        counts(&read(&folder, "err"));
+    }
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -88,6 +88,10 @@ pub(crate) struct Capture {
     #[arg(short = 'd', value_name = "STAGE", value_enum, value_delimiter = ',')]
     pub(crate) dump: Vec<FilterStage>,
 
+    /// Taken for the sake of tcpdump's users: files are written as packets come
+    #[arg(short = 'U', hide = true)]
+    pub(crate) unbuffered: bool,
+
     /// Taken for the sake of tcpdump's users: names are never looked up
     #[arg(short = 'n', action = ArgAction::Count, hide = true)]
     pub(crate) numeric: u8,

@@ -2,7 +2,7 @@
 //! written is a valid file at any time, but for a packet that is being written: each header, packet and interface is handed on by
 //! one call.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 
 use super::pcap::{FILE_HEADER, MAGIC_MICRO, MAGIC_NANO};
 use super::pcapng::{self, AROUND};
@@ -14,7 +14,6 @@ pub struct PcapWriter<W> {
     out: W,
     /// Nanoseconds of a unit of the fraction.
     unit: u64,
-    record: Vec<u8>,
 }
 
 impl<W: Write> PcapWriter<W> {
@@ -28,21 +27,15 @@ impl<W: Write> PcapWriter<W> {
         header.extend_from_slice(&snaplen.to_ne_bytes());
         header.extend_from_slice(&u32::from(link).to_ne_bytes());
         out.write_all(&header)?;
-        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 }, record: Vec::new() })
+        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 } })
     }
 
     /// Writes a packet; its interface, direction and comment have no place in the format. Bytes written.
     pub fn write(&mut self, packet: &Packet<'_>) -> io::Result<u64> {
         let seconds = u32::try_from(packet.time / 1_000_000_000).unwrap_or(u32::MAX);
         let fraction = (packet.time % 1_000_000_000 / self.unit) as u32;
-        let captured = length(packet.data)?;
-        self.record.clear();
-        for word in [seconds, fraction, captured, packet.len] {
-            self.record.extend_from_slice(&word.to_ne_bytes());
-        }
-        self.record.extend_from_slice(packet.data);
-        self.out.write_all(&self.record)?;
-        Ok(self.record.len() as u64)
+        let head = words([seconds, fraction, length(packet.data)?, packet.len]);
+        gather(&mut self.out, &[head.as_flattened(), packet.data])
     }
 
     /// Writes what is buffered.
@@ -71,6 +64,8 @@ pub struct PcapngWriter<W> {
 
 /// `if_tsresol`: 10^-9 seconds.
 const NANOSECONDS: u8 = 9;
+/// Bytes of a packet's block before the packet's own.
+const HEAD: usize = 28;
 /// Option of a section: the program that wrote it.
 const OPTION_PROGRAM: u16 = 4;
 
@@ -111,13 +106,9 @@ impl<W: Write> PcapngWriter<W> {
         let interface =
             interface.ok_or_else(|| io::Error::other("a packet of an interface that is not written"))?;
         let captured = length(packet.data)?;
-        self.begin(pcapng::PACKET);
-        self.word(interface);
-        self.word((packet.time >> 32) as u32);
-        self.word(packet.time as u32);
-        self.word(captured);
-        self.word(packet.len);
-        self.padded(packet.data);
+        // Its bytes are not copied: what stands behind them is put together here, what stands before when that is known.
+        self.block.clear();
+        self.block.resize(packet.data.len().next_multiple_of(4) - packet.data.len(), 0);
         if packet.comment.is_some() || packet.direction.is_some() {
             if let Some(comment) = packet.comment {
                 self.option(pcapng::OPTION_COMMENT, comment.as_bytes());
@@ -128,7 +119,12 @@ impl<W: Write> PcapngWriter<W> {
             }
             self.end_options();
         }
-        self.end()
+        let all = HEAD + packet.data.len() + self.block.len() + 4;
+        let all = u32::try_from(all).map_err(io::Error::other)?;
+        self.word(all);
+        let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
+        let head = words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
+        gather(&mut self.out, &[head.as_flattened(), packet.data, &self.block])
     }
 
     /// Writes what is buffered.
@@ -162,7 +158,7 @@ impl<W: Write> PcapngWriter<W> {
 
     fn padded(&mut self, bytes: &[u8]) {
         self.block.extend_from_slice(bytes);
-        self.block.resize(self.block.len().next_multiple_of(4), 0);
+        self.block.resize(self.block.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
     }
 
     /// An option; what is longer than an option can be is cut.
@@ -186,6 +182,25 @@ impl<W: Write> PcapngWriter<W> {
         self.out.write_all(&self.block)?;
         Ok(self.block.len() as u64)
     }
+}
+
+fn words<const N: usize>(words: [u32; N]) -> [[u8; 4]; N] {
+    words.map(u32::to_ne_bytes)
+}
+
+/// Hands these bytes on by one call, or as many as it takes; how many they are.
+fn gather<W: Write, const N: usize>(out: &mut W, parts: &[&[u8]; N]) -> io::Result<u64> {
+    let mut slices = parts.map(IoSlice::new);
+    let mut rest = slices.as_mut_slice();
+    while rest.iter().any(|part| !part.is_empty()) {
+        match out.write_vectored(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => IoSlice::advance_slices(&mut rest, n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(parts.iter().map(|part| part.len() as u64).sum())
 }
 
 fn length(data: &[u8]) -> io::Result<u32> {

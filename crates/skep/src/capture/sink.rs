@@ -45,11 +45,20 @@ pub struct Sink<W: Write> {
 #[derive(Debug)]
 enum Kind<W: Write> {
     Text { printer: Box<Printer>, json: bool, text: String, out: W },
-    Pcapng { writer: PcapngWriter<W>, numbers: HashMap<(usize, usize), usize> },
+    Pcapng { writer: PcapngWriter<W>, numbers: Numbers, comment: String },
     Pcap { writer: PcapWriter<W>, link: u16 },
     Pending { out: W, nano: bool },
     Count(W),
     Gone,
+}
+
+/// Numbers that interfaces have in the file that is written.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// By input file and the number there.
+    all: HashMap<(usize, usize), usize>,
+    /// The entry that was used last.
+    last: Option<((usize, usize), usize)>,
 }
 
 impl<W: Write> Sink<W> {
@@ -67,7 +76,7 @@ impl<W: Write> Sink<W> {
             Form::Pcapng => {
                 let program = concat!("skep ", env!("CARGO_PKG_VERSION"));
                 let writer = PcapngWriter::new(out, program)?;
-                Kind::Pcapng { writer, numbers: HashMap::new() }
+                Kind::Pcapng { writer, numbers: Numbers::default(), comment: String::new() }
             }
             Form::Pcap { nano } => Kind::Pending { out, nano },
             Form::Count => Kind::Count(out),
@@ -121,14 +130,10 @@ impl<W: Write> Sink<W> {
                     text.clear();
                 }
             }
-            Kind::Pcapng { writer, numbers } => {
-                let number = interface_number(writer, numbers, matched)?;
-                let process = (!matched.process.is_empty()).then(|| match packet.comment {
-                    Some(comment) => format!("{comment}; process: {}", matched.process),
-                    None => format!("process: {}", matched.process),
-                });
-                let comment = process.as_deref().or(packet.comment);
-                writer.write(&Packet { interface: number, comment, ..*packet })?;
+            Kind::Pcapng { writer, numbers, comment } => {
+                let number = numbers.number(writer, matched)?;
+                let said = said(packet.comment, matched.process, comment);
+                writer.write(&Packet { interface: number, comment: said, ..*packet })?;
             }
             Kind::Pcap { link, .. } if *link != matched.interface.link => {
                 return Err(Error::Capture(format!(
@@ -158,11 +163,11 @@ impl<W: Write> Sink<W> {
 
     /// Writes what is held back. A file of no packets says `link`, as its link type: readers want to know one.
     pub fn finish(&mut self, link: u16) -> Result<(), Error> {
-        if let Kind::Pcapng { writer, numbers } = &mut self.kind
-            && numbers.is_empty()
+        if let Kind::Pcapng { writer, numbers, .. } = &mut self.kind
+            && numbers.all.is_empty()
         {
             writer.interface(&Interface { link, snaplen: SNAPLEN, name: String::new() })?;
-            numbers.insert((0, 0), 0);
+            numbers.all.insert((0, 0), 0);
         }
         if let Kind::Pending { .. } = self.kind {
             self.begin_pcap(link)?;
@@ -187,18 +192,38 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// The number of a packet's interface in the file that is written.
-fn interface_number<W: Write>(
-    writer: &mut PcapngWriter<W>,
-    numbers: &mut HashMap<(usize, usize), usize>,
-    matched: &Matched<'_>,
-) -> io::Result<usize> {
-    let key = (matched.file, matched.packet.interface);
-    if let Some(number) = numbers.get(&key) {
-        return Ok(*number);
+/// What a written packet's comment says: what it said before, and its process. `room` is where it is put together.
+fn said<'c>(comment: Option<&'c str>, process: &str, room: &'c mut String) -> Option<&'c str> {
+    if process.is_empty() {
+        return comment;
     }
-    let Interface { link, snaplen, name } = matched.interface;
-    let number = writer.interface(&Interface { link: *link, snaplen: *snaplen, name: name.clone() })?;
-    numbers.insert(key, number);
-    Ok(number)
+    room.clear();
+    if let Some(comment) = comment {
+        room.push_str(comment);
+        room.push_str("; ");
+    }
+    room.push_str("process: ");
+    room.push_str(process);
+    Some(room)
+}
+
+impl Numbers {
+    /// The number of a packet's interface, which is written when it comes first.
+    #[inline]
+    fn number<W: Write>(&mut self, writer: &mut PcapngWriter<W>, matched: &Matched<'_>) -> io::Result<usize> {
+        let key = (matched.file, matched.packet.interface);
+        if let Some((_, number)) = self.last.filter(|(last, _)| *last == key) {
+            return Ok(number);
+        }
+        let number = match self.all.get(&key) {
+            Some(number) => *number,
+            None => {
+                let Interface { link, snaplen, name } = matched.interface;
+                writer.interface(&Interface { link: *link, snaplen: *snaplen, name: name.clone() })?
+            }
+        };
+        self.all.insert(key, number);
+        self.last = Some((key, number));
+        Ok(number)
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use super::owner::ends;
+use super::flow::Flow;
 use crate::capture::Matched;
 
 /// Most flows between two tables; what comes beyond is counted together.
@@ -38,8 +38,9 @@ impl Flows {
     /// Counts a packet.
     pub fn take(&mut self, matched: &Matched<'_>) {
         let packet = &matched.packet;
-        let shown = match ends(matched.interface.link, packet.data) {
-            Some((protocol, source, destination)) => {
+        let shown = match Flow::of(matched.interface.link, packet.data) {
+            Some(flow) => {
+                let (protocol, source, destination) = flow.shown();
                 format!(
                     "{protocol} {}.{} > {}.{}",
                     source.ip(),

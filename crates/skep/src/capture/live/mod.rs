@@ -5,6 +5,7 @@
 //! ([`Counts`]): the sums agree once [`Live::finish`] has run.
 
 mod drops;
+mod flow;
 mod flows;
 mod owner;
 mod source;
@@ -123,6 +124,8 @@ struct Interfaces {
     list: Vec<Interface>,
     /// By index of the kernel.
     numbers: HashMap<u32, usize>,
+    /// The entry that was used last.
+    last: Option<(u32, usize)>,
     snaplen: u32,
 }
 
@@ -164,7 +167,12 @@ impl Live {
         let mut live = Live {
             sources: Vec::new(),
             nothing,
-            interfaces: Interfaces { list: Vec::new(), numbers: HashMap::new(), snaplen: options.snaplen },
+            interfaces: Interfaces {
+                list: Vec::new(),
+                numbers: HashMap::new(),
+                last: None,
+                snaplen: options.snaplen,
+            },
             counts: Counts::default(),
             seen: 0,
             retire: Duration::from_millis(options.retire.into()),
@@ -409,11 +417,17 @@ impl Interfaces {
     }
 
     /// The number of the interface with the kernel's index, which may be new.
+    #[inline]
     fn number(&mut self, index: u32, link: u16, namespace: Option<&Namespace>) -> usize {
-        match self.numbers.get(&index) {
+        if let Some((_, number)) = self.last.filter(|(last, _)| *last == index) {
+            return number;
+        }
+        let number = match self.numbers.get(&index) {
             Some(number) => *number,
             None => self.meet(index, link, namespace),
-        }
+        };
+        self.last = Some((index, number));
+        number
     }
 
     #[cold]

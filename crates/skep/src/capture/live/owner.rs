@@ -2,30 +2,33 @@
 //! from what `programs/capture/owners.bt` keeps in the kernel.
 //!
 //! What always holds: nothing is guessed. Where no socket is known, or who held it when the packet came, the answer is `?`.
-//! The kernel is asked once for a flow and a while, never /proc.
+//! The kernel is asked once for a flow and a while, never /proc. Packets of a flow that has been seen cost no allocation.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use skep_bpf::backend::Backend;
 use skep_bpf::schema::{Clock, Field, ValueType};
-use skep_compiler::layers::{LayerId, decode};
 use skep_kernel::load::{LoadOptions, Loaded};
 use skep_kernel::proc::{self, clock_now};
 use skep_packet::file::Direction;
-use skep_packet::print::link_type;
 
+use super::flow::{End, Flow, Headers};
 use crate::{Error, Script};
 
 const PROGRAM: &str = include_str!("../../../../../programs/capture/owners.bt");
 const MAP: &str = "@owner";
 
+/// What is said where no process is known.
+const UNKNOWN_PROCESS: &str = "?";
 /// Bytes of a key: twelve words.
 const KEY: usize = 48;
-/// How long an answer is believed; and that there is none.
-const KNOWN: Duration = Duration::from_secs(1);
-const UNKNOWN: Duration = Duration::from_millis(100);
+/// Nanoseconds for which an answer is believed; and that there is none.
+const KNOWN: u64 = 1_000_000_000;
+const UNKNOWN: u64 = 100_000_000;
+/// Flows whose headers are kept at hand.
+const AT_HAND: usize = 4;
 /// Most flows that are remembered.
 const FLOWS: usize = 1 << 16;
 /// How much later than a packet the first note of a socket that is not connected may be: the note is made when the call
@@ -59,21 +62,23 @@ pub(super) struct Process {
     pub cgroup: u64,
 }
 
-/// Both ends of a packet, as sockets know them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Flow {
-    protocol: u8,
-    source: (Ipv6Addr, u16),
-    destination: (Ipv6Addr, u16),
+/// What is known of a flow.
+#[derive(Debug, Default)]
+struct Answer {
+    /// The time of the packet for which it was asked, and for how long it is believed.
+    asked: u64,
+    lasts: u64,
+    /// What is said of packets, by their direction ([`way`]); `None`: they are not of a process that is wanted.
+    shown: [Option<String>; 3],
 }
 
-/// What is known of a flow.
-#[derive(Debug)]
-struct Answer {
-    /// Since boot.
-    until: Duration,
-    sender: Option<Process>,
-    receiver: Option<Process>,
+/// The place of a direction in [`Answer::shown`].
+fn way(direction: Option<Direction>) -> usize {
+    match direction {
+        Some(Direction::Out) => 0,
+        Some(Direction::In) => 1,
+        None => 2,
+    }
 }
 
 /// Where the parts of a value lie.
@@ -95,11 +100,15 @@ pub(super) struct Owners {
     inode: u32,
     /// What the program's clock is behind that of packets.
     behind: u64,
-    flows: HashMap<Flow, Answer>,
+    /// Places of answers.
+    flows: HashMap<Flow, usize>,
+    answers: Vec<Answer>,
+    /// Headers of flows that came last, with the places of their answers; the oldest is replaced next.
+    at_hand: Vec<(Headers, usize)>,
+    oldest: usize,
     /// Names of cgroups.
     cgroups: HashMap<u64, String>,
     wanted: Wanted,
-    shown: String,
 }
 
 impl Wanted {
@@ -152,9 +161,11 @@ impl Owners {
             inode,
             behind: u64::try_from(behind).unwrap_or(0),
             flows: HashMap::new(),
+            answers: Vec::new(),
+            at_hand: Vec::new(),
+            oldest: 0,
             cgroups: HashMap::new(),
             wanted,
-            shown: String::new(),
         })
     }
 
@@ -167,55 +178,48 @@ impl Owners {
         direction: Option<Direction>,
         time: u64,
     ) -> Option<&str> {
-        self.shown.clear();
-        let flow = flow(link, data);
-        if let Some(flow) = flow {
-            let fresh = self.flows.get(&flow).is_some_and(|answer| answer.until > proc::monotonic());
-            if !fresh {
-                self.ask(flow, time);
+        let at_hand = self.at_hand.iter().find(|(headers, _)| headers.agree(link, data)).map(|(_, at)| *at);
+        let fresh =
+            |at: usize| self.answers.get(at).is_some_and(|answer| time.abs_diff(answer.asked) < answer.lasts);
+        let at = match at_hand.filter(|at| fresh(*at)) {
+            Some(at) => at,
+            None => match self.find(link, data, time) {
+                Some(at) => at,
+                None if self.wanted.is_any() => return Some(UNKNOWN_PROCESS),
+                None => return None,
+            },
+        };
+        self.answers.get(at)?.shown.get(way(direction))?.as_deref()
+    }
+
+    /// The place of the answer for a packet's flow, which may have to be asked for; `None`: it has no ports.
+    fn find(&mut self, link: u16, data: &[u8], time: u64) -> Option<usize> {
+        let (flow, headers) = Headers::of(link, data)?;
+        if self.flows.len() >= FLOWS {
+            self.flows.clear();
+            self.answers.clear();
+            self.at_hand.clear();
+        }
+        let at = *self.flows.entry(flow).or_insert_with(|| {
+            self.answers.push(Answer::default());
+            self.answers.len() - 1
+        });
+        if self.answers.get(at).is_some_and(|answer| time.abs_diff(answer.asked) >= answer.lasts) {
+            let answer = self.ask(flow, time);
+            *self.answers.get_mut(at)? = answer;
+        }
+        if let Some(headers) = headers.filter(|_| self.at_hand.iter().all(|(h, _)| !h.agree(link, data))) {
+            match self.at_hand.get_mut(self.oldest) {
+                Some(place) => *place = (headers, at),
+                None => self.at_hand.push((headers, at)),
             }
+            self.oldest = (self.oldest + 1) % AT_HAND;
         }
-        let answer = flow.and_then(|flow| self.flows.get(&flow));
-        let (mut sender, mut receiver) =
-            answer.map_or((None, None), |answer| (answer.sender.as_ref(), answer.receiver.as_ref()));
-        // Only on a machine's own connections both ends are sockets of it.
-        match direction {
-            Some(Direction::Out) if sender.is_some() => receiver = None,
-            Some(Direction::In) if receiver.is_some() && !is_local(flow) => sender = None,
-            _ => {}
-        }
-        let wanted = |process: Option<&Process>| process.is_some_and(|process| self.wanted.has(process));
-        if !self.wanted.is_any() && !wanted(sender) && !wanted(receiver) {
-            return None;
-        }
-        // Of two ends that are here, one that is not known is said to be so.
-        let both = is_local(flow) && (sender.is_some() || receiver.is_some());
-        for (index, process) in [sender, receiver].into_iter().enumerate() {
-            if index == 1 && (both || (sender.is_some() && receiver.is_some())) {
-                self.shown += " > ";
-            }
-            let Some(Process { pid, comm, cgroup }) = process else {
-                self.shown += if both { "?" } else { "" };
-                continue;
-            };
-            self.shown += &format!("{comm} {pid}");
-            match self.cgroups.get(cgroup) {
-                Some(name) if !name.is_empty() => self.shown += &format!(" in {name}"),
-                _ => {}
-            }
-        }
-        if self.shown.is_empty() {
-            self.shown.push('?');
-        }
-        Some(&self.shown)
+        Some(at)
     }
 
     /// Asks the kernel's map for both ends of a flow.
-    #[cold]
-    fn ask(&mut self, flow: Flow, time: u64) {
-        if self.flows.len() >= FLOWS {
-            self.flows.clear();
-        }
+    fn ask(&mut self, flow: Flow, time: u64) -> Answer {
         let sender = self.end(flow.protocol, flow.source, flow.destination, time);
         let receiver = self.end(flow.protocol, flow.destination, flow.source, time);
         for process in [&sender, &receiver].into_iter().flatten() {
@@ -227,17 +231,51 @@ impl Owners {
             }
         }
         let lasts = if sender.is_some() || receiver.is_some() { KNOWN } else { UNKNOWN };
-        self.flows.insert(flow, Answer { until: proc::monotonic() + lasts, sender, receiver });
+        let shown = [Some(Direction::Out), Some(Direction::In), None]
+            .map(|direction| self.shown(flow.is_local(), direction, sender.as_ref(), receiver.as_ref()));
+        Answer { asked: time, lasts, shown }
+    }
+
+    /// What is said of packets of this direction; `local`: both ends are here.
+    fn shown(
+        &self,
+        local: bool,
+        direction: Option<Direction>,
+        mut sender: Option<&Process>,
+        mut receiver: Option<&Process>,
+    ) -> Option<String> {
+        // Only on a machine's own connections both ends are sockets of it.
+        match direction {
+            Some(Direction::Out) if sender.is_some() => receiver = None,
+            Some(Direction::In) if receiver.is_some() && !local => sender = None,
+            _ => {}
+        }
+        let wanted = |process: Option<&Process>| process.is_some_and(|process| self.wanted.has(process));
+        if !self.wanted.is_any() && !wanted(sender) && !wanted(receiver) {
+            return None;
+        }
+        // Of two ends that are here, one that is not known is said to be so.
+        let both = local && (sender.is_some() || receiver.is_some());
+        let ends: Vec<String> = [sender, receiver]
+            .into_iter()
+            .filter_map(|process| match process {
+                Some(process) => Some(self.name(process)),
+                None => both.then(|| UNKNOWN_PROCESS.to_owned()),
+            })
+            .collect();
+        Some(if ends.is_empty() { UNKNOWN_PROCESS.to_owned() } else { ends.join(" > ") })
+    }
+
+    /// A process as people call it.
+    fn name(&self, Process { pid, comm, cgroup }: &Process) -> String {
+        match self.cgroups.get(cgroup) {
+            Some(name) if !name.is_empty() => format!("{comm} {pid} in {name}"),
+            _ => format!("{comm} {pid}"),
+        }
     }
 
     /// The process at one end: of the connected socket, else of the one that is bound to the address, else to the port.
-    fn end(
-        &mut self,
-        protocol: u8,
-        local: (Ipv6Addr, u16),
-        remote: (Ipv6Addr, u16),
-        time: u64,
-    ) -> Option<Process> {
+    fn end(&mut self, protocol: u8, local: End, remote: End, time: u64) -> Option<Process> {
         let any = Ipv6Addr::UNSPECIFIED;
         if let Some((process, _)) = self.look_up(protocol, local, remote) {
             return Some(process);
@@ -250,12 +288,7 @@ impl Owners {
         None
     }
 
-    fn look_up(
-        &mut self,
-        protocol: u8,
-        local: (Ipv6Addr, u16),
-        remote: (Ipv6Addr, u16),
-    ) -> Option<(Process, u64)> {
+    fn look_up(&mut self, protocol: u8, local: End, remote: End) -> Option<(Process, u64)> {
         let mut key = Vec::with_capacity(KEY);
         for word in [self.inode, protocol.into(), local.1.into(), remote.1.into()] {
             key.extend(word.to_ne_bytes());
@@ -281,15 +314,6 @@ impl Owners {
     }
 }
 
-/// Whether both ends are of this machine.
-fn is_local(flow: Option<Flow>) -> bool {
-    flow.is_some_and(|flow| flow.source.0 == flow.destination.0 || loopback(flow.source.0))
-}
-
-fn loopback(address: Ipv6Addr) -> bool {
-    address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
-}
-
 /// What a cgroup's path says for people: the container's short id, or the last part.
 fn unit(path: &str) -> String {
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -298,48 +322,6 @@ fn unit(path: &str) -> String {
         Some(id) => format!("container {}", id.get(..SHORT).unwrap_or(id)),
         None => last.to_owned(),
     }
-}
-
-/// The ends of a packet's outermost IP layer, where ports follow it.
-fn flow(link: u16, data: &[u8]) -> Option<Flow> {
-    let decoded = decode(link_type(link)?, data);
-    let mut ends: Option<(Ipv6Addr, Ipv6Addr)> = None;
-    for place in decoded.layers.iter() {
-        let bytes = data.get(place.start..place.end)?;
-        match place.layer {
-            LayerId::Ip4 if ends.is_none() => {
-                let address = |at: usize| -> Option<Ipv6Addr> {
-                    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?).to_ipv6_mapped())
-                };
-                ends = Some((address(12)?, address(16)?));
-            }
-            LayerId::Ip6 if ends.is_none() => {
-                let address = |at: usize| -> Option<Ipv6Addr> {
-                    Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?))
-                };
-                ends = Some((address(8)?, address(24)?));
-            }
-            LayerId::Tcp | LayerId::Udp => {
-                let (source, destination) = ends?;
-                let port = |at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
-                let protocol = if place.layer == LayerId::Tcp { 6 } else { 17 };
-                return Some(Flow {
-                    protocol,
-                    source: (source, port(0)?),
-                    destination: (destination, port(2)?),
-                });
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The ends of a packet as text, with its protocol: what flows are told apart by.
-pub(super) fn ends(link: u16, data: &[u8]) -> Option<(&'static str, SocketAddr, SocketAddr)> {
-    let flow = flow(link, data)?;
-    let plain = |(address, port): (Ipv6Addr, u16)| SocketAddr::new(IpAddr::V6(address).to_canonical(), port);
-    Some((if flow.protocol == 6 { "tcp" } else { "udp" }, plain(flow.source), plain(flow.destination)))
 }
 
 #[cfg(test)]
@@ -353,21 +335,5 @@ mod tests {
         assert_eq!(unit(&format!("/kubepods/pod1/{id}")), "container 0123456789ab");
         assert_eq!(unit("/system.slice/ssh.service"), "ssh.service");
         assert_eq!(unit("/"), "");
-    }
-
-    #[test]
-    fn flows_have_ports_and_mapped_addresses() {
-        let packet = [
-            &[0; 12][..],
-            &[8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2],
-            &[0, 9, 0x12, 0x34, 0, 8, 0, 0],
-        ]
-        .concat();
-        let found = flow(1, &packet).unwrap();
-        assert_eq!((found.protocol, found.source.1, found.destination.1), (17, 9, 0x1234));
-        assert_eq!(found.source.0, "::ffff:10.0.0.1".parse::<Ipv6Addr>().unwrap());
-        for end in 0..packet.len() - 4 {
-            assert!(flow(1, &packet[..end]).is_none());
-        }
     }
 }

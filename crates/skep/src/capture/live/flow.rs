@@ -1,0 +1,193 @@
+//! Flows: packets enter, the ends between which they go leave, as sockets know them: protocol, addresses, ports.
+//!
+//! What always holds: the ends are those of the outermost IP layer, and only where its own ports follow it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
+
+use skep_compiler::layers::{LayerId, Place, visit};
+use skep_packet::print::link_type;
+
+/// One end: IPv4 addresses as ::ffff:a.b.c.d.
+pub(super) type End = (Ipv6Addr, u16);
+
+/// Both ends of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Flow {
+    /// 6 for TCP, 17 for UDP.
+    pub(super) protocol: u8,
+    pub(super) source: End,
+    pub(super) destination: End,
+}
+
+impl Flow {
+    /// The flow of a packet of this link type (`LINKTYPE_`).
+    pub(super) fn of(link: u16, data: &[u8]) -> Option<Flow> {
+        Flow::seen(link, data, &mut |_| {})
+    }
+
+    /// The same, and hands on the layers that were looked at.
+    fn seen(link: u16, data: &[u8], see: &mut dyn FnMut(Place)) -> Option<Flow> {
+        let mut ends: Option<(Ipv6Addr, Ipv6Addr)> = None;
+        let mut found = None;
+        visit(link_type(link)?, data, &mut |place| {
+            see(place);
+            let bytes = data.get(place.start..place.end).unwrap_or_default();
+            match place.layer {
+                // What another IP layer carries has other ends.
+                LayerId::Ip4 | LayerId::Ip6 if ends.is_some() => return ControlFlow::Break(()),
+                LayerId::Ip4 => ends = pair(|at| v4(bytes, at), 12, 16),
+                LayerId::Ip6 => ends = pair(|at| v6(bytes, at), 8, 24),
+                LayerId::Tcp | LayerId::Udp => {
+                    let protocol = if place.layer == LayerId::Tcp { 6 } else { 17 };
+                    found = ends.zip(pair(|at| port(bytes, at), 0, 2)).map(|(addresses, ports)| Flow {
+                        protocol,
+                        source: (addresses.0, ports.0),
+                        destination: (addresses.1, ports.1),
+                    });
+                    return ControlFlow::Break(());
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    /// Whether both ends are of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        let address = self.source.0;
+        let loopback = address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback());
+        loopback || address == self.destination.0
+    }
+
+    /// Its protocol's name and both ends, for people.
+    pub(super) fn shown(&self) -> (&'static str, SocketAddr, SocketAddr) {
+        let plain = |(address, port): End| SocketAddr::new(IpAddr::V6(address).to_canonical(), port);
+        (if self.protocol == 6 { "tcp" } else { "udp" }, plain(self.source), plain(self.destination))
+    }
+}
+
+fn pair<T>(read: impl Fn(usize) -> Option<T>, first: usize, second: usize) -> Option<(T, T)> {
+    Some((read(first)?, read(second)?))
+}
+
+fn v4(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?).to_ipv6_mapped())
+}
+
+fn v6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?))
+}
+
+fn port(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+/// Bytes of headers that are compared, and how many at once.
+const HEADERS: usize = 96;
+const STEP: usize = 8;
+
+/// The headers of one packet of a flow. Another packet that agrees in all bytes which decide what its layers are, and in
+/// its ends, is of the same flow: most packets come behind one of their own kind, and need not be decoded.
+#[derive(Clone, Debug)]
+pub(super) struct Headers {
+    link: u16,
+    /// A multiple of [`STEP`].
+    len: usize,
+    mask: [u8; HEADERS],
+    bytes: [u8; HEADERS],
+}
+
+impl Headers {
+    /// Finds a packet's flow, and its headers, if they are not too long.
+    pub(super) fn of(link: u16, data: &[u8]) -> Option<(Flow, Option<Headers>)> {
+        let mut mask = [0; HEADERS];
+        let mut end = 0;
+        let flow = Flow::seen(link, data, &mut |place| {
+            end = place.start;
+            let ends = match place.layer {
+                LayerId::Ip4 => 12..20,
+                LayerId::Ip6 => 8..40,
+                LayerId::Tcp | LayerId::Udp => 0..4,
+                _ => 0..0,
+            };
+            for at in place.layer.row().deciding().chain(ends) {
+                if let Some(byte) = mask.get_mut(place.start + at) {
+                    *byte = 0xff;
+                }
+                end = end.max(place.start + at + 1);
+            }
+        })?;
+        let len = end.next_multiple_of(STEP);
+        let headers = data.get(..len).filter(|_| len <= HEADERS).map(|found| {
+            let mut bytes = [0; HEADERS];
+            for ((to, from), mask) in bytes.iter_mut().zip(found).zip(&mask) {
+                *to = from & mask;
+            }
+            Headers { link, len, mask, bytes }
+        });
+        Some((flow, headers))
+    }
+
+    /// Whether a packet is of the same flow; false also where that does not show.
+    #[inline]
+    pub(super) fn agree(&self, link: u16, data: &[u8]) -> bool {
+        let Some(data) = data.get(..self.len) else { return false };
+        let (data, []) = data.as_chunks::<STEP>() else { return false };
+        let (mask, _) = self.mask.as_chunks::<STEP>();
+        let (bytes, _) = self.bytes.as_chunks::<STEP>();
+        let word = |bytes: &[u8; STEP]| u64::from_ne_bytes(*bytes);
+        let mut all = data.iter().zip(mask).zip(bytes);
+        link == self.link && all.all(|((data, mask), bytes)| word(data) & word(mask) == word(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagram() -> Vec<u8> {
+        let ip = [8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        [&[0; 12][..], &ip, &[0, 9, 0x12, 0x34, 0, 8, 0, 0]].concat()
+    }
+
+    #[test]
+    fn flows_have_ports_and_mapped_addresses() {
+        let packet = datagram();
+        let found = Flow::of(1, &packet).unwrap();
+        assert_eq!((found.protocol, found.source.1, found.destination.1), (17, 9, 0x1234));
+        assert_eq!(found.source.0, "::ffff:10.0.0.1".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(found.shown().1.to_string(), "10.0.0.1:9");
+        for end in 0..packet.len() - 4 {
+            assert!(Flow::of(1, &packet[..end]).is_none());
+        }
+    }
+
+    #[test]
+    fn ports_of_a_tunnels_inside_are_not_the_outsides() {
+        let inner = datagram();
+        let mut packet = inner[..34].to_vec();
+        packet[23] = 4;
+        packet.extend(&inner[14..]);
+        assert_eq!(Flow::of(1, &packet), None);
+    }
+
+    #[test]
+    fn packets_of_a_flow_agree_and_others_do_not() {
+        let mut packet = datagram();
+        packet.resize(64, 7);
+        let (flow, headers) = Headers::of(1, &packet).unwrap();
+        let headers = headers.unwrap();
+        let same = |at: usize| {
+            let mut other = packet.clone();
+            other[at] ^= 1;
+            assert!(!headers.agree(1, &other) || Flow::of(1, &other) == Some(flow), "byte {at}");
+            headers.agree(1, &other)
+        };
+        // Length, id, hops, checksums and the payload are each packet's own.
+        let own = (0..packet.len()).filter(|at| same(*at)).count();
+        assert!(own > packet.len() - 30, "{own}");
+        assert!(!headers.agree(113, &packet) && !headers.agree(1, &packet[..39]));
+    }
+}
