@@ -165,8 +165,13 @@ impl Router {
         let mut steps = own(&mut table, &self.machine)?;
         let changes = changes(&table)?;
         steps.extend(table.plan(&changes).map_err(|e| Error::Route(e.to_string()))?);
-        maps.name_ports(self.ports.iter().map(|p| &p.device))?;
-        writer.apply(&steps).map(drop)
+        self.apply(writer, &table, &steps).map(drop)
+    }
+
+    /// Does the steps that made the table what it is; gives the table's number behind them.
+    fn apply(&self, writer: Writer<'_>, _table: &Table, steps: &[Step]) -> Result<u64, Error> {
+        Maps(&self.maps).name_ports(self.ports.iter().map(|p| &p.device))?;
+        writer.apply(steps)
     }
 
     /// All routes as they are written, those that follow the kernel's marked; those of the machine itself only with `all`.

@@ -174,7 +174,6 @@ impl Sync {
         if writer.generation() != self.generation {
             self.table = maps.table()?;
             steps = own(&mut self.table, &self.router.machine)?;
-            maps.name_ports(self.router.ports.iter().map(|port| &port.device))?;
         }
         let machine = &self.router.machine;
         let changes = self
@@ -184,7 +183,7 @@ impl Sync {
         steps.extend(planned);
         // Should the steps fail, the table is read again.
         self.generation = u64::MAX;
-        self.generation = writer.apply(&steps)?;
+        self.generation = self.router.apply(writer, &self.table, &steps)?;
         if let Some((routes, why)) = refused {
             tell(Happened::Refused { routes, why });
         }
