@@ -174,23 +174,37 @@ impl FuncBuilder {
         self.push_value(Op::Bound { v, max }, ty)
     }
 
+    /// Pointer and offset of an access: an offset that an instruction cannot hold is added to the pointer.
+    fn reach(&mut self, ptr: Value, off: i32) -> (Value, i32) {
+        match i16::try_from(off) {
+            Ok(_) => (ptr, off),
+            Err(_) => (self.ptr_add_imm(ptr, off.into()), 0),
+        }
+    }
+
     /// Load at a constant offset.
     pub fn load(&mut self, ty: Type, ptr: Value, off: i32) -> Value {
+        let (ptr, off) = self.reach(ptr, off);
         self.push_value(Op::Load { ty, ptr, off: Offset::at(off) }, ty)
     }
 
     /// Load at an offset that may be a kernel field's.
     pub fn load_field(&mut self, ty: Type, ptr: Value, off: Offset) -> Value {
+        if off.core.is_none() {
+            return self.load(ty, ptr, off.add);
+        }
         self.push_value(Op::Load { ty, ptr, off }, ty)
     }
 
     /// Store at a constant offset.
     pub fn store(&mut self, size: u8, ptr: Value, off: i32, val: Value) {
+        let (ptr, off) = self.reach(ptr, off);
         self.push(Op::Store { size, ptr, off: Offset::at(off), val });
     }
 
     /// Atomic addition without a result.
     pub fn atomic_add(&mut self, size: u8, ptr: Value, off: i32, val: Value) {
+        let (ptr, off) = self.reach(ptr, off);
         self.push(Op::Atomic { op: AtomicOp::Add, size, ptr, off, val, fetch: false });
     }
 
@@ -241,11 +255,13 @@ impl FuncBuilder {
 
     /// Copy of `len` bytes.
     pub fn copy(&mut self, dst: Value, dst_off: i32, src: Value, src_off: i32, len: u32, align: u8) {
+        let ((dst, dst_off), (src, src_off)) = (self.reach(dst, dst_off), self.reach(src, src_off));
         self.push(Op::Copy { dst, dst_off, src, src_off, len, align });
     }
 
     /// Zeroes `len` bytes.
     pub fn zero(&mut self, dst: Value, off: i32, len: u32, align: u8) {
+        let (dst, off) = self.reach(dst, off);
         self.push(Op::Zero { dst, off, len, align });
     }
 

@@ -54,7 +54,7 @@ const ROUNDS: usize = 32;
 pub(crate) fn lower(module: &mut Module, features: &Features) -> Result<Vec<FuncCode>, CompileError> {
     let sources = std::mem::take(&mut module.funcs);
     let mut budgets = Budgets::new(&sources);
-    let mut area = None;
+    let mut areas = scratch::Areas::default();
     let mut codes: Vec<Option<FuncCode>> = sources.iter().map(|_| None).collect();
     module.funcs = sources.clone();
     for _ in 0..ROUNDS {
@@ -65,7 +65,7 @@ pub(crate) fn lower(module: &mut Module, features: &Features) -> Result<Vec<Func
             let mut func = source.clone();
             let gives_up = gives_up(&module.programs, i, func.kind);
             let room = (budgets.of(i), gives_up);
-            let packing = arrange(&mut func, room, &mut module.object, &mut area, features)?;
+            let packing = arrange(&mut func, room, &mut module.object, &mut areas, features)?;
             budgets.slots_take(i, packing.size);
             codes[i] = Some(lower_function(&func, &packing, features)?);
             module.funcs[i] = func;
@@ -95,21 +95,21 @@ fn arrange(
     func: &mut Function,
     (budget, gives_up): (u32, i64),
     object: &mut skep_bpf::object::Object,
-    area: &mut Option<scratch::Area>,
+    areas: &mut scratch::Areas,
     features: &Features,
 ) -> Result<Packing, CompileError> {
-    stack::check_sizes(func)?;
+    let limit = scratch::limit(features.fetch_atomics);
+    stack::check_sizes(func, limit)?;
     let uses = slots::analyse(func);
     let moves = stack::choose(func, &uses, budget);
     if moves.iter().any(|m| *m) {
         let packing = slots::pack(func, &uses, |i| moves[i]);
-        if packing.size > scratch::LIMIT - scratch::HEAD {
-            return Err(stack::too_large(func, packing.size));
+        if packing.size > limit {
+            return Err(stack::too_large(func, packing.size, limit));
         }
-        let area = area.get_or_insert_with(|| scratch::Area::new(object, features.fetch_atomics));
-        area.grow(object, packing.size);
+        let area = areas.of(packing.size, object, features.fetch_atomics);
         let plan = scratch::Plan { moves: &moves, packing: &packing, uses: &uses, gives_up };
-        scratch::apply(func, *area, &plan);
+        scratch::apply(func, area, &plan);
     }
     expand::expand(func);
     order::run(func, &Env { ctx_is_constant: false });

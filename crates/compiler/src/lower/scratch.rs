@@ -16,6 +16,10 @@
 //! *Release.* All uses lie in the blocks that the claim dominates. Every way out of them, a return or an edge to
 //! another block, stores 0 to the busy word; nothing leads back in without a new claim.
 //!
+//! *Large frames.* A value per CPU has at most 32 KiB. What needs more lies in an array of its own that all CPUs share: each
+//! CPU tries two entries, which others with the same low bits of their number try too. The exchange keeps them apart, so
+//! this takes a target that has it.
+//!
 //! A function that is called claims an entry of its own. Slots with pointers that the verifier must follow stay on the
 //! stack, as do the contexts of callbacks.
 
@@ -30,31 +34,62 @@ use super::slots::{Packing, SlotUse};
 use crate::ir::cfg::Cfg;
 use crate::ir::dom::{DomTree, Loops};
 use crate::ir::{
-    AtomicOp, Block, Cc, Edge, Function, Inst, Loc, MapId, Offset, Op, PtrKind, Slot, Terminator, Type, Value,
+    AtomicOp, BinOp, Block, Cc, Edge, Function, Inst, Loc, MapId, Offset, Op, PtrKind, Slot, Terminator,
+    Type, Value, Width,
 };
 
 /// Slots over this go to the scratch area at once.
 pub(crate) const LARGE: u32 = 128;
-/// Bytes of an entry at most (PCPU_MIN_UNIT_SIZE, include/linux/percpu.h, Linux 6.18: a per-CPU value must fit in a unit).
-pub(crate) const LIMIT: u32 = 32 << 10;
+/// Bytes of a per-CPU entry at most (PCPU_MIN_UNIT_SIZE, include/linux/percpu.h, Linux 6.18: such a value must fit in a
+/// unit), and of one that is not: a choice.
+const PERCPU_LIMIT: u32 = 32 << 10;
+const LARGE_LIMIT: u32 = 256 << 10;
 /// Bytes of the busy word.
 pub(crate) const HEAD: u32 = 8;
 const ENTRIES: i64 = 4;
-/// `enum bpf_func_id`: bpf_map_lookup_elem.
+/// Entries that a CPU tries in an array that all share, and how many CPUs have entries of their own there.
+const LARGE_ENTRIES: i64 = 2;
+const LARGE_GROUPS: i64 = 16;
+/// `enum bpf_func_id`: bpf_map_lookup_elem, bpf_get_smp_processor_id.
 const MAP_LOOKUP_ELEM: u32 = 1;
+const GET_SMP_PROCESSOR_ID: u32 = 8;
 
-/// The maps that claims need; made when the first function does.
+/// Bytes that a frame may have on a target with an atomic exchange, or without.
+pub(crate) fn limit(exchange: bool) -> u32 {
+    (if exchange { LARGE_LIMIT } else { PERCPU_LIMIT }) - HEAD
+}
+
+/// The areas of a module, by whether their entries are per CPU.
+#[derive(Default)]
+pub(crate) struct Areas {
+    percpu: Option<Area>,
+    large: Option<Area>,
+}
+
+impl Areas {
+    /// The area for a frame of `size` bytes, made when the first function needs it.
+    pub(crate) fn of(&mut self, size: u32, object: &mut Object, exchange: bool) -> Area {
+        let large = size > PERCPU_LIMIT - HEAD;
+        let area = if large { &mut self.large } else { &mut self.percpu };
+        let area = *area.get_or_insert_with(|| Area::new(object, exchange, large));
+        area.grow(object, size);
+        area
+    }
+}
+
+/// The maps that claims need.
 #[derive(Clone, Copy)]
 pub(crate) struct Area {
     map: MapId,
     counters: MapId,
     counter: u32,
     exchange: bool,
+    large: bool,
 }
 
 impl Area {
     /// Adds what is missing to the object: the scratch map, the counter map, the counter.
-    pub(crate) fn new(object: &mut Object, exchange: bool) -> Area {
+    fn new(object: &mut Object, exchange: bool, large: bool) -> Area {
         let array = |name: &str, max_entries, value_size| MapSpec {
             name: name.to_owned(),
             map_type: MapType::PercpuArray,
@@ -67,7 +102,13 @@ impl Area {
             schema: None,
             details: MapDetails::default(),
         };
-        object.maps.push(array("scratch", ENTRIES as u32, HEAD));
+        object.maps.push(match large {
+            false => array("scratch", ENTRIES as u32, HEAD),
+            true => MapSpec {
+                map_type: MapType::Array,
+                ..array("large", (LARGE_GROUPS * LARGE_ENTRIES) as u32, HEAD)
+            },
+        });
         let map = MapId(object.maps.len() as u32 - 1);
         let counters = match object.session.counter_map {
             Some(index) => index,
@@ -87,11 +128,11 @@ impl Area {
         if let Some(spec) = object.maps.get_mut(counters) {
             spec.max_entries = spec.max_entries.max(count);
         }
-        Area { map, counters: MapId(counters as u32), counter: counter as u32, exchange }
+        Area { map, counters: MapId(counters as u32), counter: counter as u32, exchange, large }
     }
 
     /// Makes entries large enough for a frame of `size` bytes.
-    pub(crate) fn grow(&self, object: &mut Object, size: u32) {
+    fn grow(&self, object: &mut Object, size: u32) {
         if let Some(spec) = object.maps.get_mut(self.map.index()) {
             spec.value_size = spec.value_size.max(HEAD + size.next_multiple_of(8));
         }
@@ -273,13 +314,23 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    fn lookup(&mut self, map: MapId, key: Slot, index: i64) -> Value {
+    fn lookup(&mut self, map: MapId, key: Slot, val: Value) -> Value {
         let at = self.a.value(Op::SlotAddr(key), Type::Ptr(PtrKind::Stack));
-        let val = self.a.constant(index);
         self.a.push(Op::Store { size: 4, ptr: at, off: Offset::default(), val });
         let map_ref = self.a.value(Op::MapRef(map), Type::Ptr(PtrKind::Map(map)));
         let ty = Type::Ptr(PtrKind::MapValue { map, nullable: true });
         self.a.value(Op::Helper { id: MAP_LOOKUP_ELEM, args: vec![map_ref, at] }, ty)
+    }
+
+    /// The first entry that this CPU tries of those that all share.
+    fn own_entries(&mut self) -> Value {
+        let cpu = self.a.value(Op::Helper { id: GET_SMP_PROCESSOR_ID, args: Vec::new() }, Type::U64);
+        let mut of = |op, a, constant| {
+            let b = self.a.constant(constant);
+            self.a.value(Op::Bin { op, width: Width::W64, a, b }, Type::U64)
+        };
+        let group = of(BinOp::And, cpu, LARGE_GROUPS - 1);
+        of(BinOp::Mul, group, LARGE_ENTRIES)
     }
 
     fn block(&mut self, cold: bool) -> Block {
@@ -303,16 +354,26 @@ impl Claim<'_> {
         let cold = self.a.func.block(self.a.at).cold;
         let key = self.a.func.new_slot(4, 4, "scratch key");
         let fail = self.block(true);
-        for i in 0..ENTRIES {
+        let first = self.area.large.then(|| self.own_entries());
+        let entries = if self.area.large { LARGE_ENTRIES } else { ENTRIES };
+        for i in 0..entries {
             let cold = cold || i > 0;
-            let ptr = self.lookup(self.area.map, key, i);
+            let index = self.a.constant(i);
+            let index = match first {
+                Some(first) => {
+                    self.a.value(Op::Bin { op: BinOp::Add, width: Width::W64, a: first, b: index }, Type::U64)
+                }
+                None => index,
+            };
+            let ptr = self.lookup(self.area.map, key, index);
             let ptr = self.checked(ptr, fail, cold);
-            let next = if i + 1 < ENTRIES { self.block(true) } else { fail };
+            let next = if i + 1 < entries { self.block(true) } else { fail };
             self.take(ptr, tail, next, cold);
             self.a.at = next;
         }
         self.a.at = fail;
-        let busy = self.lookup(self.area.counters, key, i64::from(self.area.counter));
+        let counter = self.a.constant(i64::from(self.area.counter));
+        let busy = self.lookup(self.area.counters, key, counter);
         let out = self.block(true);
         let busy = self.checked(busy, out, true);
         let val = self.a.constant(1);

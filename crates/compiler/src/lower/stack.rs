@@ -2,7 +2,7 @@
 
 use super::FuncCode;
 use super::frame::{FRAME_UNIT, STACK};
-use super::scratch::{LARGE, LIMIT};
+use super::scratch::LARGE;
 use super::slots::{SlotUse, pack};
 use crate::compile::CompileError;
 use crate::ir::{FuncId, Function, Loc, Op, ProgramDecl, Slot};
@@ -150,11 +150,11 @@ fn slot_loc(func: &Function, slot: Slot) -> Loc {
     at.into_iter().next().unwrap_or_default()
 }
 
-/// Refuses slots that fit nowhere.
-pub(crate) fn check_sizes(func: &Function) -> Result<(), CompileError> {
+/// Refuses slots that fit nowhere: of more than `limit` bytes.
+pub(crate) fn check_sizes(func: &Function, limit: u32) -> Result<(), CompileError> {
     for (i, data) in func.slots.iter().enumerate() {
-        if data.size > LIMIT - super::scratch::HEAD {
-            let what = format!("{} needs {} bytes, the most is {}", data.name, data.size, LIMIT - 8);
+        if data.size > limit {
+            let what = format!("{} needs {} bytes, the most is {}", data.name, data.size, limit);
             let loc = slot_loc(func, Slot(i as u32));
             return Err(CompileError::Limit { what, function: func.name.clone(), loc });
         }
@@ -163,8 +163,8 @@ pub(crate) fn check_sizes(func: &Function) -> Result<(), CompileError> {
 }
 
 /// The error for a frame that is too large for the scratch area, at its largest slot.
-pub(crate) fn too_large(func: &Function, bytes: u32) -> CompileError {
+pub(crate) fn too_large(func: &Function, bytes: u32, limit: u32) -> CompileError {
     let largest = (0..func.slots.len()).max_by_key(|i| func.slots[*i].size).unwrap_or(0);
-    let what = format!("the program needs {bytes} bytes for its values, the most is {}", LIMIT - 8);
+    let what = format!("the program needs {bytes} bytes for its values, the most is {limit}");
     CompileError::Limit { what, function: func.name.clone(), loc: slot_loc(func, Slot(largest as u32)) }
 }

@@ -12,14 +12,16 @@ use crate::ty::{Space, Ty};
 use skep_bpf::event::{Action, EventArg, EventLayout, lay_out_with};
 use skep_bpf::helpers::id as helper;
 use skep_bpf::schema::{Agg, StackFormat, ValueType};
+use skep_bpf::target::Feature;
 use skep_compiler::ir::{BinOp, Cc, Cond, Op, PtrKind, Type, Value, Width};
 
 /// Strings up to this size lie in the head.
 const SHORT_STRING: u32 = 32;
 /// Most strings that `join` reads.
 const JOINED: usize = 16;
-/// Longest record; the compiler's scratch area is 32 KiB.
-const MAX_RECORD: u32 = 30 * 1024;
+/// Longest record: what the reader maps, or what the compiler's scratch area has where it is per CPU.
+const MAX_RECORD: u32 = 60 * 1024;
+const MAX_RECORD_PERCPU: u32 = 30 * 1024;
 
 /// The end of a record while it is built.
 #[derive(Clone, Copy)]
@@ -124,8 +126,13 @@ impl Fx<'_, '_> {
     /// A slot for a record, its gaps zeroed.
     fn record(&mut self, layout: &EventLayout, tails: u32, span: Span) -> Result<Record> {
         let size = layout.head.saturating_add(tails).next_multiple_of(8);
-        if size > MAX_RECORD {
-            let message = format!("this sends up to {size} bytes, at most {MAX_RECORD} are possible");
+        let most = if size > MAX_RECORD_PERCPU && self.cx.has(Feature::FetchAtomics)? {
+            MAX_RECORD
+        } else {
+            MAX_RECORD_PERCPU
+        };
+        if size > most {
+            let message = format!("this sends up to {size} bytes, at most {most} are possible");
             return Err(BuildError::Limit { message, span });
         }
         // A record whose later tails lie at computed offsets is no good on the stack: old verifiers do not follow.

@@ -111,7 +111,13 @@ fn argv() -> Ty {
 
 #[test]
 fn records_that_are_too_long_are_refused_with_their_place() {
-    let args = (0..40).map(|_| user_str(1024)).collect();
-    let error = build(&script(Vec::new(), &[], vec![print(args)]), &target(6, 18), ("t", "x"));
-    assert!(matches!(&error, Err(BuildError::Limit { span, .. }) if span.start == 3), "{error:?}");
+    let error = |strings, kernel: (u16, u16)| {
+        let args = (0..strings).map(|_| user_str(1024)).collect();
+        build(&script(Vec::new(), &[], vec![print(args)]), &target(kernel.0, kernel.1), ("t", "x")).err()
+    };
+    for (strings, kernel) in [(64, (6, 18)), (40, (5, 10))] {
+        let error = error(strings, kernel);
+        assert!(matches!(&error, Some(BuildError::Limit { span, .. }) if span.start == 3), "{error:?}");
+    }
+    assert_eq!(error(40, (6, 18)), None);
 }
