@@ -3,8 +3,8 @@
 //! no event is lost from a sum.
 
 use super::func::Fx;
-use super::map::MapInfo;
 use super::shared::Operation;
+use super::storage::MapInfo;
 use super::{Result, internal};
 use crate::hir::{Expr, MapNo};
 use crate::ty::Ty;

@@ -2,7 +2,7 @@
 //! else has to touch every CPU's value or every bucket.
 
 use super::func::Fx;
-use super::map::MapInfo;
+use super::storage::MapInfo;
 use super::{BuildError, Result};
 use crate::ast::Span;
 use crate::hir::{Expr, MapNo};
@@ -195,7 +195,7 @@ impl Fx<'_, '_> {
         info: &MapInfo,
         each: &mut dyn FnMut(&mut Self, Value) -> Result<()>,
     ) -> Result<()> {
-        let buckets = super::map::buckets_of(info)?;
+        let buckets = super::storage::buckets_of(info)?;
         let at = self.scratch(8, "bucket");
         let zero = self.f.u64(0);
         self.f.store(8, at, 0, zero);

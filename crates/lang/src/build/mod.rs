@@ -9,7 +9,7 @@
 //! Files: `module` (what all programs share), `func` (one function being built), `probe` (a program's frame), `walk`
 //! (facts about the tree that are needed beforehand), `stmt`, `callback` (loops), `known`
 //! (entries that need not be looked up twice), `packet`, `expr`, `place` and `memory`
-//! (addresses and reads), `string`, `map`, `agg`, `aggread`, `event`, and `call/` (builtins).
+//! (addresses and reads), `string`, `storage`, `map`, `agg`, `aggread`, `event`, and `call/` (builtins).
 
 mod agg;
 mod aggread;
@@ -32,6 +32,7 @@ mod series;
 mod session;
 mod shared;
 mod stmt;
+mod storage;
 mod string;
 mod syscalls;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What all programs of a module share: the maps and how they are stored, counters, event layouts, source lines, and
 //! what the target can do.
 
-use super::map::{self, MapInfo};
+use super::storage::{self, MapInfo};
 use super::walk::Facts;
 use super::{BuildError, Result};
 use crate::ast::Span;
@@ -93,7 +93,7 @@ impl<'a> ModuleCx<'a> {
             internal_maps: HashMap::new(),
         };
         for (order, source) in program.maps.iter().enumerate() {
-            let info = map::declare(&mut cx, source, order as u32)?;
+            let info = storage::declare(&mut cx, source, order as u32)?;
             cx.maps.push(info);
         }
         Ok(cx)
@@ -240,6 +240,11 @@ impl<'a> ModuleCx<'a> {
         let id = self.internal_map(MapSpec { value_size: 16, ..internal("start") });
         self.module.object.session.start_map = Some(id.index());
         id
+    }
+
+    /// An array with one u64: whether an interval has called `exit()`.
+    pub(super) fn exit_map(&mut self) -> MapId {
+        self.internal_map(internal("exited"))
     }
 
     /// An array with one u64 that is zero, which the verifier does not know.

@@ -2,7 +2,7 @@
 //! interval since the clock's zero, by which an entry of an earlier round of the buckets is told from one of this interval.
 
 use super::func::Fx;
-use super::map::MapInfo;
+use super::storage::MapInfo;
 use super::{Result, internal};
 use skep_bpf::object::Storage;
 use skep_bpf::schema::{Agg, SeriesFold};

@@ -4,7 +4,7 @@
 
 use super::Result;
 use super::func::Fx;
-use super::map::MapInfo;
+use super::storage::MapInfo;
 use super::types::ir_type;
 use crate::hir::MapNo;
 use crate::ty::Ty;
