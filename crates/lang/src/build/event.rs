@@ -65,7 +65,11 @@ impl Fx<'_, '_> {
         } else {
             self.send(action, args, span, uses)?;
         }
-        if ends { self.return_from(None) } else { Ok(()) }
+        if !ends {
+            return Ok(());
+        }
+        self.note_exit();
+        self.return_from(None)
     }
 
     fn send(&mut self, action: &Action, args: &[Expr], span: Span, uses: &[Span]) -> Result<()> {

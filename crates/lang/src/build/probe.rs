@@ -63,6 +63,7 @@ pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: Func
     let mut fx = Fx::new(cx, f, body, Some(ctx), None);
     fx.at(probe.span);
     let refuse = fx.f.block(&[]);
+    fx.unless_exited(refuse);
     fx.guard(&probe.guard, refuse)?;
     if probe.check_pid {
         fx.check_pid(refuse)?;
@@ -106,6 +107,40 @@ impl Fx<'_, '_> {
     /// Whether pointers in the context are ones that the verifier knows by their BTF type.
     pub(super) fn has_typed_ctx(&self) -> bool {
         self.body.probe.is_some_and(|p| matches!(p.prog_type, ProgType::Tracing | ProgType::Lsm))
+    }
+
+    /// An interval that has called `exit()` does not run again: a short one might, before the session has read that and detached.
+    fn unless_exited(&mut self, refuse: Block) {
+        if !self.interval().is_some_and(|probe| super::walk::exits(&probe.body)) {
+            return;
+        }
+        let flag = self.exit_flag();
+        let exited = self.f.load(Type::U64, flag, 0);
+        let first = self.f.block(&[]);
+        self.f.branch_nonzero(exited, refuse, first);
+        self.f.switch_to(first);
+    }
+
+    /// Notes that an interval has called `exit()`.
+    pub(super) fn note_exit(&mut self) {
+        if self.interval().is_some() {
+            let flag = self.exit_flag();
+            let one = self.f.u64(1);
+            self.f.store(8, flag, 0, one);
+        }
+    }
+
+    fn exit_flag(&mut self) -> Value {
+        let map = self.cx.exit_map();
+        self.f.map_value_addr(map, 0)
+    }
+
+    /// The probe, if it is an interval.
+    fn interval(&self) -> Option<&Probe> {
+        let timer = |probe: &&Probe| {
+            probe.attach.iter().any(|point| matches!(point.at, Attach::PerfEvent { one_cpu: true, .. }))
+        };
+        self.body.probe.filter(timer)
     }
 
     fn guard(&mut self, guard: &Guard, refuse: Block) -> Result<()> {

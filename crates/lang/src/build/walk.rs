@@ -7,6 +7,7 @@
 
 use super::{Result, internal};
 use crate::hir::{Expr, ExprKind, MapNo, PacketChange, Program, Stmt, StmtKind, VarId};
+use skep_bpf::event::Action;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -324,6 +325,16 @@ pub(super) fn assigned(stmts: &[Stmt], cond: Option<&Expr>) -> Vec<VarId> {
         walk_expr(cond, &mut see);
     }
     vars.into_iter().map(VarId).collect()
+}
+
+/// Whether statements call `exit()` somewhere.
+pub(super) fn exits(stmts: &[Stmt]) -> bool {
+    let mut found = false;
+    walk_stmts(stmts, &mut |node| {
+        let exit = matches!(node, Node::Stmt(Stmt { kind: StmtKind::Emit { action: Action::Exit, .. }, .. }));
+        found |= exit;
+    });
+    found
 }
 
 /// A step of a walk.
