@@ -1,6 +1,6 @@
 //! Builtins that are done for their effect: printing, clearing, ending, and what acts on the system.
 
-use super::{Builtin, Call, Check, Checked, Kind, MANY};
+use super::{Builtin, Call, Checked, MANY, action as row, unsafe_action as unsafe_row};
 use crate::ast;
 use crate::check::{Checker, Typed};
 use crate::hir::{Expr, ExprKind, StmtKind};
@@ -10,28 +10,6 @@ use crate::types::infer::castable;
 use skep_bpf::event::{Action, Stream};
 use skep_bpf::format::{Conv, ConvKind, Format, Piece};
 use skep_bpf::object::Attach;
-
-const fn row(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { name, kind: Kind::Action, signatures, doc, example, min, max, needs_unsafe: false, check }
-}
-
-const fn unsafe_row(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { needs_unsafe: true, ..row(name, signatures, doc, example, (min, max), check) }
-}
 
 pub(super) static ROWS: &[Builtin] = &[
     row(

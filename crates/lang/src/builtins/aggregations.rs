@@ -1,6 +1,6 @@
 //! Aggregating functions: `@m = count()` and its siblings.
 
-use super::{Builtin, Call, Check, Checked, Kind};
+use super::{Builtin, Call, Checked, aggregation as row};
 use crate::check::Checker;
 use crate::hir::Expr;
 use crate::types::infer::as_int;
@@ -8,17 +8,6 @@ use skep_bpf::schema::{Agg, SeriesFold};
 
 /// Most buckets of a linear histogram.
 const MAX_BUCKETS: i128 = 1000;
-
-const fn row(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { name, kind: Kind::Aggregation, signatures, doc, example, min, max, needs_unsafe: false, check }
-}
 
 pub(super) static ROWS: &[Builtin] = &[
     row(

@@ -1,13 +1,12 @@
 //! Builtins that compare and join bytes.
 
-use super::values::with;
-use super::{Builtin, Call, Checked};
+use super::{Builtin, Call, Checked, value};
 use crate::check::{Checker, Typed};
 use crate::hir::{Expr, ExprKind};
 use crate::ty::Ty;
 
 pub(super) static ROWS: &[Builtin] = &[
-    with(
+    value(
         "memcmp",
         &["memcmp(LEFT, RIGHT, COUNT): int64"],
         "How the first COUNT bytes of two values compare: 0 if they are the same, else less or more than 0 as the first byte that differs.",
@@ -15,7 +14,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (3, 3),
         memcmp,
     ),
-    with(
+    value(
         "str_concat",
         &["str_concat(STRING, STRING): string"],
         "Both strings as one, cut at `max_strlen`.",

@@ -1,8 +1,7 @@
 //! Builtins that are answered while the program is compiled: about types, literals and options, and the error that a
 //! program makes of itself.
 
-use super::values::with;
-use super::{Builtin, Call, Checked, Kind, MANY};
+use super::{Builtin, Call, Checked, Kind, MANY, value};
 use crate::ast::ExprKind as Ast;
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
@@ -12,7 +11,7 @@ use crate::types::name;
 use skep_bpf::format::{Conv, ConvKind, Piece};
 
 pub(super) static ROWS: &[Builtin] = &[
-    with(
+    value(
         "typeinfo",
         &["typeinfo(EXPRESSION or TYPE): record"],
         "What a type is: `base_type` is its kind (`int`, `string`, `pointer`, `array`, `tuple`, `record`, `c_type` …), `full_type` its name.",
@@ -20,7 +19,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         typeinfo,
     ),
-    with(
+    value(
         "is_literal",
         &["is_literal(EXPRESSION): bool"],
         "Whether the value is known when the program is compiled.",
@@ -31,7 +30,7 @@ pub(super) static ROWS: &[Builtin] = &[
             Some(Checked::Value(Typed::boolean(value.literal, call.span)))
         },
     ),
-    with(
+    value(
         "getopt",
         &["getopt(\"NAME\"): bool", "getopt(\"NAME\", DEFAULT, \"DESCRIPTION\")"],
         "The program's option `--NAME=VALUE`, given behind `--`; DEFAULT where it is not given, whose type it has.",
@@ -39,7 +38,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 3),
         getopt,
     ),
-    with(
+    value(
         "config",
         &["config: record"],
         "The settings of this run.",

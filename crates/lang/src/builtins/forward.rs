@@ -1,6 +1,6 @@
 //! Verdicts that name where a packet goes by a map's entry, a CPU or a next hop.
 
-use super::{Builtin, Call, Checked, Kind};
+use super::{Builtin, Call, Checked, action as row};
 use crate::ast;
 use crate::check::Checker;
 use crate::diag::Diagnostic;
@@ -10,29 +10,23 @@ use skep_bpf::kinds::MapType;
 use skep_compiler::layers::Context;
 
 pub(super) static ROWS: &[Builtin] = &[
-    Builtin {
-        name: "to_cpu",
-        kind: Kind::Action,
-        signatures: &["to_cpu(@CPUMAP[KEY])"],
-        doc: "Ends an xdp probe: the packet goes the rest of its way on the CPU whose number is the key, if the map has it.",
-        example: "let @cpus = cpumap(64); xdp:lo /packet.udp.dport == 9/ { to_cpu(@cpus[1]); }",
-        min: 1,
-        max: 1,
-        needs_unsafe: false,
-        check: to_cpu,
-    },
-    Builtin {
-        name: "redirect_neigh",
-        kind: Kind::Action,
-        signatures: &["redirect_neigh(INDEX)", "redirect_neigh(INDEX, ADDRESS)"],
-        doc: "Ends a tc probe: the packet leaves through another interface, with the link's addresses that the kernel knows or asks \
+    row(
+        "to_cpu",
+        &["to_cpu(@CPUMAP[KEY])"],
+        "Ends an xdp probe: the packet goes the rest of its way on the CPU whose number is the key, if the map has it.",
+        "let @cpus = cpumap(64); xdp:lo /packet.udp.dport == 9/ { to_cpu(@cpus[1]); }",
+        (1, 1),
+        to_cpu,
+    ),
+    row(
+        "redirect_neigh",
+        &["redirect_neigh(INDEX)", "redirect_neigh(INDEX, ADDRESS)"],
+        "Ends a tc probe: the packet leaves through another interface, with the link's addresses that the kernel knows or asks \
               for: those of ADDRESS, without it those of the packet's destination.",
-        example: "tc:lo:ingress /packet.udp.dport == 9/ { redirect_neigh(1, ntop(pton(\"192.0.2.1\"))); }",
-        min: 1,
-        max: 2,
-        needs_unsafe: false,
-        check: redirect_neigh,
-    },
+        "tc:lo:ingress /packet.udp.dport == 9/ { redirect_neigh(1, ntop(pton(\"192.0.2.1\"))); }",
+        (1, 2),
+        redirect_neigh,
+    ),
 ];
 
 /// `redirect(@map[key])`; `None` where the argument is something else.

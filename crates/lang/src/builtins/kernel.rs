@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::values::with;
-use super::{Builtin, Call, Checked};
+use super::{Builtin, Call, Checked, value};
 use crate::c::constants;
 use crate::check::{Checker, Typed, retype};
 use crate::diag::Diagnostic;
@@ -21,7 +20,7 @@ const TASK_FROM_PID: &str = "bpf_task_from_pid";
 const WIDER: KernelVersion = KernelVersion::new(6, 12);
 
 pub(super) static ROWS: &[Builtin] = &[
-    with(
+    value(
         "kfunc_exist",
         &["kfunc_exist(\"FUNCTION\"): bool"],
         "Whether the kernel has a function of that name for programs to call.",
@@ -29,7 +28,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         |c, call| kernel_function(c, call, exists),
     ),
-    with(
+    value(
         "kfunc_allowed",
         &["kfunc_allowed(\"FUNCTION\"): bool"],
         "Whether the kernel has a function of that name that programs of this kind may call.",
@@ -37,7 +36,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         |c, call| kernel_function(c, call, |c, name| exists(c, name) && may_call(c)),
     ),
-    with(
+    value(
         "syscall_name",
         &["syscall_name(NUMBER)"],
         "The name of a system call by its number, looked up when it is printed; the number where it has none.",

@@ -1,7 +1,6 @@
 //! Builtins on maps: entries, sizes.
 
-use super::values::with as row;
-use super::{Builtin, Call, Checked};
+use super::{Builtin, Call, Checked, value as row};
 use crate::ast::{self, Span};
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;

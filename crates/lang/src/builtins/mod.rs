@@ -119,6 +119,30 @@ pub struct Builtin {
     pub(crate) check: Check,
 }
 
+/// Rows of one kind each, but for what differs: name, signatures, documentation, example, fewest and most arguments, check.
+macro_rules! rows {
+    ($($function:ident: $kind:ident, $needs_unsafe:literal;)*) => {$(
+        const fn $function(
+            name: &'static str,
+            signatures: &'static [&'static str],
+            doc: &'static str,
+            example: &'static str,
+            (min, max): (usize, usize),
+            check: Check,
+        ) -> Builtin {
+            let (kind, needs_unsafe) = (Kind::$kind, $needs_unsafe);
+            Builtin { name, kind, signatures, doc, example, min, max, needs_unsafe, check }
+        }
+    )*};
+}
+
+rows! {
+    value: Value, false;
+    action: Action, false;
+    unsafe_action: Action, true;
+    aggregation: Aggregation, false;
+}
+
 /// Arguments any number of which are allowed.
 const MANY: usize = 128;
 

@@ -1,7 +1,7 @@
 //! Packets: what is read of them, and what becomes of them.
 
-use super::values::{plain, with};
-use super::{Builtin, Call, Check, Checked, Kind};
+use super::values::plain;
+use super::{Builtin, Call, Checked, action as verdict, value};
 use crate::ast::Span;
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
@@ -10,17 +10,6 @@ use crate::hir::{ExprKind, FilterMemory, PacketChange, PacketPart, PacketRead, S
 use crate::ty::Ty;
 use skep_bpf::target::TargetExt;
 use skep_compiler::layers::{Context, Depth, LinkType};
-
-const fn verdict(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { name, kind: Kind::Action, signatures, doc, example, min, max, needs_unsafe: false, check }
-}
 
 pub(super) static ROWS: &[Builtin] = &[
     plain(
@@ -91,7 +80,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         redirect,
     ),
-    with(
+    value(
         "filter",
         &[
             "filter(\"EXPRESSION\"): bool",

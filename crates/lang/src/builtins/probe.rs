@@ -1,7 +1,7 @@
 //! Builtins that are values of the probe at hand, and addresses that are known before the start.
 
-use super::values::{plain, with};
-use super::{Builtin, Call, Checked};
+use super::values::plain;
+use super::{Builtin, Call, Checked, value};
 use crate::check::{Checker, Typed, retype};
 use crate::diag::Diagnostic;
 use crate::hir::{Arg, ExprKind, Guard};
@@ -55,7 +55,7 @@ pub(super) static ROWS: &[Builtin] = &[
         "BEGIN { print(probetype); }",
         probetype,
     ),
-    with(
+    value(
         "reg",
         &["reg(\"NAME\"): uint64"],
         "A register at the probe.",
@@ -63,7 +63,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         reg,
     ),
-    with(
+    value(
         "kaddr",
         &["kaddr(\"SYMBOL\"): uint64"],
         "Address of a kernel symbol, looked up before the start.",
@@ -71,7 +71,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         kaddr,
     ),
-    with(
+    value(
         "percpu_kaddr",
         &["percpu_kaddr(\"SYMBOL\"): uint64", "percpu_kaddr(\"SYMBOL\", CPU): uint64"],
         "Address of a CPU's own copy of a kernel variable, of this CPU's without CPU; 0 if there is no such CPU.",
@@ -79,7 +79,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 2),
         percpu_kaddr,
     ),
-    with(
+    value(
         "uaddr",
         &["uaddr(\"SYMBOL\"): uint64 *"],
         "Address of a variable or function of the probe's binary, as the process sees it; what it points to has the \
@@ -88,7 +88,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         uaddr,
     ),
-    with(
+    value(
         "cgroupid",
         &["cgroupid(\"PATH\"): uint64"],
         "Id of a cgroup, looked up before the start.",

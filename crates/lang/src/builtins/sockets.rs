@@ -1,8 +1,7 @@
 //! Builtins on sockets and packets that the kernel hands to a probe.
 
 use super::text::pointer_to;
-use super::values::with as row;
-use super::{Builtin, Call, Checked};
+use super::{Builtin, Call, Checked, value as row};
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind};

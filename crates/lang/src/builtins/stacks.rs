@@ -1,6 +1,6 @@
 //! Builtins for stacks.
 
-use super::{Builtin, Call, Checked, Kind};
+use super::{Builtin, Call, Checked, value as row};
 use crate::ast;
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;
@@ -14,39 +14,30 @@ const DEFAULT_LIMIT: u32 = 127;
 const MAX_LIMIT: i128 = 1024;
 
 pub(super) static ROWS: &[Builtin] = &[
-    Builtin {
-        name: "kstack",
-        kind: Kind::Value,
-        signatures: &["kstack", "kstack([MODE,] [LIMIT])"],
-        doc: "The kernel's stack; MODE is bpftrace, perf or raw.",
-        example: "profile:hz:99 { @[kstack(5)] = count(); }",
-        min: 0,
-        max: 2,
-        needs_unsafe: false,
-        check: |c, call| stack(c, call, "kstack"),
-    },
-    Builtin {
-        name: "ustack",
-        kind: Kind::Value,
-        signatures: &["ustack", "ustack([MODE,] [LIMIT])"],
-        doc: "The stack in user space, by frame pointers; MODE is bpftrace, perf, raw or build_id.",
-        example: "uprobe:/bin/bash:readline { print(ustack); }",
-        min: 0,
-        max: 2,
-        needs_unsafe: false,
-        check: |c, call| stack(c, call, "ustack"),
-    },
-    Builtin {
-        name: "dw_ustack",
-        kind: Kind::Value,
-        signatures: &["dw_ustack", "dw_ustack([MODE,] [LIMIT])"],
-        doc: "The stack in user space, by the call frame information of the processes that `-p`, `-c` and `--dwarf-pid` name: for programs without frame pointers.",
-        example: "uprobe:/bin/bash:readline { print(dw_ustack(perf)); }",
-        min: 0,
-        max: 2,
-        needs_unsafe: false,
-        check: |c, call| stack(c, call, "dw_ustack"),
-    },
+    row(
+        "kstack",
+        &["kstack", "kstack([MODE,] [LIMIT])"],
+        "The kernel's stack; MODE is bpftrace, perf or raw.",
+        "profile:hz:99 { @[kstack(5)] = count(); }",
+        (0, 2),
+        |c, call| stack(c, call, "kstack"),
+    ),
+    row(
+        "ustack",
+        &["ustack", "ustack([MODE,] [LIMIT])"],
+        "The stack in user space, by frame pointers; MODE is bpftrace, perf, raw or build_id.",
+        "uprobe:/bin/bash:readline { print(ustack); }",
+        (0, 2),
+        |c, call| stack(c, call, "ustack"),
+    ),
+    row(
+        "dw_ustack",
+        &["dw_ustack", "dw_ustack([MODE,] [LIMIT])"],
+        "The stack in user space, by the call frame information of the processes that `-p`, `-c` and `--dwarf-pid` name: for programs without frame pointers.",
+        "uprobe:/bin/bash:readline { print(dw_ustack(perf)); }",
+        (0, 2),
+        |c, call| stack(c, call, "dw_ustack"),
+    ),
 ];
 
 fn stack(c: &mut Checker<'_>, call: &Call<'_>, name: &'static str) -> Option<Checked> {

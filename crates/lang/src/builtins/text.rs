@@ -1,7 +1,6 @@
 //! Builtins on strings, bytes, symbols and addresses.
 
-use super::values::with as row;
-use super::{Builtin, Call, Checked};
+use super::{Builtin, Call, Checked, value as row};
 use crate::ast::{self, BinOp};
 use crate::check::{Checker, Typed};
 use crate::diag::Diagnostic;

@@ -1,6 +1,6 @@
 //! Builtins that are values of the task, the CPU, the clock and pointers.
 
-use super::{Builtin, Call, Check, Checked, Kind};
+use super::{Builtin, Call, Check, Checked, value};
 use crate::ast;
 use crate::check::{Checker, Typed};
 use crate::hir::ExprKind;
@@ -16,25 +16,13 @@ pub(super) const fn plain(
     example: &'static str,
     check: Check,
 ) -> Builtin {
-    with(name, signatures, doc, example, (0, 0), check)
-}
-
-/// A value with arguments.
-pub(super) const fn with(
-    name: &'static str,
-    signatures: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-    (min, max): (usize, usize),
-    check: Check,
-) -> Builtin {
-    Builtin { name, kind: Kind::Value, signatures, doc, example, min, max, needs_unsafe: false, check }
+    value(name, signatures, doc, example, (0, 0), check)
 }
 
 const U8: Ty = Ty::Int { bits: 8, signed: false };
 
 pub(super) static ROWS: &[Builtin] = &[
-    with(
+    value(
         "pid",
         &["pid: uint32", "pid(curr_ns | init): uint32"],
         "Process id of the current task, in skep's PID namespace or the initial one.",
@@ -42,7 +30,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (0, 1),
         |c, call| namespaced(c, call, "pid", "pid_init"),
     ),
-    with(
+    value(
         "tid",
         &["tid: uint32", "tid(curr_ns | init): uint32"],
         "Thread id of the current task, in skep's PID namespace or the initial one.",
@@ -64,7 +52,7 @@ pub(super) static ROWS: &[Builtin] = &[
         "BEGIN { print(gid); }",
         |_, call| call.value("gid", Vec::new(), Ty::U64),
     ),
-    with(
+    value(
         "comm",
         &["comm: string", "comm(PID): string"],
         "Name of the current task, or of the one with that id (`N/A` if there is none), at most 15 bytes.",
@@ -120,7 +108,7 @@ pub(super) static ROWS: &[Builtin] = &[
         "profile:hz:99 { @[usermode] = count(); }",
         usermode,
     ),
-    with(
+    value(
         "nsecs",
         &["nsecs: uint64", "nsecs(boot | monotonic | tai | sw_tai): uint64"],
         "Nanoseconds of a clock; of the one that counts since boot, sleep included, if none is named. `sw_tai` is TAI without help of the kernel.",
@@ -153,7 +141,7 @@ pub(super) static ROWS: &[Builtin] = &[
             Some(Checked::Value(Typed::new(kind, Ty::Username, call.span)))
         },
     ),
-    with(
+    value(
         "ppid",
         &["ppid: int32", "ppid(TASK): int32"],
         "Process id of the parent.",
@@ -161,7 +149,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (0, 1),
         |c, call| of_task(c, call, &["real_parent", "pid"]),
     ),
-    with(
+    value(
         "pcomm",
         &["pcomm: string", "pcomm(TASK): string"],
         "Name of the parent.",
@@ -169,7 +157,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (0, 1),
         |c, call| of_task(c, call, &["real_parent", "comm"]),
     ),
-    with(
+    value(
         "leader_tid",
         &["leader_tid: int32", "leader_tid(TASK): int32"],
         "Thread id of the thread group's leader.",
@@ -177,7 +165,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (0, 1),
         |c, call| of_task(c, call, &["group_leader", "pid"]),
     ),
-    with(
+    value(
         "leader_comm",
         &["leader_comm: string", "leader_comm(TASK): string"],
         "Name of the thread group's leader.",
@@ -185,7 +173,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (0, 1),
         |c, call| of_task(c, call, &["group_leader", "comm"]),
     ),
-    with(
+    value(
         "kptr",
         &["kptr(POINTER)"],
         "The pointer, taken as one into the kernel.",
@@ -193,7 +181,7 @@ pub(super) static ROWS: &[Builtin] = &[
         (1, 1),
         |c, call| in_space(c, call, Space::Kernel),
     ),
-    with(
+    value(
         "uptr",
         &["uptr(POINTER)"],
         "The pointer, taken as one into the process.",
@@ -203,7 +191,7 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     Builtin {
         needs_unsafe: true,
-        ..with(
+        ..value(
             "write_user",
             &["write_user(ADDRESS, VALUE, LENGTH): bool"],
             "Writes the first LENGTH bytes of VALUE (a string, an array, or what a pointer leads to) into the memory of \
@@ -213,7 +201,7 @@ pub(super) static ROWS: &[Builtin] = &[
             write_user,
         )
     },
-    with(
+    value(
         "is_err",
         &["is_err(POINTER): bool"],
         "Whether the pointer is an error number in disguise (-4095 to -1).",
