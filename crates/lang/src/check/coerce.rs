@@ -27,6 +27,11 @@ impl Checker<'_> {
                 let kind = ExprKind::MapAgg { map, key, agg };
                 Some(Typed::new(kind, ty, span))
             }
+            ExprKind::Block { stmts, value } => {
+                let Expr { kind, ty, span } = *value;
+                let inner = self.readable(Typed::new(kind, ty, span))?;
+                Some(Typed { expr: behind(stmts, inner.expr), ..inner })
+            }
             kind => Some(Typed::new(ExprKind::Convert(Box::new(Expr { kind, ..value.expr })), ty, span)),
         }
     }

@@ -46,7 +46,7 @@ impl Checker<'_> {
     fn stmt(&mut self, s: &ast::Stmt, out: &mut Vec<Stmt>) {
         let kind = match &s.kind {
             A::Discard(e) => {
-                let value = self.value(e);
+                let value = self.value(e).and_then(|value| self.readable(value));
                 out.extend(value.map(|v| Stmt { kind: StmtKind::Expr(v.expr), span: s.span }));
                 return;
             }
@@ -423,7 +423,7 @@ impl Checker<'_> {
             }
             _ => {}
         }
-        if let Some(value) = self.value(e) {
+        if let Some(value) = self.value(e).and_then(|value| self.used(value)) {
             self.discard(value, out);
         }
     }
@@ -441,6 +441,11 @@ impl Checker<'_> {
         uses
     }
 
+    /// An expression done for its effect may have no value, but not one that cannot be.
+    fn used(&mut self, value: Typed) -> Option<Typed> {
+        if let Ty::Agg(_) = value.ty() { self.readable(value) } else { Some(value) }
+    }
+
     /// A value that nobody uses.
     fn discard(&mut self, value: Typed, out: &mut Vec<Stmt>) {
         let span = value.span();
@@ -449,7 +454,7 @@ impl Checker<'_> {
             ExprKind::IncMap { .. } | ExprKind::IncVar { .. } | ExprKind::CallFn { .. } => {
                 out.push(Stmt { kind: StmtKind::Expr(value.expr), span });
             }
-            ExprKind::Call { name: "signal" | "signal_thread" | "override" | "write_user", .. } => {
+            ExprKind::Call { name, .. } if super::typed::acts(name) => {
                 out.push(Stmt { kind: StmtKind::Expr(value.expr), span });
             }
             _ => {

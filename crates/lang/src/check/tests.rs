@@ -9,6 +9,8 @@
 //! - `hir TEXT`: the debug form of the checked program contains it, blanks aside.
 //! - `option NAME VALUE`: `param`, `pid`, `unsafe`, `lacks` (a feature of the target).
 
+mod aggregations;
+
 use std::path::{Path, PathBuf};
 
 use super::check;

@@ -121,12 +121,18 @@ pub(crate) fn onward(space: Space) -> Space {
     }
 }
 
+/// Whether a call with a value is made for what it does: nobody has to use its value.
+pub(crate) fn acts(name: &str) -> bool {
+    matches!(name, "signal" | "signal_thread" | "override" | "write_user" | "skboutput")
+}
+
 /// Whether evaluating the expression twice gives the same value and does nothing else.
 pub(crate) fn is_stable(e: &Expr) -> bool {
     match &e.kind {
         ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_) | ExprKind::Arg(_) => true,
         ExprKind::Call { name, args } => {
-            !matches!(*name, "rand" | "signal" | "signal_thread" | "override" | "write_user")
+            !acts(name)
+                && *name != "rand"
                 && !name.starts_with("nsecs")
                 && *name != "elapsed"
                 && args.iter().all(is_stable)

@@ -85,6 +85,11 @@ fn types() -> Vec<u8> {
         168,
         &[member("r15", ulong, 0), member("di", ulong, 896), member("orig_ax", ulong, 960)],
     );
+    let packet = b.struct_("sk_buff", 8, &[member("len", uint, 0)]);
+    let packet = b.ptr(packet);
+    let proto = b.func_proto(TypeId(0), &[("__data", void_ptr), ("skb", packet)]);
+    let proto = b.ptr(proto);
+    b.typedef("btf_trace_consume_skb", proto);
     b.finish()
 }
 
