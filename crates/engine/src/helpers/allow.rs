@@ -4,36 +4,30 @@
 use skep_bpf::helpers::id;
 use skep_bpf::kinds::ProgType::{self, *};
 
-/// Kinds that are looked up below. Others (tracing, LSM, struct_ops, extensions, syscall programs, infrared) differ by what they
+/// A bit for each kind.
+const fn of(kinds: &[ProgType]) -> u64 {
+    let (mut mask, mut i) = (0, 0);
+    while i < kinds.len() {
+        mask |= 1 << kinds[i] as u64;
+        i += 1;
+    }
+    mask
+}
+
+/// Filters of qdiscs.
+const CLS: u64 = of(&[SchedCls, SchedAct]);
+/// Programs of light-weight tunnels.
+const LWT: u64 = of(&[LwtIn, LwtOut, LwtXmit, LwtSeg6local]);
+/// Programs that observe the kernel.
+const TRACING: u64 = of(&[Kprobe, Tracepoint, PerfEvent, RawTracepoint, RawTracepointWritable]);
+/// Programs on packets and sockets.
+const NETWORK: u64 = CLS
+    | LWT
+    | of(&[SocketFilter, Xdp, CgroupSkb, CgroupSock, SockOps, SkSkb, SkMsg, CgroupSockAddr])
+    | of(&[SkReuseport, FlowDissector, CgroupSysctl, SkLookup]);
+/// All kinds that are looked up below. Others (tracing, LSM, struct_ops, extensions, syscall programs, infrared) differ by what they
 /// are attached to; they may call all that the machine has.
-const KNOWN: &[ProgType] = &[
-    SocketFilter,
-    Kprobe,
-    SchedCls,
-    SchedAct,
-    Tracepoint,
-    Xdp,
-    PerfEvent,
-    CgroupSkb,
-    CgroupSock,
-    LwtIn,
-    LwtOut,
-    LwtXmit,
-    SockOps,
-    SkSkb,
-    CgroupDevice,
-    SkMsg,
-    RawTracepoint,
-    CgroupSockAddr,
-    LwtSeg6local,
-    SkReuseport,
-    FlowDissector,
-    CgroupSysctl,
-    RawTracepointWritable,
-    CgroupSockopt,
-    SkLookup,
-    Netfilter,
-];
+const ALL: u64 = TRACING | NETWORK | of(&[CgroupDevice, CgroupSockopt, Netfilter]);
 
 /// Helpers of all kinds.
 const EVERYWHERE: &[u32] = &[
@@ -114,76 +108,11 @@ const EVERYWHERE: &[u32] = &[
 ];
 
 /// Helpers of some kinds: the kinds, and the helpers.
-const SOME: &[(&[ProgType], &[u32])] = &[
+const SOME: &[(u64, &[u32])] = &[
+    (ALL & !of(&[SkReuseport, FlowDissector, Netfilter]), &[id::PERF_EVENT_OUTPUT]),
+    (NETWORK, &[id::KTIME_GET_COARSE_NS]),
     (
-        &[
-            SocketFilter,
-            Kprobe,
-            SchedCls,
-            SchedAct,
-            Tracepoint,
-            Xdp,
-            PerfEvent,
-            CgroupSkb,
-            CgroupSock,
-            LwtIn,
-            LwtOut,
-            LwtXmit,
-            SockOps,
-            SkSkb,
-            CgroupDevice,
-            SkMsg,
-            RawTracepoint,
-            CgroupSockAddr,
-            LwtSeg6local,
-            CgroupSysctl,
-            RawTracepointWritable,
-            CgroupSockopt,
-            SkLookup,
-        ],
-        &[id::PERF_EVENT_OUTPUT],
-    ),
-    (
-        &[
-            SocketFilter,
-            SchedCls,
-            SchedAct,
-            Xdp,
-            CgroupSkb,
-            CgroupSock,
-            LwtIn,
-            LwtOut,
-            LwtXmit,
-            SockOps,
-            SkSkb,
-            SkMsg,
-            CgroupSockAddr,
-            LwtSeg6local,
-            SkReuseport,
-            FlowDissector,
-            CgroupSysctl,
-            SkLookup,
-        ],
-        &[id::KTIME_GET_COARSE_NS],
-    ),
-    (
-        &[
-            SocketFilter,
-            SchedCls,
-            SchedAct,
-            Xdp,
-            CgroupSkb,
-            LwtIn,
-            LwtOut,
-            LwtXmit,
-            SockOps,
-            SkSkb,
-            SkMsg,
-            CgroupSockAddr,
-            LwtSeg6local,
-            FlowDissector,
-            SkLookup,
-        ],
+        NETWORK & !of(&[CgroupSock, SkReuseport, CgroupSysctl]),
         &[
             id::SKC_TO_TCP6_SOCK,
             id::SKC_TO_TCP_SOCK,
@@ -194,75 +123,31 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::SKC_TO_MPTCP_SOCK,
         ],
     ),
+    (LWT | CLS | of(&[SocketFilter, CgroupSkb, SkSkb, SkReuseport, FlowDissector]), &[id::SKB_LOAD_BYTES]),
+    (NETWORK & !(LWT | of(&[Xdp, SkMsg, FlowDissector, CgroupSysctl, SkLookup])), &[id::GET_SOCKET_COOKIE]),
     (
-        &[
-            SocketFilter,
-            SchedCls,
-            SchedAct,
-            CgroupSkb,
-            LwtIn,
-            LwtOut,
-            LwtXmit,
-            SkSkb,
-            LwtSeg6local,
-            SkReuseport,
-            FlowDissector,
-        ],
-        &[id::SKB_LOAD_BYTES],
-    ),
-    (
-        &[
-            SocketFilter,
-            SchedCls,
-            SchedAct,
-            CgroupSkb,
-            CgroupSock,
-            SockOps,
-            SkSkb,
-            CgroupSockAddr,
-            SkReuseport,
-        ],
-        &[id::GET_SOCKET_COOKIE],
-    ),
-    (
-        &[
-            SocketFilter,
-            SchedCls,
-            SchedAct,
-            CgroupSkb,
-            CgroupSock,
-            SockOps,
-            SkMsg,
-            CgroupSockAddr,
-            CgroupSockopt,
-        ],
+        CLS | of(&[SocketFilter, CgroupSkb, CgroupSock, SockOps, SkMsg, CgroupSockAddr, CgroupSockopt]),
         &[id::GET_NETNS_COOKIE],
     ),
     (
-        &[SchedCls, SchedAct, CgroupSkb, CgroupSock, SockOps, SkMsg, CgroupSockAddr, CgroupSockopt],
+        CLS | of(&[CgroupSkb, CgroupSock, SockOps, SkMsg, CgroupSockAddr, CgroupSockopt]),
         &[id::SK_STORAGE_GET],
     ),
-    (&[SchedCls, SchedAct, Xdp, LwtIn, LwtOut, LwtXmit, LwtSeg6local], &[id::CSUM_DIFF]),
-    (&[SchedCls, SchedAct, LwtIn, LwtOut, LwtXmit, SkSkb, LwtSeg6local], &[id::SKB_PULL_DATA]),
+    (LWT | CLS | of(&[Xdp]), &[id::CSUM_DIFF]),
+    (LWT | CLS | of(&[SkSkb]), &[id::SKB_PULL_DATA]),
     (
-        &[CgroupSkb, CgroupSock, SockOps, CgroupDevice, CgroupSockAddr, CgroupSysctl, CgroupSockopt],
+        of(&[CgroupSkb, CgroupSock, SockOps, CgroupDevice, CgroupSockAddr, CgroupSysctl, CgroupSockopt]),
         &[id::GET_LOCAL_STORAGE],
     ),
-    (&[SchedCls, SchedAct, Xdp, CgroupSkb, SkSkb, CgroupSockAddr, SkLookup], &[id::SK_RELEASE]),
+    (CLS | of(&[Xdp, CgroupSkb, SkSkb, CgroupSockAddr, SkLookup]), &[id::SK_RELEASE]),
+    (CLS | of(&[CgroupSkb, SockOps, SkMsg, CgroupSockAddr, CgroupSockopt]), &[id::SK_STORAGE_DELETE]),
+    (LWT | CLS, &[id::GET_ROUTE_REALM, id::SKB_UNDER_CGROUP, id::GET_HASH_RECALC]),
     (
-        &[SchedCls, SchedAct, CgroupSkb, SockOps, SkMsg, CgroupSockAddr, CgroupSockopt],
-        &[id::SK_STORAGE_DELETE],
-    ),
-    (
-        &[SchedCls, SchedAct, LwtIn, LwtOut, LwtXmit, LwtSeg6local],
-        &[id::GET_ROUTE_REALM, id::SKB_UNDER_CGROUP, id::GET_HASH_RECALC],
-    ),
-    (
-        &[SchedCls, SchedAct, Xdp, CgroupSkb, SkSkb, CgroupSockAddr],
+        CLS | of(&[Xdp, CgroupSkb, SkSkb, CgroupSockAddr]),
         &[id::SK_LOOKUP_TCP, id::SK_LOOKUP_UDP, id::SKC_LOOKUP_TCP],
     ),
     (
-        &[Kprobe, Tracepoint, PerfEvent, RawTracepoint, RawTracepointWritable],
+        TRACING,
         &[
             id::PROBE_READ,
             id::GET_STACKID,
@@ -273,17 +158,17 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::GET_ATTACH_COOKIE,
         ],
     ),
-    (&[SocketFilter, SchedCls, SchedAct, CgroupSkb, SkSkb], &[id::GET_SOCKET_UID]),
-    (&[SocketFilter, SchedCls, SchedAct, CgroupSkb, SkReuseport], &[id::SKB_LOAD_BYTES_RELATIVE]),
-    (&[SchedCls, SchedAct, CgroupSkb, SockOps, CgroupSockopt], &[id::TCP_SOCK]),
+    (CLS | of(&[SocketFilter, CgroupSkb, SkSkb]), &[id::GET_SOCKET_UID]),
+    (CLS | of(&[SocketFilter, CgroupSkb, SkReuseport]), &[id::SKB_LOAD_BYTES_RELATIVE]),
+    (CLS | of(&[CgroupSkb, SockOps, CgroupSockopt]), &[id::TCP_SOCK]),
     (
-        &[CgroupSock, CgroupDevice, CgroupSockAddr, CgroupSysctl, CgroupSockopt],
+        of(&[CgroupSock, CgroupDevice, CgroupSockAddr, CgroupSysctl, CgroupSockopt]),
         &[id::GET_RETVAL, id::SET_RETVAL],
     ),
-    (&[SchedCls, SchedAct, LwtXmit, SkSkb], &[id::SKB_STORE_BYTES, id::SKB_CHANGE_TAIL, id::SKB_CHANGE_HEAD]),
-    (&[SchedCls, SchedAct, Xdp, LwtXmit], &[id::REDIRECT]),
+    (CLS | of(&[LwtXmit, SkSkb]), &[id::SKB_STORE_BYTES, id::SKB_CHANGE_TAIL, id::SKB_CHANGE_HEAD]),
+    (CLS | of(&[Xdp, LwtXmit]), &[id::REDIRECT]),
     (
-        &[SchedCls, SchedAct, LwtXmit],
+        CLS | of(&[LwtXmit]),
         &[
             id::L3_CSUM_REPLACE,
             id::L4_CSUM_REPLACE,
@@ -297,10 +182,10 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::CSUM_LEVEL,
         ],
     ),
-    (&[SockOps, CgroupSockAddr, CgroupSockopt], &[id::SETSOCKOPT, id::GETSOCKOPT]),
-    (&[SchedCls, SchedAct, SkSkb], &[id::SKB_ADJUST_ROOM]),
+    (of(&[SockOps, CgroupSockAddr, CgroupSockopt]), &[id::SETSOCKOPT, id::GETSOCKOPT]),
+    (CLS | of(&[SkSkb]), &[id::SKB_ADJUST_ROOM]),
     (
-        &[SchedCls, SchedAct, Xdp],
+        CLS | of(&[Xdp]),
         &[
             id::FIB_LOOKUP,
             id::TCP_CHECK_SYNCOOKIE,
@@ -313,7 +198,7 @@ const SOME: &[(&[ProgType], &[u32])] = &[
         ],
     ),
     (
-        &[SchedCls, SchedAct, CgroupSkb],
+        CLS | of(&[CgroupSkb]),
         &[
             id::SKB_CGROUP_ID,
             id::SKB_ANCESTOR_CGROUP_ID,
@@ -322,9 +207,9 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::GET_LISTENER_SOCK,
         ],
     ),
-    (&[SchedCls, SchedAct, SkLookup], &[id::SK_ASSIGN]),
+    (CLS | of(&[SkLookup]), &[id::SK_ASSIGN]),
     (
-        &[SchedCls, SchedAct],
+        CLS,
         &[
             id::SKB_VLAN_PUSH,
             id::SKB_VLAN_POP,
@@ -338,9 +223,9 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::SKB_SET_TSTAMP,
         ],
     ),
-    (&[LwtIn, LwtXmit], &[id::LWT_PUSH_ENCAP]),
+    (of(&[LwtIn, LwtXmit]), &[id::LWT_PUSH_ENCAP]),
     (
-        &[Xdp],
+        of(&[Xdp]),
         &[
             id::XDP_ADJUST_HEAD,
             id::REDIRECT_MAP,
@@ -351,9 +236,9 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::XDP_STORE_BYTES,
         ],
     ),
-    (&[SkSkb], &[id::SK_REDIRECT_MAP, id::SK_REDIRECT_HASH]),
+    (of(&[SkSkb]), &[id::SK_REDIRECT_MAP, id::SK_REDIRECT_HASH]),
     (
-        &[SockOps],
+        of(&[SockOps]),
         &[
             id::SOCK_MAP_UPDATE,
             id::SOCK_OPS_CB_FLAGS_SET,
@@ -363,10 +248,10 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::RESERVE_HDR_OPT,
         ],
     ),
-    (&[PerfEvent], &[id::PERF_PROG_READ_VALUE, id::READ_BRANCH_RECORDS]),
-    (&[Kprobe], &[id::OVERRIDE_RETURN]),
+    (of(&[PerfEvent]), &[id::PERF_PROG_READ_VALUE, id::READ_BRANCH_RECORDS]),
+    (of(&[Kprobe]), &[id::OVERRIDE_RETURN]),
     (
-        &[SkMsg],
+        of(&[SkMsg]),
         &[
             id::MSG_REDIRECT_MAP,
             id::MSG_APPLY_BYTES,
@@ -377,11 +262,11 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::MSG_POP_DATA,
         ],
     ),
-    (&[CgroupSockAddr], &[id::BIND]),
-    (&[LwtSeg6local], &[id::LWT_SEG6_STORE_BYTES, id::LWT_SEG6_ADJUST_SRH, id::LWT_SEG6_ACTION]),
-    (&[SkReuseport], &[id::SK_SELECT_REUSEPORT]),
+    (of(&[CgroupSockAddr]), &[id::BIND]),
+    (of(&[LwtSeg6local]), &[id::LWT_SEG6_STORE_BYTES, id::LWT_SEG6_ADJUST_SRH, id::LWT_SEG6_ACTION]),
+    (of(&[SkReuseport]), &[id::SK_SELECT_REUSEPORT]),
     (
-        &[CgroupSysctl],
+        of(&[CgroupSysctl]),
         &[
             id::SYSCTL_GET_NAME,
             id::SYSCTL_GET_CURRENT_VALUE,
@@ -389,10 +274,10 @@ const SOME: &[(&[ProgType], &[u32])] = &[
             id::SYSCTL_SET_NEW_VALUE,
         ],
     ),
-    (&[CgroupSkb], &[id::SK_CGROUP_ID, id::SK_ANCESTOR_CGROUP_ID]),
+    (of(&[CgroupSkb]), &[id::SK_CGROUP_ID, id::SK_ANCESTOR_CGROUP_ID]),
 ];
 
-/// Numbers of helpers and of program kinds, as sizes of the table below.
+/// Numbers of helpers, as the size of the table below.
 const HELPERS: usize = 212;
 
 /// By helper: a bit for each kind that may call it.
@@ -407,12 +292,7 @@ const fn masks() -> [u64; HELPERS] {
     }
     let mut row = 0;
     while row < SOME.len() {
-        let (types, helpers) = SOME[row];
-        let (mut mask, mut i) = (0, 0);
-        while i < types.len() {
-            mask |= 1 << types[i] as u64;
-            i += 1;
-        }
+        let (mask, helpers) = SOME[row];
         i = 0;
         while i < helpers.len() {
             out[helpers[i] as usize] |= mask;
@@ -423,18 +303,8 @@ const fn masks() -> [u64; HELPERS] {
     out
 }
 
-const fn known() -> u64 {
-    let (mut mask, mut i) = (0, 0);
-    while i < KNOWN.len() {
-        mask |= 1 << KNOWN[i] as u64;
-        i += 1;
-    }
-    mask
-}
-
 /// Whether a kind of programs may call a helper.
 pub(super) fn allows(prog_type: ProgType, helper: u32) -> bool {
-    const LOOKED_UP: u64 = known();
     let bit = 1u64 << prog_type as u64;
-    LOOKED_UP & bit == 0 || MASKS.get(helper as usize).is_some_and(|mask| mask & bit != 0)
+    ALL & bit == 0 || MASKS.get(helper as usize).is_some_and(|mask| mask & bit != 0)
 }

@@ -114,6 +114,8 @@ pub(super) fn spin_lock(call: &mut Call<'_>) -> Answer {
         return Err(FaultKind::Argument { name: "spin_lock", index: 1, what });
     }
     call.put(1, &1u32.to_ne_bytes())?;
+    let at = call.arg(1);
+    call.gives("spin_lock", "spin_unlock", at);
     Ok(0)
 }
 
@@ -123,6 +125,8 @@ pub(super) fn spin_unlock(call: &mut Call<'_>) -> Answer {
         return Err(FaultKind::Argument { name: "spin_unlock", index: 1, what });
     }
     call.put(1, &[0; 4])?;
+    let at = call.arg(1);
+    call.state.run.let_go(Some("spin_unlock"), at);
     Ok(0)
 }
 
@@ -131,5 +135,11 @@ pub(super) fn kptr_xchg(call: &mut Call<'_>) -> Answer {
     let mut old = [0; 8];
     old.copy_from_slice(&call.fixed(1, 8)?);
     call.put(1, &new.to_ne_bytes())?;
-    Ok(u64::from_ne_bytes(old))
+    // The map owns the new one, and the program the old one, whatever kind of thing they are.
+    let old = u64::from_ne_bytes(old);
+    call.state.run.let_go(None, new);
+    if old != 0 {
+        call.state.run.hold("kptr_xchg", None, old);
+    }
+    Ok(old)
 }

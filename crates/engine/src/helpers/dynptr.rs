@@ -12,6 +12,8 @@ use crate::vm::memory::ObjectKind;
 
 /// Bytes of a dynptr.
 const SIZE: u32 = 16;
+/// What takes a record back; discarding it does as well.
+const SUBMIT: &str = "ringbuf_submit_dynptr";
 /// Largest size of what one points to (DYNPTR_MAX_SIZE).
 pub(super) const LARGEST: u32 = (1 << 24) - 1;
 const KIND_SHIFT: u32 = 28;
@@ -185,7 +187,11 @@ pub(super) fn ringbuf_reserve_dynptr(call: &mut Call<'_>) -> Answer {
     let state = &mut *call.state;
     let ring = state.maps.kind::<Ringbuf>(map).filter(|_| flags == NO_FLAGS && size <= LARGEST);
     let errno = if size > LARGEST { Errno::TOOBIG } else { Errno::INVAL };
-    let (dynptr, result) = match ring.and_then(|ring| ring.reserve(&mut state.memory, size.into())) {
+    let reserved = ring.and_then(|ring| ring.reserve(&mut state.memory, size.into()));
+    if let Some(at) = reserved {
+        call.gives("ringbuf_reserve_dynptr", SUBMIT, at.get());
+    }
+    let (dynptr, result) = match reserved {
         Some(at) => (Dynptr { kind: Kind::Record, data: at.get(), size, offset: 0, read_only: false }, 0),
         None => (Dynptr::NULL, failed(errno)),
     };
@@ -203,6 +209,7 @@ fn finish(call: &mut Call<'_>, discard: bool) -> Answer {
         let state = &mut *call.state;
         if let (Some(ring), Some(object)) = (state.maps.kind::<Ringbuf>(map), object) {
             ring.finish(&mut state.memory, object.base, discard);
+            state.run.let_go(Some(SUBMIT), object.base.get());
         }
     }
     call.put_dynptr(1, Dynptr::NULL)?;

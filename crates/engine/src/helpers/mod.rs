@@ -74,6 +74,24 @@ impl Call<'_> {
         (self.invoke)(self.state, function, args)
     }
 
+    /// What a function gave the program, which must give it back; a null pointer is nothing.
+    fn gives(&mut self, name: &'static str, release: &'static str, at: u64) -> u64 {
+        if at != 0 {
+            self.state.run.hold(name, Some(release), at);
+        }
+        at
+    }
+
+    /// The program gives back what argument 1 points to: a fault if it holds no such thing.
+    fn takes_back(&mut self, release: &'static str) -> Result<(), FaultKind> {
+        let at = self.arg(1);
+        if self.state.run.let_go(Some(release), at) {
+            return Ok(());
+        }
+        let what = format!("is nothing that the program holds: {at:#x}");
+        Err(FaultKind::Argument { name: release, index: 1, what })
+    }
+
     /// An argument, counted from 1.
     fn arg(&self, number: u8) -> u64 {
         self.args.get(usize::from(number).wrapping_sub(1)).copied().unwrap_or(0)

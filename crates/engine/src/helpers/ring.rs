@@ -13,6 +13,8 @@ use crate::vm::memory::{Access, ObjectKind};
 pub(super) const NO_FLAGS: u64 = 0;
 /// `BPF_RB_NO_WAKEUP` and `BPF_RB_FORCE_WAKEUP`.
 const WAKEUPS: u64 = 3;
+/// What takes a record back; discarding it does as well.
+pub(super) const SUBMIT: &str = "ringbuf_submit";
 /// Samples of one drain (BPF_MAX_USER_RINGBUF_SAMPLES).
 const MOST_SAMPLES: u32 = 128 << 10;
 
@@ -33,7 +35,7 @@ pub(super) fn ringbuf_reserve(call: &mut Call<'_>) -> Answer {
     let state = &mut *call.state;
     let ring = state.maps.kind::<Ringbuf>(map).filter(|_| flags == NO_FLAGS);
     let at = ring.and_then(|ring| ring.reserve(&mut state.memory, len));
-    Ok(at.map_or(0, |at| at.get()))
+    Ok(at.map_or(0, |at| call.gives("ringbuf_reserve", SUBMIT, at.get())))
 }
 
 fn finish(call: &mut Call<'_>, name: &'static str, discard: bool) -> Answer {
@@ -46,6 +48,7 @@ fn finish(call: &mut Call<'_>, name: &'static str, discard: bool) -> Answer {
         if let (Some(ring), Some(base)) = (ring, base)
             && ring.finish(&mut state.memory, base, discard)
         {
+            state.run.let_go(Some(SUBMIT), at);
             return Ok(0);
         }
     }

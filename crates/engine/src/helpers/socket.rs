@@ -71,7 +71,12 @@ fn tuple(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
 
 impl Call<'_> {
     /// Puts a socket into memory and counts that the program holds it.
-    pub(super) fn hold(&mut self, cookie: u64) -> Result<u64, FaultKind> {
+    pub(super) fn hold(&mut self, name: &'static str, cookie: u64) -> Result<u64, FaultKind> {
+        let at = self.place_socket(cookie)?;
+        Ok(self.gives(name, "sk_release", at))
+    }
+
+    fn place_socket(&mut self, cookie: u64) -> Result<u64, FaultKind> {
         let held = &mut self.state.env.net.held;
         if let Some((at, held)) = held.iter_mut().find(|(_, held)| held.cookie == cookie) {
             held.references += 1;
@@ -111,7 +116,7 @@ fn look_up(call: &mut Call<'_>, name: &'static str, protocol: u32) -> Answer {
     let found = tuple(&given).filter(|_| flags == 0 && netns < 0);
     let Some((remote, local)) = found else { return Ok(0) };
     let cookie = call.state.env.net.lookup(protocol, local, remote).map(|socket| socket.cookie);
-    cookie.map_or(Ok(0), |cookie| call.hold(cookie))
+    cookie.map_or(Ok(0), |cookie| call.hold(name, cookie))
 }
 
 pub(super) fn sk_lookup_tcp(call: &mut Call<'_>) -> Answer {
@@ -133,6 +138,7 @@ pub(super) fn sk_release(call: &mut Call<'_>) -> Answer {
         let what = format!("is no socket that the program holds: {:#x}", call.arg(1));
         return Err(FaultKind::Argument { name: "sk_release", index: 1, what });
     };
+    call.state.run.let_go(Some("sk_release"), at.get());
     held.references -= 1;
     if held.references == 0 {
         call.state.env.net.held.remove(&at);
@@ -144,7 +150,7 @@ pub(super) fn sk_release(call: &mut Call<'_>) -> Answer {
 /// The value of a map of sockets, as `bpf_map_lookup_elem()` gives it: the program holds the socket then.
 pub(super) fn lookup_in_map(call: &mut Call<'_>, map: MapId, key: &[u8]) -> Answer {
     let target = call.state.maps.kind::<Targets>(map).and_then(|targets| targets.target(key));
-    target.map_or(Ok(0), |cookie| call.hold(cookie))
+    target.map_or(Ok(0), |cookie| call.hold("map_lookup_elem", cookie))
 }
 
 fn set_in_map(call: &mut Call<'_>, map: MapId, key: &[u8], cookie: Option<u64>, flags: u64) -> Answer {

@@ -12,6 +12,7 @@ use crate::helpers::{self, Call, HelperFn};
 use crate::native::code::{Host, Outcome, Pages};
 use crate::vm::blind::blind;
 use crate::vm::fault::{Fault, FaultKind, Registers};
+use crate::vm::held;
 use crate::vm::interp::{self, Entry, TAIL_CALL, helper_number, packet_load, probe, tail_call};
 use crate::vm::memory::{Access, Object, code_index};
 use crate::vm::op::{Op, Size};
@@ -174,7 +175,8 @@ impl Jit {
         let frame = Window::show(shared.frames[0] as u32 - FRAME, FRAME, Window::default());
         let whole = Window::show(object.base.0, object.size, frame);
         let pair = match object.access {
-            Access::None => Pair { read: frame, write: frame },
+            // An atomic operation is a write that reads too, so what can only be written is always asked for.
+            Access::None | Access::Write => Pair { read: frame, write: frame },
             Access::Read | Access::Fields(_) => Pair { read: whole, write: frame },
             Access::ReadWrite => Pair { read: whole, write: whole },
         };
@@ -203,6 +205,12 @@ impl Ready<'_> {
         session.vm.run.budget = shared.budget as u64;
         session.vm.run.depth = 0;
         result.ok_or_else(|| session.stopped(shared, 0))
+    }
+
+    /// The fault of a program that has ended and holds something.
+    #[cold]
+    pub(crate) fn kept(&mut self) -> Option<Box<Fault>> {
+        held::at_the_end(self.session.programs, &mut self.session.vm.run)
     }
 
     /// What the program sees and changes.
@@ -369,6 +377,7 @@ impl Session<'_> {
                 helpers::by_id(helper_number(at)?, self.vm.run.prog_type)?
             }
         };
+        self.vm.run.insn = insn;
         self.helper(shared, function, args).map(Outcome::Continue)
     }
 
@@ -411,7 +420,15 @@ impl Session<'_> {
 
 impl Host for Session<'_> {
     fn resolve(&mut self, shared: &mut Shared, at: u64, site: Site) -> Option<NonNull<u8>> {
-        match self.vm.memory.resolve(at, site.bytes, site.write) {
+        let ops = &self.source().ops;
+        let updates =
+            site.write && site.aligned && matches!(ops.get(site.insn as usize), Some(Op::Atomic { .. }));
+        let memory = &self.vm.memory;
+        let found = match updates {
+            true => memory.resolve_update(at, site.bytes),
+            false => memory.resolve(at, site.bytes, site.write),
+        };
+        match found {
             Ok(address) => {
                 if let Some(object) = self.vm.memory.find(address.get()) {
                     self.jit.show(shared, site.window, object);

@@ -59,27 +59,8 @@ impl Map for Bloom {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
-    }
-
-    fn update(
-        &mut self,
-        _memory: &mut Memory,
-        _cpu: u32,
-        _key: &[u8],
-        value: &[u8],
-        flags: u64,
-    ) -> Result<(), Errno> {
-        self.push(value, flags)
-    }
-
-    fn delete(&mut self, _memory: &mut Memory, _key: &[u8]) -> Result<(), Errno> {
-        Err(Errno::OPNOTSUPP)
-    }
-
-    fn next_key(&self, _key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
-        Err(Errno::OPNOTSUPP)
+    fn refuses(&self) -> Errno {
+        Errno::OPNOTSUPP
     }
 
     fn push(&mut self, value: &[u8], flags: u64) -> Result<(), Errno> {
@@ -95,9 +76,5 @@ impl Map for Bloom {
     fn peek(&self, value: &[u8]) -> Result<Vec<u8>, Errno> {
         let there = self.positions(value).all(|(word, bit)| self.bits[word] & bit != 0);
         if there { Ok(value.to_vec()) } else { Err(Errno::NOENT) }
-    }
-
-    fn pop(&mut self) -> Result<Vec<u8>, Errno> {
-        Err(Errno::OPNOTSUPP)
     }
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use skep_bpf::kinds::MapType;
 use skep_bpf::object::MapSpec;
 
-use super::{Map, check_existing, check_flags, fd_index, next_index};
+use super::{Map, check_existing, check_flags, fd_index, key_behind, next_index};
 use crate::vm::memory::{Addr, MapId, Memory};
 
 /// A map of maps.
@@ -101,18 +101,6 @@ impl Map for OuterMap {
         Ok(number.to_ne_bytes().to_vec())
     }
 
-    fn update(
-        &mut self,
-        _memory: &mut Memory,
-        _cpu: u32,
-        _key: &[u8],
-        _value: &[u8],
-        _flags: u64,
-    ) -> Result<(), Errno> {
-        // Only user space puts maps in: see `Maps::user_update`.
-        Err(Errno::INVAL)
-    }
-
     fn delete(&mut self, _memory: &mut Memory, key: &[u8]) -> Result<(), Errno> {
         if self.is_array() {
             fd_index(key, self.spec.max_entries, 0)?;
@@ -124,10 +112,6 @@ impl Map for OuterMap {
         if self.is_array() {
             return Ok(next_index(key, self.spec.max_entries));
         }
-        let from = key.filter(|key| self.inner.contains_key(*key));
-        Ok(match from {
-            Some(key) => self.inner.keys().find(|k| k.as_slice() > key).cloned(),
-            None => self.inner.keys().next().cloned(),
-        })
+        Ok(key_behind(&self.inner, key))
     }
 }

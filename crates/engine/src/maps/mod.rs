@@ -22,6 +22,8 @@ mod tests;
 mod user;
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 pub use rustix::io::Errno;
 use skep_bpf::kinds::{MapType, map_flags};
@@ -66,22 +68,32 @@ pub trait Map: Any + Send {
     }
 
     /// Where the value of a key is; `cpu` counts for per-CPU kinds. Leaves no trace.
-    fn find(&self, cpu: u32, key: &[u8]) -> Option<Addr>;
+    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
+        None
+    }
+
+    /// The answer to an operation that the kind does not have.
+    fn refuses(&self) -> Errno {
+        Errno::INVAL
+    }
 
     /// The same as a program asks it: the key counts as used.
     fn lookup(&mut self, cpu: u32, key: &[u8]) -> Option<Addr> {
         self.find(cpu, key)
     }
 
-    /// Sets a value, on one CPU for per-CPU kinds.
+    /// Sets a value, on one CPU for per-CPU kinds. Kinds without keys put it in; into maps of maps only user space puts something
+    /// (`Maps::user_update`).
     fn update(
         &mut self,
-        memory: &mut Memory,
-        cpu: u32,
-        key: &[u8],
+        _memory: &mut Memory,
+        _cpu: u32,
+        _key: &[u8],
         value: &[u8],
         flags: u64,
-    ) -> Result<(), Errno>;
+    ) -> Result<(), Errno> {
+        self.push(value, flags)
+    }
 
     /// Sets a value as user space does: on all CPUs for per-CPU kinds, one value behind the other, each rounded up to 8 bytes.
     fn update_all(
@@ -95,10 +107,14 @@ pub trait Map: Any + Send {
     }
 
     /// Removes a key.
-    fn delete(&mut self, memory: &mut Memory, key: &[u8]) -> Result<(), Errno>;
+    fn delete(&mut self, _memory: &mut Memory, _key: &[u8]) -> Result<(), Errno> {
+        Err(self.refuses())
+    }
 
     /// The key behind `key`, the first one without or when `key` is not there; `None` at the end.
-    fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno>;
+    fn next_key(&self, _key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
+        Err(self.refuses())
+    }
 
     /// What user space reads: the values of a key, one for each CPU for per-CPU kinds, each rounded up to 8 bytes there.
     fn read(&self, memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno> {
@@ -116,17 +132,17 @@ pub trait Map: Any + Send {
 
     /// Puts a value in, for kinds without keys.
     fn push(&mut self, _value: &[u8], _flags: u64) -> Result<(), Errno> {
-        Err(Errno::INVAL)
+        Err(self.refuses())
     }
 
     /// The value that [`Map::pop`] would take; of a filter, `value` if it may be there.
     fn peek(&self, _value: &[u8]) -> Result<Vec<u8>, Errno> {
-        Err(Errno::INVAL)
+        Err(self.refuses())
     }
 
     /// Takes a value out, for kinds without keys.
     fn pop(&mut self) -> Result<Vec<u8>, Errno> {
-        Err(Errno::INVAL)
+        Err(self.refuses())
     }
 
     /// The values of kinds without keys, in the order in which they would be taken.
@@ -147,7 +163,11 @@ pub trait Map: Any + Send {
 
 /// What a program may do with the values of a map with these flags.
 fn value_access(flags: u32) -> Access {
-    if flags & map_flags::RDONLY_PROG != 0 { Access::Read } else { Access::ReadWrite }
+    match (flags & map_flags::RDONLY_PROG != 0, flags & map_flags::WRONLY_PROG != 0) {
+        (true, _) => Access::Read,
+        (false, true) => Access::Write,
+        (false, false) => Access::ReadWrite,
+    }
 }
 
 /// Whether entries have a value on each CPU.
@@ -175,6 +195,15 @@ fn next_index(key: Option<&[u8]>, entries: u32) -> Option<Vec<u8>> {
         None => 0,
     };
     (next < entries).then(|| next.to_ne_bytes().to_vec())
+}
+
+/// The key behind `key` in a table that is kept in the order of its keys; the first one without, or when it is not there.
+fn key_behind<V>(table: &BTreeMap<Vec<u8>, V>, key: Option<&[u8]>) -> Option<Vec<u8>> {
+    let from = match key.filter(|key| table.contains_key(*key)) {
+        Some(key) => Bound::Excluded(key),
+        None => Bound::Unbounded,
+    };
+    table.range::<[u8], _>((from, Bound::Unbounded)).next().map(|(key, _)| key.clone())
 }
 
 /// The index of an array of files (bpf_fd_array_map_update_elem).

@@ -85,10 +85,6 @@ impl Map for PerfArray {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
-    }
-
     fn read(&self, _memory: &Memory, _key: &[u8]) -> Result<Vec<u8>, Errno> {
         Err(ENOTSUPP)
     }

@@ -25,10 +25,6 @@ impl Map for ProgArray {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
-    }
-
     fn read(&self, _memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno> {
         let ProgId(number) = index_of(key).and_then(|index| self.program(index)).ok_or(Errno::NOENT)?;
         Ok(number.to_ne_bytes().to_vec())

@@ -30,29 +30,6 @@ impl Map for Queue {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
-    }
-
-    fn update(
-        &mut self,
-        _memory: &mut Memory,
-        _cpu: u32,
-        _key: &[u8],
-        value: &[u8],
-        flags: u64,
-    ) -> Result<(), Errno> {
-        self.push(value, flags)
-    }
-
-    fn delete(&mut self, _memory: &mut Memory, _key: &[u8]) -> Result<(), Errno> {
-        Err(Errno::INVAL)
-    }
-
-    fn next_key(&self, _key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
-        Err(Errno::INVAL)
-    }
-
     fn push(&mut self, value: &[u8], flags: u64) -> Result<(), Errno> {
         if flags & update_flag::NOEXIST != 0 || flags > update_flag::EXIST {
             return Err(Errno::INVAL);

@@ -179,30 +179,11 @@ impl Map for Ringbuf {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
+    fn refuses(&self) -> Errno {
+        super::ENOTSUPP
     }
 
     fn read(&self, _memory: &Memory, _key: &[u8]) -> Result<Vec<u8>, Errno> {
-        Err(super::ENOTSUPP)
-    }
-
-    fn update(
-        &mut self,
-        _memory: &mut Memory,
-        _cpu: u32,
-        _key: &[u8],
-        _value: &[u8],
-        _flags: u64,
-    ) -> Result<(), Errno> {
-        Err(super::ENOTSUPP)
-    }
-
-    fn delete(&mut self, _memory: &mut Memory, _key: &[u8]) -> Result<(), Errno> {
-        Err(super::ENOTSUPP)
-    }
-
-    fn next_key(&self, _key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
         Err(super::ENOTSUPP)
     }
 }
@@ -244,30 +225,11 @@ impl Map for UserRingbuf {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
+    fn refuses(&self) -> Errno {
+        super::ENOTSUPP
     }
 
     fn read(&self, _memory: &Memory, _key: &[u8]) -> Result<Vec<u8>, Errno> {
-        Err(super::ENOTSUPP)
-    }
-
-    fn update(
-        &mut self,
-        _memory: &mut Memory,
-        _cpu: u32,
-        _key: &[u8],
-        _value: &[u8],
-        _flags: u64,
-    ) -> Result<(), Errno> {
-        Err(super::ENOTSUPP)
-    }
-
-    fn delete(&mut self, _memory: &mut Memory, _key: &[u8]) -> Result<(), Errno> {
-        Err(super::ENOTSUPP)
-    }
-
-    fn next_key(&self, _key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
         Err(super::ENOTSUPP)
     }
 }

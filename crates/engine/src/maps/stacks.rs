@@ -78,26 +78,11 @@ impl Map for StackMap {
         &self.spec
     }
 
-    fn find(&self, _cpu: u32, _key: &[u8]) -> Option<Addr> {
-        None
-    }
-
     fn read(&self, _memory: &Memory, key: &[u8]) -> Result<Vec<u8>, Errno> {
         let stack = super::index_of(key).and_then(|id| self.get(id)).ok_or(Errno::NOENT)?;
         let mut bytes: Vec<u8> = stack.iter().flat_map(|at| at.to_ne_bytes()).collect();
         bytes.resize(self.spec.value_size as usize, 0);
         Ok(bytes)
-    }
-
-    fn update(
-        &mut self,
-        _memory: &mut Memory,
-        _cpu: u32,
-        _key: &[u8],
-        _value: &[u8],
-        _flags: u64,
-    ) -> Result<(), Errno> {
-        Err(Errno::INVAL)
     }
 
     fn delete(&mut self, _memory: &mut Memory, key: &[u8]) -> Result<(), Errno> {

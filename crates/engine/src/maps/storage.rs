@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use skep_bpf::object::MapSpec;
 
 use super::pool::Pool;
-use super::{Map, check_existing, check_flags, value_access};
+use super::{Map, check_existing, check_flags, key_behind, value_access};
 use crate::vm::memory::{Addr, MapId, Memory, ObjectKind};
 
 /// Values by owner.
@@ -122,11 +122,6 @@ impl Map for Storage {
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>, Errno> {
-        let from = key.filter(|key| self.slots.contains_key(*key));
-        let after = |key: &[u8]| {
-            use std::ops::Bound::{Excluded, Unbounded};
-            self.slots.range::<[u8], _>((Excluded(key), Unbounded)).next().map(|(key, _)| key.clone())
-        };
-        Ok(from.map_or_else(|| self.slots.keys().next().cloned(), after))
+        Ok(key_behind(&self.slots, key))
     }
 }

@@ -9,7 +9,7 @@ use skep_bpf::kinds::MapType;
 use skep_bpf::object::MapSpec;
 
 use super::pool::Pool;
-use super::{Map, check_existing, index_of, next_index, update_flag};
+use super::{Map, check_existing, index_of, key_behind, next_index, update_flag};
 use crate::vm::memory::{Access, Addr, MapId, Memory, ObjectKind};
 
 /// Longest queue of a CPU (cpu_map_update_elem).
@@ -213,11 +213,6 @@ impl Map for Targets {
         if self.rule.indexed {
             return Ok(next_index(key, self.spec.max_entries));
         }
-        let from = key.filter(|key| self.slots.contains_key(*key));
-        let after = |key: &[u8]| {
-            use std::ops::Bound::{Excluded, Unbounded};
-            self.slots.range::<[u8], _>((Excluded(key), Unbounded)).next().map(|(key, _)| key.clone())
-        };
-        Ok(from.map_or_else(|| self.slots.keys().next().cloned(), after))
+        Ok(key_behind(&self.slots, key))
     }
 }

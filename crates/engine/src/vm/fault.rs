@@ -92,6 +92,18 @@ pub enum FaultKind {
     /// Machine code that could not be made.
     #[error("{0}")]
     NoCode(String),
+    /// A program that ends, or goes on in another one, while it holds something.
+    #[error("what bpf_{name}() gave ({at:#x}) is still held {}: {} was not called", end(*tail), released_by(*release))]
+    Unreleased {
+        /// The function that gave it, without `bpf_`.
+        name: &'static str,
+        /// The function that takes it back, where only one can.
+        release: Option<&'static str>,
+        /// The address, or the number that it is known by.
+        at: u64,
+        /// Whether the program would go on in another one.
+        tail: bool,
+    },
     /// Memory that a helper needed.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
@@ -137,6 +149,8 @@ pub enum Miss {
     ReadOnly(Object),
     /// It would write a field that may only be read.
     ReadOnlyField(Object),
+    /// It would read what may only be written.
+    WriteOnly(Object),
     /// The object has no contents for a program.
     Opaque(Object),
 }
@@ -173,6 +187,7 @@ impl fmt::Display for AccessFault {
                 write!(f, "it starts at byte {offset} of the {} and ends {by} behind it", shown(object))
             }
             Miss::ReadOnly(object) => write!(f, "the {} can only be read", shown(object)),
+            Miss::WriteOnly(object) => write!(f, "the {} can only be written", shown(object)),
             Miss::ReadOnlyField(object) => {
                 let offset = at.wrapping_sub(object.base.get());
                 write!(f, "byte {offset} of the {} can only be read", shown(object))
@@ -180,6 +195,14 @@ impl fmt::Display for AccessFault {
             Miss::Opaque(object) => write!(f, "the {} has no bytes for a program", shown(object)),
         }
     }
+}
+
+fn end(tail: bool) -> &'static str {
+    if tail { "at a tail call" } else { "where the program ends" }
+}
+
+fn released_by(release: Option<&'static str>) -> String {
+    release.map_or("what releases it".to_owned(), |name| format!("bpf_{name}()"))
 }
 
 fn plus(at: u64) -> String {
@@ -226,10 +249,12 @@ impl FaultKind {
                 Miss::ReadOnly(_) | Miss::ReadOnlyField(_) => {
                     "leave it as it is, or copy it to the stack first"
                 }
+                Miss::WriteOnly(_) => "keep what the program needs again elsewhere",
                 Miss::Opaque(_) => "give it to a helper",
             },
             FaultKind::Budget { .. } => "see that the loop ends, or give a larger budget",
             FaultKind::Depth { .. } => "call fewer functions within functions",
+            FaultKind::Unreleased { .. } => "call it on every way out, also where a check fails",
             FaultKind::NotAFunction { .. } => "load the address with `rN = subprog[…]`",
             _ => return None,
         })
@@ -242,7 +267,7 @@ impl Miss {
         match self {
             Miss::Nothing(near) => near.as_ref().map(|near| &near.object),
             Miss::Beyond { object, .. } | Miss::ReadOnly(object) => Some(object),
-            Miss::ReadOnlyField(object) | Miss::Opaque(object) => Some(object),
+            Miss::ReadOnlyField(object) | Miss::WriteOnly(object) | Miss::Opaque(object) => Some(object),
             Miss::Null | Miss::Outside | Miss::Code => None,
         }
     }

@@ -274,7 +274,7 @@ impl<O: Observe> Interp<'_, O> {
         at: u64,
         src: u8,
     ) -> Result<(), FaultKind> {
-        let bytes = state.memory.write(at, size.bytes())?;
+        let bytes = state.memory.update(at, size.bytes())?;
         let old = number(bytes);
         let new = alu::atomic(op, size, old, self.registers[src as usize], self.registers[0]);
         bytes.copy_from_slice(&new.to_le_bytes()[..bytes.len()]);
@@ -299,6 +299,7 @@ impl<O: Observe> Interp<'_, O> {
     fn call(&mut self, state: &mut State, function: HelperFn) -> Result<(), FaultKind> {
         let (programs, program, id) = (self.programs, self.program, self.id);
         let observer = &mut *self.observer;
+        state.run.insn = self.at;
         let mut invoke = |state: &mut State, at: u64, args: [u64; 5]| {
             let insn = code_index(at).filter(|insn| program.is_function(*insn));
             let insn = insn.ok_or(FaultKind::NotAFunction { at })?;

@@ -17,6 +17,7 @@ use skep_bpf::object::Object;
 use super::VmError;
 use super::context::Input;
 use super::fault::{Fault, FaultKind};
+use super::held;
 use super::interp::{self, Entry};
 use super::link::{self, LinkError};
 use super::memory::{MapId, Memory};
@@ -192,7 +193,7 @@ impl Vm {
         observer: Option<&mut dyn Observe>,
         entry: Entry,
     ) -> Result<u64, Box<Fault>> {
-        match (engine, observer) {
+        let result = match (engine, observer) {
             (Engine::Interpreter, None) => {
                 interp::run(&self.programs, &mut self.state, &mut Unobserved, entry)
             }
@@ -210,6 +211,11 @@ impl Vm {
                 };
                 jit.run(programs, state, entry)
             }
+        }?;
+        let run = &mut self.state.run;
+        match run.held.is_empty() {
+            true => Ok(result),
+            false => held::at_the_end(&self.programs, run).map_or(Ok(result), Err),
         }
     }
 

@@ -90,6 +90,8 @@ pub enum Access {
     None,
     /// Read.
     Read,
+    /// Write, and not read what is there.
+    Write,
     /// Read and write.
     ReadWrite,
     /// Read everything, write only within these ranges (start and end in bytes).
@@ -310,6 +312,7 @@ impl Memory {
             let allowed = match object.access {
                 Access::None => false,
                 Access::Read => !write,
+                Access::Write => write,
                 Access::ReadWrite => true,
                 Access::Fields(ranges) => !write || within(ranges, offset, len),
             };
@@ -335,6 +338,19 @@ impl Memory {
             return Err(self.missed(at, len, true));
         }
         Ok(self.region.bytes_mut(address, len).unwrap_or(&mut []))
+    }
+
+    /// The bytes of an access that reads and writes at once.
+    #[inline]
+    pub fn update(&mut self, at: u64, len: u32) -> Result<&mut [u8], FaultKind> {
+        self.resolve_update(at, len)?;
+        self.write(at, len)
+    }
+
+    /// Checks an access that reads and writes at once.
+    pub(crate) fn resolve_update(&self, at: u64, len: u32) -> Result<Addr, FaultKind> {
+        let address = self.resolve(at, len, true)?;
+        self.resolve(at, len, false).map(|_| address)
     }
 
     /// The bytes of the object's allocation from `at` on, whatever a program may do with them: for what the machine itself
@@ -380,6 +396,7 @@ impl Memory {
             Access::None => Miss::Opaque(object),
             _ if past > 0 => Miss::Beyond { object, by: past },
             Access::Fields(_) if write => Miss::ReadOnlyField(object),
+            Access::Write => Miss::WriteOnly(object),
             _ => Miss::ReadOnly(object),
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod blind;
 pub(crate) mod charge;
 pub mod context;
 pub mod fault;
+pub mod held;
 pub mod interp;
 pub mod link;
 pub mod machine;

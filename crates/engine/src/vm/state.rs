@@ -4,6 +4,7 @@ use skep_bpf::context::Layout;
 use skep_bpf::kinds::ProgType;
 
 use super::fault::FaultKind;
+use super::held::Held;
 use super::memory::{Addr, Memory};
 use super::packet::Packet;
 use super::program::ProgId;
@@ -52,6 +53,10 @@ pub struct Run {
     pub tail_calls: u32,
     /// Functions that are running: 1 in the main one.
     pub depth: u32,
+    /// The instruction that called the helper or kernel function that runs, or ran last.
+    pub insn: u32,
+    /// What the program must give back before it ends.
+    pub held: Vec<Held>,
 }
 
 impl Run {
@@ -70,6 +75,8 @@ impl Run {
             limit: 0,
             tail_calls: 0,
             depth: 0,
+            insn: 0,
+            held: Vec::new(),
         }
     }
 

@@ -132,11 +132,13 @@ fn three(text: &str) -> Option<(&str, &str, &str)> {
 
 fn map(text: &str) -> Result<MapSpec, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let &[name, kind, key, value, entries] = &words[..] else {
+    let &[name, kind, key, value, entries, ref rest @ ..] = &words[..] else {
         return Err("map NAME KIND KEY_SIZE VALUE_SIZE ENTRIES".to_owned());
     };
     let small = |text: &str| number(text).map(|n| n as u32);
-    Ok(MapSpec::new(name, map_type(kind)?, small(key)?, small(value)?, small(entries)?))
+    let spec = MapSpec::new(name, map_type(kind)?, small(key)?, small(value)?, small(entries)?);
+    let flags = rest.first().map_or(Ok(0), |flags| small(flags))?;
+    Ok(MapSpec { flags, ..spec })
 }
 
 /// Kinds by the names that they have in the kernel's enumeration, in lower case.

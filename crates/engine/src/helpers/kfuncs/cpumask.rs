@@ -7,13 +7,15 @@ use crate::vm::memory::{Access, ObjectKind};
 
 /// Bytes of the set: 8192 CPUs.
 const BYTES: u32 = 1024;
+/// What takes one back.
+const RELEASE: &str = "cpumask_release";
 /// Bytes of the whole object.
 const SIZE: u32 = BYTES + 8;
 
 pub(super) fn create(call: &mut Call<'_>) -> Answer {
     let at = call.state.memory.alloc(ObjectKind::Other("cpumask"), SIZE, Access::Read)?;
     count(call, at.get(), 1)?;
-    Ok(at.get())
+    Ok(call.gives("cpumask_create", RELEASE, at.get()))
 }
 
 /// Changes the count of references: what it is then.
@@ -28,10 +30,11 @@ fn count(call: &mut Call<'_>, at: u64, by: i32) -> Result<i32, FaultKind> {
 pub(super) fn acquire(call: &mut Call<'_>) -> Answer {
     let at = call.arg(1);
     count(call, at, 1)?;
-    Ok(at)
+    Ok(call.gives("cpumask_acquire", RELEASE, at))
 }
 
 pub(super) fn release(call: &mut Call<'_>) -> Answer {
+    call.takes_back(RELEASE)?;
     let at = call.arg(1);
     if count(call, at, -1)? <= 0
         && let Ok(at) = call.state.memory.resolve(at, SIZE, false)

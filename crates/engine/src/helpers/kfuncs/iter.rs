@@ -5,6 +5,8 @@ use rustix::io::Errno;
 use crate::helpers::{Answer, Call, failed};
 use crate::vm::fault::FaultKind;
 
+/// What ends an iterator.
+const DESTROY: &str = "iter_num_destroy";
 /// Most numbers of one iterator (BPF_MAX_LOOPS).
 const MOST: i64 = 8 << 20;
 
@@ -15,6 +17,9 @@ fn put(call: &mut Call<'_>, current: i32, end: i32) -> Result<(), FaultKind> {
 pub(super) fn num_new(call: &mut Call<'_>) -> Answer {
     let (start, end) = (call.arg(2) as i32, call.arg(3) as i32);
     put(call, 0, 0)?;
+    // Also one that is empty must be destroyed.
+    let at = call.arg(1);
+    call.gives("iter_num_new", DESTROY, at);
     if start > end {
         return Ok(failed(Errno::INVAL));
     }
@@ -38,6 +43,7 @@ pub(super) fn num_next(call: &mut Call<'_>) -> Answer {
 }
 
 pub(super) fn num_destroy(call: &mut Call<'_>) -> Answer {
+    call.takes_back(DESTROY)?;
     put(call, 0, 0)?;
     Ok(0)
 }

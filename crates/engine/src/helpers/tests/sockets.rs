@@ -135,3 +135,17 @@ fn cgroups_of_sockets() {
     assert_eq!(rig.ok(id::SKB_UNDER_CGROUP, &[context, handle, 1]), error(11));
     assert_eq!(rig.ok(id::SKB_UNDER_CGROUP, &[context, handle, 2]), error(7));
 }
+
+#[test]
+fn a_socket_is_released_before_the_program_ends() {
+    let mut rig = with_sockets(ProgType::Xdp);
+    let (context, key) = (rig.context(), rig.put(&tuple(4000)));
+    let current = u64::from(u32::MAX);
+    let socket = rig.ok(id::SK_LOOKUP_TCP, &[context, key, 12, current, 0]);
+    let again = rig.ok(id::SKC_LOOKUP_TCP, &[context, key, 12, current, 0]);
+    let held = |rig: &Rig| rig.vm.state.run.held.iter().map(|held| (held.name, held.at)).collect::<Vec<_>>();
+    assert_eq!(held(&rig), [("sk_lookup_tcp", socket), ("skc_lookup_tcp", again)]);
+    rig.ok(id::SK_RELEASE, &[socket]);
+    rig.ok(id::SK_RELEASE, &[again]);
+    assert_eq!(held(&rig), []);
+}

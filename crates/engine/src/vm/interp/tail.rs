@@ -18,6 +18,9 @@ pub(crate) fn tail_call(state: &mut State, map: u64, index: u64) -> Result<Optio
         index: 2,
         what: format!("is {map:#x}, not a map of programs"),
     })?;
+    if let Some(held) = state.run.held.first() {
+        return Err(held.kept(true));
+    }
     if state.run.tail_calls >= TAIL_CALLS {
         return Ok(None);
     }

@@ -6,6 +6,7 @@ use crate::jit::Ready;
 use crate::vm::VmError;
 use crate::vm::context::Input;
 use crate::vm::fault::Fault;
+use crate::vm::held;
 use crate::vm::interp::{self, Entry};
 use crate::vm::program::{ProgId, Program};
 use crate::vm::state::State;
@@ -35,6 +36,15 @@ impl By<'_> {
             By::Code(ready) => ready.state(),
         }
     }
+
+    /// The fault of a program that has ended and holds something.
+    #[cold]
+    fn kept(&mut self) -> Option<Box<Fault>> {
+        match self {
+            By::Interpreter(programs, state) => held::at_the_end(programs, &mut state.run),
+            By::Code(ready) => ready.kept(),
+        }
+    }
 }
 
 impl<'vm> Runner<'vm> {
@@ -61,13 +71,18 @@ impl<'vm> Runner<'vm> {
     pub fn run(&mut self) -> Result<u64, Box<Fault>> {
         let run = &mut self.by.state().run;
         (run.program, run.budget, run.tail_calls) = (self.program, self.limit, 0);
+        run.held.clear();
         let args = self.args;
-        match &mut self.by {
+        let result = match &mut self.by {
             By::Code(ready) => ready.run(args),
             By::Interpreter(programs, state) => {
                 let entry = Entry { program: self.program, insn: 0, args };
                 interp::run(programs, state, &mut Unobserved, entry)
             }
+        }?;
+        match self.by.state().run.held.is_empty() {
+            true => Ok(result),
+            false => self.by.kept().map_or(Ok(result), Err),
         }
     }
 
