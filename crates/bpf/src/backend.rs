@@ -188,11 +188,8 @@ pub struct WallTime {
     pub zone: String,
 }
 
-/// A running object and the machine that it runs on.
-pub trait Backend {
-    /// Possible CPUs: the number of values of a per-CPU entry.
-    fn possible_cpus(&self) -> usize;
-
+/// An object's maps, by their index in it.
+pub trait MapAccess {
     /// All entries of a map. Arrays give every index. Entries that change meanwhile may be missed or be seen with
     /// their old or new value; the call ends in bounded time all the same.
     fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError>;
@@ -211,6 +208,47 @@ pub trait Backend {
 
     /// Sets all values to zero and keeps the keys.
     fn map_zero(&mut self, map: usize) -> Result<(), BackendError>;
+}
+
+/// What has the maps of something else.
+pub trait HasMaps {
+    /// That.
+    type Maps: MapAccess;
+
+    /// It.
+    fn maps(&mut self) -> &mut Self::Maps;
+}
+
+impl<T: HasMaps> MapAccess for T {
+    fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
+        self.maps().map_entries(map)
+    }
+
+    fn map_lookup(&mut self, map: usize, key: &[u8]) -> Result<Entries, BackendError> {
+        self.maps().map_lookup(map, key)
+    }
+
+    fn map_update(&mut self, map: usize, key: &[u8], value: &[u8]) -> Result<(), BackendError> {
+        self.maps().map_update(map, key, value)
+    }
+
+    fn map_delete(&mut self, map: usize, key: &[u8]) -> Result<bool, BackendError> {
+        self.maps().map_delete(map, key)
+    }
+
+    fn map_clear(&mut self, map: usize) -> Result<(), BackendError> {
+        self.maps().map_clear(map)
+    }
+
+    fn map_zero(&mut self, map: usize) -> Result<(), BackendError> {
+        self.maps().map_zero(map)
+    }
+}
+
+/// A running object and the machine that it runs on.
+pub trait Backend: MapAccess {
+    /// Possible CPUs: the number of values of a per-CPU entry.
+    fn possible_cpus(&self) -> usize;
 
     /// Hands records to `sink`, oldest first, without waiting while there are any; waits up to `timeout` (`None`:
     /// for ever) for the first one. A zero timeout drains. A record that was handed over is gone.

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
+use skep_bpf::backend::{
+    Backend, BackendError, BuildIdFrame, Entries, MapAccess, PollOutcome, Symbol, WallTime,
+};
 use skep_bpf::schema::Clock;
 
 use crate::error::Error;
@@ -145,11 +147,7 @@ impl Events {
     }
 }
 
-impl Backend for Loaded {
-    fn possible_cpus(&self) -> usize {
-        machine::possible_cpus().unwrap_or(1)
-    }
-
+impl MapAccess for Loaded {
     fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
         Ok(self.map(map)?.entries()?)
     }
@@ -172,6 +170,12 @@ impl Backend for Loaded {
 
     fn map_zero(&mut self, map: usize) -> Result<(), BackendError> {
         Ok(self.map(map)?.zero()?)
+    }
+}
+
+impl Backend for Loaded {
+    fn possible_cpus(&self) -> usize {
+        machine::possible_cpus().unwrap_or(1)
     }
 
     fn poll_events(

@@ -6,7 +6,7 @@ use crate::script::Program;
 use crate::tracer::Tracer;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::record::LOST_MAP;
 use skep_bpf::target::{Arch, Recorded, TargetExt};
 use skep_lang::options::Options;

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::record::{Tape, Written};
 use crate::script::Program;
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::MapAccess;
 use skep_bpf::schema::Clock;
 use skep_kernel::load::{AttachReport, LoadOptions, Loaded};
 use skep_kernel::proc::{clock_now, signal_number};

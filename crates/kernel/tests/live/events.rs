@@ -4,7 +4,7 @@ use skep_bpf::target::Feature;
 use skep_kernel::LiveTarget;
 
 use crate::support::{drain, load, map, object, program, ring_object, root, work};
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::helpers::id;
 use skep_bpf::insn::{Insn, Reg, alu, atomic, jmp, pseudo, size};
 use skep_bpf::kinds::{MapType, ProgType};

@@ -1,7 +1,7 @@
 //! Maps of every kind, written and read back.
 
 use crate::support::{load, map, object, program, root};
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::insn::{Insn, Reg, pseudo, size};
 use skep_bpf::kinds::{MapType, ProgType};
 use skep_bpf::object::{Attach, MapSpec, Reloc, RelocKind};

@@ -1,6 +1,6 @@
 //! Small objects for the tests, and what the tests do to see them run.
 
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::helpers::id;
 use skep_bpf::insn::{Insn, Reg, alu, atomic, jmp, pseudo, size};
 use skep_bpf::kinds::{AttachType, MapType, ProgType};

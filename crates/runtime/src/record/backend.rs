@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
+use skep_bpf::backend::{
+    Backend, BackendError, BuildIdFrame, Entries, MapAccess, PollOutcome, Symbol, WallTime,
+};
 use skep_bpf::object::Object;
 use skep_bpf::schema::Clock;
 
@@ -75,11 +77,7 @@ fn numbers(entries: &Entries) -> Vec<u64> {
     values.map(|v| v.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_ne_bytes)).collect()
 }
 
-impl Backend for Recording<'_> {
-    fn possible_cpus(&self) -> usize {
-        self.inner.possible_cpus()
-    }
-
+impl MapAccess for Recording<'_> {
     fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
         let result = self.inner.map_entries(map);
         if Some(map) == self.object.session.counter_map {
@@ -117,6 +115,12 @@ impl Backend for Recording<'_> {
         let result = self.inner.map_zero(map);
         self.used(map, MapUse::Change)?;
         result
+    }
+}
+
+impl Backend for Recording<'_> {
+    fn possible_cpus(&self) -> usize {
+        self.inner.possible_cpus()
     }
 
     fn poll_events(

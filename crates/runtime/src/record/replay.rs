@@ -10,7 +10,9 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
+use skep_bpf::backend::{
+    Backend, BackendError, BuildIdFrame, Entries, MapAccess, PollOutcome, Symbol, WallTime,
+};
 use skep_bpf::object::Object;
 use skep_bpf::schema::Clock;
 
@@ -20,27 +22,9 @@ use super::{Line, MapUse, Phase, Question, Recorded, Run, Told};
 const KEPT: usize = 100;
 
 /// What runs programs and holds their maps.
-pub trait Machine {
+pub trait Machine: MapAccess {
     /// Runs a program as `run` says; gives the records that it sent, in order, and what was not as it was recorded.
     fn run(&mut self, run: &Run) -> (Vec<Vec<u8>>, Option<String>);
-
-    /// See [`Backend::map_entries`].
-    fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError>;
-
-    /// See [`Backend::map_lookup`].
-    fn map_lookup(&mut self, map: usize, key: &[u8]) -> Result<Entries, BackendError>;
-
-    /// See [`Backend::map_update`].
-    fn map_update(&mut self, map: usize, key: &[u8], value: &[u8]) -> Result<(), BackendError>;
-
-    /// See [`Backend::map_delete`].
-    fn map_delete(&mut self, map: usize, key: &[u8]) -> Result<bool, BackendError>;
-
-    /// See [`Backend::map_clear`].
-    fn map_clear(&mut self, map: usize) -> Result<(), BackendError>;
-
-    /// See [`Backend::map_zero`].
-    fn map_zero(&mut self, map: usize) -> Result<(), BackendError>;
 }
 
 /// Something that came out otherwise than it was recorded.
@@ -280,11 +264,7 @@ fn failure(told: Option<Told>) -> BackendError {
     }
 }
 
-impl<M: Machine> Backend for Replay<'_, M> {
-    fn possible_cpus(&self) -> usize {
-        self.cpus
-    }
-
+impl<M: Machine> MapAccess for Replay<'_, M> {
     fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
         if Some(map) == self.object.session.counter_map {
             return self.losses();
@@ -316,6 +296,12 @@ impl<M: Machine> Backend for Replay<'_, M> {
     fn map_zero(&mut self, map: usize) -> Result<(), BackendError> {
         self.used(map, MapUse::Change);
         self.machine.map_zero(map)
+    }
+}
+
+impl<M: Machine> Backend for Replay<'_, M> {
+    fn possible_cpus(&self) -> usize {
+        self.cpus
     }
 
     /// Never waits: what is to come is here.

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
+use skep_bpf::backend::{
+    Backend, BackendError, BuildIdFrame, Entries, MapAccess, PollOutcome, Symbol, WallTime,
+};
 use skep_bpf::kinds::MapType;
 use skep_bpf::object::{MapDetails, MapSchema, MapSpec};
 use skep_bpf::schema::Clock;
@@ -43,11 +45,7 @@ impl Fake {
     }
 }
 
-impl Backend for Fake {
-    fn possible_cpus(&self) -> usize {
-        self.cpus.max(1)
-    }
-
+impl MapAccess for Fake {
     fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
         let m = self.map(map)?;
         let mut entries = Entries::new(m.key_size, m.value_size, m.value_size, m.cpus);
@@ -87,6 +85,12 @@ impl Backend for Fake {
         self.log.push(format!("zero {map}"));
         self.map(map)?.entries.iter_mut().for_each(|(_, v)| v.fill(0));
         Ok(())
+    }
+}
+
+impl Backend for Fake {
+    fn possible_cpus(&self) -> usize {
+        self.cpus.max(1)
     }
 
     fn poll_events(

@@ -1,7 +1,7 @@
 //! The machine's maps as user space sees them, by their numbers in the object.
 
 use super::guest::Guest;
-use skep_bpf::backend::{BackendError, Entries};
+use skep_bpf::backend::{BackendError, Entries, MapAccess};
 use skep_bpf::kinds::MapType;
 use skep_engine::maps::{Map, Ringbuf};
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ impl Guest {
         }
     }
 
-    /// See [`skep_bpf::backend::Backend::map_entries`].
+    /// All entries of a map.
     pub(super) fn entries(&self, map: usize) -> Result<Entries, BackendError> {
         let mut entries = self.empty(map)?;
         for key in self.keys(map)? {
@@ -59,9 +59,14 @@ impl Guest {
         }
         Ok(entries)
     }
+}
 
-    /// See [`skep_bpf::backend::Backend::map_lookup`].
-    pub(super) fn entry(&self, map: usize, key: &[u8]) -> Result<Entries, BackendError> {
+impl MapAccess for Guest {
+    fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
+        self.entries(map)
+    }
+
+    fn map_lookup(&mut self, map: usize, key: &[u8]) -> Result<Entries, BackendError> {
         let mut entries = self.empty(map)?;
         if let Some(values) = self.values(map, key)? {
             entries.push(key, &values);
@@ -69,8 +74,7 @@ impl Guest {
         Ok(entries)
     }
 
-    /// See [`skep_bpf::backend::Backend::map_update`].
-    pub(super) fn set(&mut self, map: usize, key: &[u8], value: &[u8]) -> Result<(), BackendError> {
+    fn map_update(&mut self, map: usize, key: &[u8], value: &[u8]) -> Result<(), BackendError> {
         let all = {
             let known = self.known(map)?;
             match is_percpu(known.spec().map_type) {
@@ -89,15 +93,14 @@ impl Guest {
         set.map_err(|e| BackendError::Map { map, why: e.to_string() })
     }
 
-    /// See [`skep_bpf::backend::Backend::map_delete`].
-    pub(super) fn remove(&mut self, map: usize, key: &[u8]) -> Result<bool, BackendError> {
+    fn map_delete(&mut self, map: usize, key: &[u8]) -> Result<bool, BackendError> {
         if self.values(map, key)?.is_none() {
             return Ok(false);
         }
         let spec = self.known(map)?.spec();
         if matches!(spec.map_type, MapType::Array | MapType::PercpuArray) {
             let zeros = vec![0; spec.value_size as usize];
-            return self.set(map, key, &zeros).map(|()| true);
+            return self.map_update(map, key, &zeros).map(|()| true);
         }
         let Some(id) = self.map(map) else { return Ok(false) };
         let state = &mut self.vm.state;
@@ -106,17 +109,17 @@ impl Guest {
         removed.map(|()| true).map_err(|e| BackendError::Map { map, why: e.to_string() })
     }
 
-    /// See [`skep_bpf::backend::Backend::map_clear`].
-    pub(super) fn clear(&mut self, map: usize) -> Result<(), BackendError> {
-        self.keys(map)?.iter().try_for_each(|key| self.remove(map, key).map(|_| ()))
+    fn map_clear(&mut self, map: usize) -> Result<(), BackendError> {
+        self.keys(map)?.iter().try_for_each(|key| self.map_delete(map, key).map(|_| ()))
     }
 
-    /// See [`skep_bpf::backend::Backend::map_zero`].
-    pub(super) fn zero(&mut self, map: usize) -> Result<(), BackendError> {
+    fn map_zero(&mut self, map: usize) -> Result<(), BackendError> {
         let zeros = vec![0; self.known(map)?.spec().value_size as usize];
-        self.keys(map)?.iter().try_for_each(|key| self.set(map, key, &zeros))
+        self.keys(map)?.iter().try_for_each(|key| self.map_update(map, key, &zeros))
     }
+}
 
+impl Guest {
     /// Takes the records that programs have sent.
     pub(super) fn sent(&mut self) -> Vec<Vec<u8>> {
         let mut records = Vec::new();

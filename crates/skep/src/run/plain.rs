@@ -1,7 +1,9 @@
 //! The machine as a session sees it when nothing is replayed: its maps, its events, and a world without names.
 
 use super::guest::Guest;
-use skep_bpf::backend::{Backend, BackendError, BuildIdFrame, Entries, PollOutcome, Symbol, WallTime};
+use skep_bpf::backend::{
+    Backend, BackendError, BuildIdFrame, HasMaps, MapAccess, PollOutcome, Symbol, WallTime,
+};
 use skep_bpf::schema::Clock;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -27,33 +29,17 @@ fn missing(what: &str) -> BackendError {
     BackendError::Unsupported(format!("{what} (the offline machine has none)"))
 }
 
+impl HasMaps for Plain<'_> {
+    type Maps = Guest;
+
+    fn maps(&mut self) -> &mut Guest {
+        self.guest
+    }
+}
+
 impl Backend for Plain<'_> {
     fn possible_cpus(&self) -> usize {
         self.guest.vm.state.env.cpus as usize
-    }
-
-    fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
-        self.guest.entries(map)
-    }
-
-    fn map_lookup(&mut self, map: usize, key: &[u8]) -> Result<Entries, BackendError> {
-        self.guest.entry(map, key)
-    }
-
-    fn map_update(&mut self, map: usize, key: &[u8], value: &[u8]) -> Result<(), BackendError> {
-        self.guest.set(map, key, value)
-    }
-
-    fn map_delete(&mut self, map: usize, key: &[u8]) -> Result<bool, BackendError> {
-        self.guest.remove(map, key)
-    }
-
-    fn map_clear(&mut self, map: usize) -> Result<(), BackendError> {
-        self.guest.clear(map)
-    }
-
-    fn map_zero(&mut self, map: usize) -> Result<(), BackendError> {
-        self.guest.zero(map)
     }
 
     fn poll_events(
@@ -91,7 +77,7 @@ impl Backend for Plain<'_> {
 
     fn stack(&mut self, map: usize, id: i64) -> Result<Vec<u64>, BackendError> {
         let Ok(id) = u32::try_from(id) else { return Ok(Vec::new()) };
-        let entries = self.guest.entry(map, &id.to_ne_bytes())?;
+        let entries = self.guest.map_lookup(map, &id.to_ne_bytes())?;
         let words = entries.get(0).map(|e| e.value().to_vec()).unwrap_or_default();
         let addresses = words.chunks_exact(8).map(|w| w.try_into().map_or(0, u64::from_ne_bytes));
         Ok(addresses.take_while(|a| *a != 0).collect())

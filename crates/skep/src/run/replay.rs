@@ -5,7 +5,7 @@ use super::recording::Recording;
 use super::watch::Watch;
 use crate::error::Error;
 use crate::tracer::Output;
-use skep_bpf::backend::{BackendError, Entries};
+use skep_bpf::backend::{HasMaps, MapAccess};
 use skep_bpf::kinds::ProgType;
 use skep_bpf::object::Program;
 use skep_engine::helpers::env::process::Process;
@@ -77,10 +77,10 @@ impl Stage {
         }
         let gate = self.guest.object.session.control_map;
         if let (Some(gate), Some(value)) = (gate, run.gate) {
-            let entry = self.guest.entry(gate, &0u32.to_ne_bytes()).map_err(|e| e.to_string())?;
+            let entry = self.guest.map_lookup(gate, &0u32.to_ne_bytes()).map_err(|e| e.to_string())?;
             let mut bytes = entry.get(0).map(|e| e.value().to_vec()).unwrap_or_default();
             bytes.iter_mut().zip((value as u32).to_ne_bytes()).for_each(|(b, new)| *b = new);
-            self.guest.set(gate, &0u32.to_ne_bytes(), &bytes).map_err(|e| e.to_string())?;
+            self.guest.map_update(gate, &0u32.to_ne_bytes(), &bytes).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
@@ -93,6 +93,14 @@ fn of_packet(kind: ProgType, packet: &[u8], recorded: &[u8]) -> Option<Input> {
         *byte = *was;
     }
     Some(input)
+}
+
+impl HasMaps for Stage {
+    type Maps = Guest;
+
+    fn maps(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
 }
 
 impl Machine for Stage {
@@ -124,30 +132,6 @@ impl Machine for Stage {
             (Ok(_), left) => Some(format!("it did not ask for {left} answers that it asked for before")),
         };
         (self.guest.sent(), wrong)
-    }
-
-    fn map_entries(&mut self, map: usize) -> Result<Entries, BackendError> {
-        self.guest.entries(map)
-    }
-
-    fn map_lookup(&mut self, map: usize, key: &[u8]) -> Result<Entries, BackendError> {
-        self.guest.entry(map, key)
-    }
-
-    fn map_update(&mut self, map: usize, key: &[u8], value: &[u8]) -> Result<(), BackendError> {
-        self.guest.set(map, key, value)
-    }
-
-    fn map_delete(&mut self, map: usize, key: &[u8]) -> Result<bool, BackendError> {
-        self.guest.remove(map, key)
-    }
-
-    fn map_clear(&mut self, map: usize) -> Result<(), BackendError> {
-        self.guest.clear(map)
-    }
-
-    fn map_zero(&mut self, map: usize) -> Result<(), BackendError> {
-        self.guest.zero(map)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::schema::{Clock, Field, ValueType};
 use skep_kernel::load::{LoadOptions, Loaded};
 use skep_kernel::proc::{self, clock_now};
