@@ -32,6 +32,8 @@ pub struct Features {
     pub fetch_atomics: bool,
     /// may_goto (6.9).
     pub may_goto: bool,
+    /// XDP programs can copy bytes of the packet through a helper (5.18).
+    pub xdp_load_bytes: bool,
     /// Architecture.
     pub arch: Arch,
     /// Possible CPUs.
@@ -41,7 +43,14 @@ pub struct Features {
 impl Default for Features {
     /// A current kernel on a small x86-64 machine.
     fn default() -> Features {
-        Features { cpu: Cpu::V4, fetch_atomics: true, may_goto: true, arch: Arch::X86_64, cpus: 1 }
+        Features {
+            cpu: Cpu::V4,
+            fetch_atomics: true,
+            may_goto: true,
+            xdp_load_bytes: true,
+            arch: Arch::X86_64,
+            cpus: 1,
+        }
     }
 }
 

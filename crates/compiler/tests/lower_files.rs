@@ -53,6 +53,7 @@ fn outcome(words: &str, input: &str) -> String {
         cpu,
         fetch_atomics: !has("no-fetch"),
         may_goto: !has("no-may-goto"),
+        xdp_load_bytes: !has("no-xdp-load"),
         ..Features::default()
     };
     let mut options = CompileOptions { features, passes: has("passes"), record: has("record"), dump: None };

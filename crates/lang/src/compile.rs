@@ -120,6 +120,7 @@ fn features(target: &dyn Target) -> Features {
         cpu: if has(Feature::CpuV4) { Cpu::V4 } else { Cpu::V3 },
         fetch_atomics: has(Feature::FetchAtomics),
         may_goto: has(Feature::MayGoto),
+        xdp_load_bytes: has(Feature::XdpFrags),
         arch: target.arch().unwrap_or(skep_bpf::target::Arch::X86_64),
         cpus: target.possible_cpus().ok().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
     }

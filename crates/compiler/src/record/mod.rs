@@ -29,6 +29,7 @@ pub(crate) fn instrument(module: &mut Module, features: &Features) -> Result<(),
     let maps = add_maps(&mut module.object, features);
     let keyed: Vec<bool> = module.object.maps.iter().map(|m| is_hash(m.map_type)).collect();
     let key_sizes: Vec<u32> = module.object.maps.iter().map(|m| m.key_size).collect();
+    let packets = Packets { xdp_load_bytes: features.xdp_load_bytes, tags: changes_tags(module) };
     for index in 0..module.funcs.len() {
         let program = module.programs.iter().position(|p| p.main.index() == index);
         let program = program.and_then(|i| Some((i as u32, module.programs.get(i)?.prog_type)));
@@ -40,9 +41,24 @@ pub(crate) fn instrument(module: &mut Module, features: &Features) -> Result<(),
             }
             _ => None,
         };
-        Recording { maps, program, order }.function(func)?;
+        Recording { maps, program, order, packets }.function(func)?;
     }
     Ok(())
+}
+
+/// How packets are recorded.
+#[derive(Clone, Copy)]
+struct Packets {
+    /// XDP programs read them through a helper; otherwise from their memory, which is in one piece then.
+    xdp_load_bytes: bool,
+    /// A tag that lies beside the packet is recorded before the program can change it.
+    tags: bool,
+}
+
+/// Whether any function puts VLAN tags in or takes them out.
+fn changes_tags(module: &Module) -> bool {
+    let changes = |op: &Op| matches!(op, Op::Helper { id: id::SKB_VLAN_PUSH | id::SKB_VLAN_POP, .. });
+    module.funcs.iter().any(|func| func.insts.iter().any(|inst| changes(&inst.op)))
 }
 
 /// Whether the entries come in an order that follows from nothing that a recording holds.
@@ -94,6 +110,7 @@ struct Recording {
     program: Option<(u32, ProgType)>,
     /// The map whose entries it is called for, and the bytes of a key.
     order: Option<(MapId, u32)>,
+    packets: Packets,
 }
 
 /// What of an instruction is recorded.
@@ -251,8 +268,11 @@ impl Recording {
             let (number, ty) = self.program.unwrap_or((0, ProgType::Xdp));
             w.begin(number, is_tracing(ty), cpu, time);
             let context = w.a.func.block(Function::ENTRY).params.first().copied();
-            if let (Some(context), ProgType::Xdp | ProgType::SchedCls) = (context, ty) {
-                w.packet(context, ty == ProgType::Xdp);
+            match (context, ty) {
+                (Some(context), ProgType::Xdp) if self.packets.xdp_load_bytes => w.xdp_packet(context),
+                (Some(context), ProgType::Xdp) => w.xdp_memory(context),
+                (Some(context), ProgType::SchedCls) => w.skb_packet(context, self.packets.tags),
+                _ => {}
             }
             begun.cpu = Some(cpu);
             begun.before = Some(w.exchange_run(cpu));

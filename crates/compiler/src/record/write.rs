@@ -11,6 +11,8 @@ use crate::lower::Append;
 
 /// Data up to this length takes a record of its own size; what may be longer but is not takes one of this.
 const SHORT: u32 = 64;
+/// Where `struct __sk_buff` says what tag lies beside the packet: `vlan_present`, `vlan_tci`, `vlan_proto`.
+const VLAN_FIELDS: [u32; 3] = [20, 24, 28];
 
 /// The maps that recording needs.
 #[derive(Clone, Copy)]
@@ -236,14 +238,45 @@ impl<'a> Writer<'a> {
         self.a.at = done;
     }
 
-    /// Sends the packet that the program got with its context: the first bytes.
-    pub(super) fn packet(&mut self, context: Value, xdp: bool) {
-        let done = self.block(false);
-        let len = match xdp {
-            true => self.helper(id::XDP_GET_BUFF_LEN, &[context], Type::U64),
-            false => self.a.value(Op::Load { ty: Type::U32, ptr: context, off: Offset::at(0) }, Type::U32),
+    /// Sends the packet that an XDP program got with its context: the first bytes.
+    pub(super) fn xdp_packet(&mut self, context: Value) {
+        let len = self.helper(id::XDP_GET_BUFF_LEN, &[context], Type::U64);
+        let zero = self.a.constant(0);
+        self.packet(len, |w, to, kept| w.helper(id::XDP_LOAD_BYTES, &[context, zero, to, kept], Type::I64));
+    }
+
+    /// The same for kernels without these helpers: the packet lies in memory in one piece.
+    pub(super) fn xdp_memory(&mut self, context: Value) {
+        let mut load = |kind, at| {
+            let ty = Type::Ptr(kind);
+            self.a.value(Op::Load { ty, ptr: context, off: Offset::at(at) }, ty)
         };
+        let (start, end) = (load(PtrKind::Packet, 0), load(PtrKind::PacketEnd, 4));
+        let (from, to) = (self.number(start), self.number(end));
+        let len = self.bin(BinOp::Sub, to, from);
+        self.packet(len, |w, to, kept| w.helper(id::PROBE_READ_KERNEL, &[to, kept, start], Type::I64));
+    }
+
+    /// The same for a program on socket buffers; with `tags` also the VLAN tag that lies beside the packet.
+    pub(super) fn skb_packet(&mut self, context: Value, tags: bool) {
+        let word = |w: &mut Self, at: u32| {
+            w.a.value(Op::Load { ty: Type::U32, ptr: context, off: Offset::at(at as i32) }, Type::U32)
+        };
+        let len = word(self, 0);
         let len = self.number(len);
+        let zero = self.a.constant(0);
+        self.packet(len, |w, to, kept| w.helper(id::SKB_LOAD_BYTES, &[context, zero, to, kept], Type::I64));
+        for at in VLAN_FIELDS.iter().filter(|_| tags) {
+            let value = word(self, *at);
+            let value = self.number(value);
+            let offset = self.a.constant(i64::from(*at));
+            self.record(Kind::Context, 4, offset, value, Data::None);
+        }
+    }
+
+    /// Sends a packet of `len` bytes, the first of which `load` copies.
+    fn packet(&mut self, len: Value, load: impl FnOnce(&mut Self, Value, Value) -> Value) {
+        let done = self.block(false);
         let memory = self.reserve(Kind::Packet, 0, PACKET, done);
         let zero = self.a.constant(0);
         self.store(8, memory, ADDRESS, zero);
@@ -257,8 +290,7 @@ impl<'a> Writer<'a> {
         let rest = self.a.value(Op::Bound { v: rest, max: u64::from(PACKET) - 1 }, Type::U64);
         let kept = self.bin(BinOp::Add, rest, one);
         let to = self.plus(memory, HEAD);
-        let load = if xdp { id::XDP_LOAD_BYTES } else { id::SKB_LOAD_BYTES };
-        self.helper(load, &[context, zero, to, kept], Type::I64);
+        load(self, to, kept);
         self.store(8, memory, LENGTH, kept);
         self.submit(memory, done);
         self.a.at = done;

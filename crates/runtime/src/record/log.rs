@@ -19,12 +19,37 @@ const OPEN: usize = 4096;
 /// Bytes of a packet at most: what is longer is no packet.
 const LONGEST_PACKET: usize = 256 << 10;
 
+/// A run that is going on.
+struct Open {
+    run: Run,
+    /// Bytes of its context that are known.
+    known: Vec<bool>,
+}
+
+impl Open {
+    /// The first reading of a place counts: it is what the kernel gave the program, which may have changed it since.
+    fn set_context(&mut self, offset: u64, bytes: &[u8]) {
+        let Some(start) = usize::try_from(offset).ok().filter(|at| *at < CONTEXT) else { return };
+        let end = start + bytes.len();
+        if self.run.context.len() < end {
+            self.run.context.resize(end, 0);
+            self.known.resize(end, false);
+        }
+        let places = self.run.context.iter_mut().zip(&mut self.known).skip(start);
+        for ((place, known), byte) in places.zip(bytes) {
+            if !std::mem::replace(known, true) {
+                *place = *byte;
+            }
+        }
+    }
+}
+
 /// A recording that is being written.
 pub struct Log {
     out: Box<dyn Write>,
     /// Names of the probes by program.
     probes: Vec<String>,
-    open: BTreeMap<u64, Run>,
+    open: BTreeMap<u64, Open>,
     /// Records that have come.
     count: u64,
     /// Runs that could not be written.
@@ -70,7 +95,9 @@ impl Log {
         let tag = u32_at(bytes, EVENT_HEADER - 4).unwrap_or(0);
         event.iter_mut().skip(4).take(4).for_each(|b| *b = 0);
         let count = self.count;
-        if let Some(run) = self.open.values_mut().rev().find(|run| run.id as u32 == tag) {
+        if let Some(run) =
+            self.open.values_mut().map(|open| &mut open.run).rev().find(|run| run.id as u32 == tag)
+        {
             run.events.push((count, event.clone()));
         }
         Some(event)
@@ -80,13 +107,17 @@ impl Log {
         if record.kind == Kind::Begin {
             return self.begin(record);
         }
-        let Some(run) = self.open.get_mut(&record.run) else {
+        let Some(open) = self.open.get_mut(&record.run) else {
             self.incomplete += u64::from(record.kind == Kind::End);
             return;
         };
+        if record.kind == Kind::Context {
+            return open.set_context(record.address, &low_bytes(record.value, record.number));
+        }
+        let run = &mut open.run;
         let (returned, data) = (record.value, record.data.to_vec());
         match record.kind {
-            Kind::Begin => {}
+            Kind::Begin | Kind::Context => {}
             Kind::Helper => {
                 run.answers.push(Answer::Helper {
                     id: record.number,
@@ -103,7 +134,6 @@ impl Log {
                 };
                 run.answers.push(Answer::Memory { address: record.address, data });
             }
-            Kind::Context => set_context(run, record.address, &low_bytes(returned, record.number)),
             Kind::Gate => run.gate = Some(returned),
             Kind::Key => run.keys.push((record.number, data)),
             Kind::Packet => {
@@ -113,7 +143,7 @@ impl Log {
             }
             Kind::End => {
                 (run.returned, run.end) = (returned, self.count);
-                if let Some(run) = self.open.remove(&record.run) {
+                if let Some(Open { run, .. }) = self.open.remove(&record.run) {
                     self.runs += 1;
                     self.line(&Line::Run(Box::new(run)));
                 }
@@ -139,7 +169,7 @@ impl Log {
             self.open.pop_first();
             self.incomplete += 1;
         }
-        self.open.insert(record.run, run);
+        self.open.insert(record.run, Open { run, known: Vec::new() });
     }
 
     /// A question of the session was answered.
@@ -178,17 +208,5 @@ fn low_bytes(value: u64, size: u32) -> Vec<u8> {
     match cfg!(target_endian = "big") {
         true => bytes.get(8 - size..).unwrap_or(&[]).to_vec(),
         false => bytes.get(..size).unwrap_or(&[]).to_vec(),
-    }
-}
-
-/// The first reading of a place counts: programs read what the kernel gave them, unless they have written there.
-fn set_context(run: &mut Run, offset: u64, bytes: &[u8]) {
-    let Some(start) = usize::try_from(offset).ok().filter(|at| *at < CONTEXT) else { return };
-    let end = start + bytes.len();
-    if run.context.len() < end {
-        run.context.resize(end, 0);
-    }
-    if let Some(place) = run.context.get_mut(start..end) {
-        place.copy_from_slice(bytes);
     }
 }

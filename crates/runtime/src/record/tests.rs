@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use skep_bpf::backend::{Backend, BackendError, Entries, Symbol};
+use skep_bpf::backend::{Backend, BackendError, Entries, MapAccess, Symbol};
 use skep_bpf::helpers::id;
 use skep_bpf::object::Object;
 use skep_bpf::record::{BEGIN, EVENT, Kind};
@@ -57,6 +57,8 @@ fn recorded() -> Recorded {
     log.record(&begin(100));
     log.record(&begin(200));
     log.record(&record(Kind::Context, 2, 100, 4, 0x1234, &[]));
+    // The program has written there since.
+    log.record(&record(Kind::Context, 2, 100, 4, 0x5678, &[]));
     log.record(&record(Kind::Helper, id::PROBE_READ_USER_STR, 100, 0xffff_8000_0000_0010, 3, b"hi\0"));
     assert_eq!(log.record(&event(200, 5)), Some(vec![5, 0, 0, 0, 0, 0, 0, 0]));
     log.record(&event(100, 6));
@@ -81,15 +83,7 @@ struct Echo {
     wrong: bool,
 }
 
-impl Machine for Echo {
-    fn run(&mut self, run: &Run) -> (Vec<Vec<u8>>, Option<String>) {
-        self.ran.push(run.id);
-        match self.wrong && run.id == 200 {
-            true => (vec![vec![9; 8]], None),
-            false => (run.events.iter().map(|(_, e)| e.clone()).collect(), None),
-        }
-    }
-
+impl MapAccess for Echo {
     fn map_entries(&mut self, _: usize) -> Result<Entries, BackendError> {
         Ok(Entries::default())
     }
@@ -115,6 +109,16 @@ impl Machine for Echo {
     }
 }
 
+impl Machine for Echo {
+    fn run(&mut self, run: &Run) -> (Vec<Vec<u8>>, Option<String>) {
+        self.ran.push(run.id);
+        match self.wrong && run.id == 200 {
+            true => (vec![vec![9; 8]], None),
+            false => (run.events.iter().map(|(_, e)| e.clone()).collect(), None),
+        }
+    }
+}
+
 #[test]
 fn what_is_written_reads_back() {
     let recorded = recorded();
@@ -137,7 +141,7 @@ fn what_is_written_reads_back() {
         data: b"hi\0".to_vec(),
     };
     assert_eq!(first.answers, [text]);
-    assert_eq!(second.events, [(5, vec![5, 0, 0, 0, 0, 0, 0, 0])]);
+    assert_eq!(second.events, [(6, vec![5, 0, 0, 0, 0, 0, 0, 0])]);
     assert_eq!((second.returned, recorded.missing()), (1, Some((0, 1))));
 }
 
