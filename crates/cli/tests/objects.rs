@@ -400,3 +400,75 @@ fn an_object_with_maps_of_maps_runs_offline() {
         ],
     );
 }
+
+/// A capture with one Ethernet frame for each destination (IPv4, without a payload), and one frame without a network layer.
+fn capture(path: &std::path::Path, destinations: &[[u8; 4]]) {
+    let mut bytes: Vec<u8> = Vec::new();
+    let words = |words: &[u32]| words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
+    bytes.extend(words(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, 1]));
+    let frame = |to: &[u8; 4]| {
+        let link = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+        [&link[..], &[0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1], to].concat()
+    };
+    for data in destinations.iter().map(frame).chain([vec![0; 14]]) {
+        let len = data.len() as u32;
+        bytes.extend(words(&[1, 0, len, len]));
+        bytes.extend(data);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn maps_are_filled_before_programs_run() {
+    let dir = folder("fill");
+    let (pcap, table) = (dir.join("in.pcap"), dir.join("counts.json"));
+    capture(&pcap, &[[10, 1, 2, 3], [10, 9, 9, 9], [192, 0, 2, 1]]);
+    let (pcap, table) = (pcap.to_str().unwrap().to_owned(), table.to_str().unwrap().to_owned());
+    let object = object("forward");
+    let run = |maps: &[&str]| {
+        let mut args = vec!["run", &object, "--prog", "forward", "--pcap", &pcap, "--maps"];
+        maps.iter().for_each(|map| args.extend(["--map", map]));
+        skep(&args)
+    };
+    let out = run(&[
+        "routes[10.0.0.0/8]=1",
+        "routes[10.9.0.0/16]=2",
+        "ports[1]={\"ifindex\": 7, \"program\": \"on_its_way\"}",
+        "ports[2]=9",
+        "counts[0]=100",
+        "next[1]=short_frame",
+    ]);
+    let wanted =
+        ["1 out of interface 7", "1 out of interface 9", "1 XDP_PASS", "1 XDP_TX", "  0: 103", "  1: 7"];
+    expect(&out, &wanted);
+    expect(&run(&[]), &["3 XDP_PASS", "1 XDP_DROP", "  0: 3"]);
+    // As `skep maps dump -f json` prints entries, of maps without types too.
+    std::fs::write(&table, "{\"key\":0,\"value\":41}\n{\"key\":1,\"value\":\"hex:0500000000000000\"}\n")
+        .unwrap();
+    expect(&run(&[&format!("counts={table}")]), &["  0: 44", "  1: 5"]);
+    for (map, why) in [
+        ("other[1]=2", "map other: there is none; there are:"),
+        ("routes[x]=1", "`x` is no prefix such as 10.0.0.0/8"),
+        ("counts[9]=1", "it has 4 entries"),
+        ("counts[0]=\"x\"", "value: \"x\", expected __u64"),
+        ("ports[1]={\"ifindex\": 7, \"program\": \"x\"}", "there is no program `x`; there are: forward,"),
+        ("ports[1]={\"x\": 1}", "`x` is none of its members: ifindex (a number), program (a name)"),
+        ("ports[1]=hex:0000000000000000", "is neither a number nor"),
+        ("next[1]=5", "5 is no program's name"),
+    ] {
+        let out = run(&[map]);
+        assert!(!out.status.success(), "{map}");
+        expect(&out, &[why]);
+    }
+    let script = "begin { @x++; printf(\"%d\\n\", @x); }";
+    expect(&skep(&["run", "-e", script, "--map", "@x[]=41"]), &["42\n"]);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn functions_of_structures_run_by_name() {
+    let out = skep(&["run", &object("sections"), "--prog", "on_struct_ops", "--ctx", "0000000000000000"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    expect(&out, &["r0 = 0x0 (0), 2 instructions"]);
+    expect(&skep(&["run", &object("plain")]), &["note: nothing has run"]);
+}

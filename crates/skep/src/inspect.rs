@@ -2,7 +2,8 @@
 //! Keys and values are trees of names and numbers where the map has types, bytes where it has none.
 
 use crate::error::Error;
-use skep_bpf::btf::value::{decode, encode};
+use crate::given::Place;
+use skep_bpf::btf::value::decode;
 use skep_bpf::btf::{Btf, TypeId};
 use skep_bpf::kinds::MapType;
 use skep_kernel::map::Map;
@@ -95,29 +96,12 @@ impl OpenMap {
     }
 
     /// The bytes of what was given for a key or value.
-    fn bytes(&self, what: &str, id: u32, size: u32, given: &Value) -> Result<Vec<u8>, Error> {
-        let size = size as usize;
-        let refused = |why: String| Error::Object {
+    fn bytes(&self, what: &'static str, id: u32, size: u32, given: &Value) -> Result<Vec<u8>, Error> {
+        let place = Place { what, types: self.types.as_ref(), id, size };
+        place.bytes(given).map_err(|why| Error::Object {
             file: format!("map {} ({})", self.row.id, self.row.name),
             why: vec![why],
-        };
-        match (given, &self.types) {
-            (Value::Bytes(bytes), _) if bytes.len() == size => Ok(bytes.clone()),
-            (Value::Bytes(bytes), _) => {
-                Err(refused(format!("a {what} of {} bytes, expected {size}", bytes.len())))
-            }
-            (given, Some(types)) if id != 0 => {
-                encode(types, TypeId(id), given).map_err(|e| refused(format!("{what}: {e}")))
-            }
-            (Value::Unsigned(n), _) if size <= 8 && (size == 8 || *n >> (size * 8) == 0) => {
-                let bytes = (*n as u64).to_ne_bytes();
-                let from = if cfg!(target_endian = "little") { 0 } else { 8 - size };
-                Ok(bytes.get(from..from + size).unwrap_or(&[]).to_vec())
-            }
-            _ => Err(refused(format!(
-                "the map has no types: give the {size} bytes of the {what} as hex:01020304…"
-            ))),
-        }
+        })
     }
 }
 

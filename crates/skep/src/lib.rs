@@ -17,6 +17,7 @@ pub mod assembly;
 pub mod capture;
 pub mod conformance;
 mod error;
+mod given;
 pub mod inspect;
 pub mod objects;
 mod packets;

@@ -193,6 +193,14 @@ pub struct ValueError {
     pub expected: String,
 }
 
+impl ValueError {
+    /// The message about a value that is called `what`.
+    pub fn named(&self, what: &str) -> String {
+        let path = self.at.strip_prefix("value").unwrap_or(&self.at);
+        format!("{what}{path}: {}, expected {}", self.found, self.expected)
+    }
+}
+
 /// The bytes of `value` as type `ty`. Members that are not given are zero.
 pub fn encode(btf: &Btf, ty: TypeId, value: &Value) -> Result<Vec<u8>, ValueError> {
     let size = btf.size_of(ty).filter(|s| *s <= 1 << 24);
@@ -207,7 +215,7 @@ fn wrong(at: &str, value: &Value, expected: String) -> ValueError {
     let found = match value {
         Value::Record(_) => "members".to_owned(),
         Value::List(list) => format!("{} elements", list.len()),
-        other => format!("{other:?}"),
+        other => other.to_string(),
     };
     ValueError { at: at.to_owned(), found, expected }
 }

@@ -16,7 +16,7 @@ pub(crate) use conformance::Conformance;
 pub(crate) use doctor::Doctor;
 pub(crate) use objects::{DumpKind, Links, LinksAction, Load, Maps, MapsAction, Progs, ProgsAction};
 pub(crate) use route::{Route, RouteAction, RouteSync, RouteWords};
-pub(crate) use run::{Engine, Run};
+pub(crate) use run::{Engine, Filling, Run, With};
 pub(crate) use trace::{Buffering, Mode, Stage, Trace, Without};
 
 use clap::{Parser, Subcommand, ValueEnum};

@@ -36,6 +36,15 @@ pub(crate) struct Run {
     #[arg(long = "prog", value_name = "NAME")]
     pub(crate) program: Option<String>,
 
+    /// Set an entry of a map before programs run: MAP[KEY]=VALUE, each as JSON, a plain text or hex:BYTES; or MAP=FILE, entries as
+    /// `skep maps dump -f json` prints them
+    #[arg(long = "map", value_name = "MAP[KEY]=VALUE", value_parser = filling)]
+    pub(crate) fill: Vec<Filling>,
+
+    /// CPUs of the machine
+    #[arg(long = "cpus", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) cpus: u32,
+
     /// Print all maps at the end, those without names in the language too
     #[arg(long = "maps")]
     pub(crate) maps: bool,
@@ -121,16 +130,65 @@ fn hex(text: &str) -> Result<Hex, String> {
     bytes.collect::<Result<_, _>>().map(Hex)
 }
 
+/// What is put into a map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Filling {
+    /// The map.
+    pub(crate) map: String,
+    /// What.
+    pub(crate) with: With,
+}
+
+/// Entries for a map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum With {
+    /// One: key and value as given.
+    Entry(String, String),
+    /// Those of a file.
+    File(PathBuf),
+}
+
+fn filling(text: &str) -> Result<Filling, String> {
+    let expected = || "expected MAP[KEY]=VALUE or MAP=FILE".to_owned();
+    let at = text.find(['[', '=']).filter(|at| *at > 0).ok_or_else(expected)?;
+    let (map, rest) = text.split_at(at);
+    let with = match rest.strip_prefix('[') {
+        Some(entry) => {
+            let (key, value) = entry.split_once("]=").ok_or_else(expected)?;
+            With::Entry(key.to_owned(), value.to_owned())
+        }
+        None => With::File(PathBuf::from(&rest[1..])),
+    };
+    Ok(Filling { map: map.to_owned(), with })
+}
+
 const EXAMPLES: &str = "\
 Examples:
   skep run -e 'begin { printf(\"%d\\n\", 6 * 7); }'
   skep run filter.o --pcap in.pcap --out passed.pcap
   skep run filter.o --ctx 0000 --trace
+  skep run forward.o --pcap in.pcap --map 'ports[1]={\"ifindex\": 3, \"program\": \"on_its_way\"}' --map routes=routes.json
   skep trace --record session.rec script.bt; skep run session.rec";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_of_maps_and_files_of_them() {
+        let entry = |map: &str, key: &str, value: &str| Filling {
+            map: map.to_owned(),
+            with: With::Entry(key.to_owned(), value.to_owned()),
+        };
+        assert_eq!(filling("counts[5]=7"), Ok(entry("counts", "5", "7")));
+        assert_eq!(filling("@a[[1, 2]]={\"x\": 1}"), Ok(entry("@a", "[1, 2]", "{\"x\": 1}")));
+        assert_eq!(filling("a[]=1"), Ok(entry("a", "", "1")));
+        let file = Filling { map: "a".to_owned(), with: With::File(PathBuf::from("b[1]=c.json")) };
+        assert_eq!(filling("a=b[1]=c.json"), Ok(file));
+        for bad in ["", "a", "=b", "[1]=2", "a[1]", "a[1]2"] {
+            assert!(filling(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn hexadecimal_digits() {

@@ -1,7 +1,10 @@
 //! `skep run`: an object, a script or a recording on the offline machine.
 
-use crate::args::{Engine, Format, Run};
+use super::value::{from_json, given};
+use crate::args::{Engine, Filling, Format, Run, With};
 use anyhow::{Context, Result, bail};
+use serde_json::Value as Json;
+use skep::inspect::Value;
 use skep::run::{Guest, GuestOptions, Offline, Packets, Recording, Replayed, Types, Verdicts, Watch};
 use skep::{Output, Script};
 use std::fs::File;
@@ -31,7 +34,9 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode> {
             bail!("{name} is compiled already: its parameters are those that it was compiled with");
         }
         let named: Vec<String> = options.program.iter().cloned().collect();
-        skep::run::object(&name, &bytes, if options.list { &[] } else { &named })?
+        // Maps may name other programs.
+        let all = options.list || !options.fill.is_empty();
+        skep::run::object(&name, &bytes, if all { &[] } else { &named })?
     } else if name.ends_with(".s") {
         let text = String::from_utf8(bytes).with_context(|| format!("{name} is no text"))?;
         skep::run::assemble(&name, &text)?
@@ -53,7 +58,8 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode> {
         bail!("--blind is about machine code: it needs --engine jit");
     }
     let mut guest = Guest::load(&name, object, btf.as_deref(), &machine(options))?;
-    let object = guest.object().clone();
+    options.fill.iter().try_for_each(|filling| fill(&mut guest, filling))?;
+    let (object, alone) = (guest.object().clone(), guest.runs_alone());
     let index = chosen(options, &guest)?;
     if options.jit_dump {
         write!(std::io::stdout().lock(), "{}", guest.machine_code(index, &machine(options))?)?;
@@ -67,7 +73,11 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode> {
     match (&options.pcap, &options.context) {
         (Some(path), _) => packets(options, &mut offline, index, path)?,
         (None, Some(context)) => bytes_of(options, &mut offline, index, &context.0)?,
-        (None, None) => {}
+        (None, None) if alone || options.quiet => {}
+        (None, None) => eprintln!(
+            "note: nothing has run: programs get packets with --pcap IN, the bytes of their context with --ctx HEX, \
+             a recorded session with --event FILE"
+        ),
     }
     let (outcome, guest, mut watch) = offline.finish()?;
     finish(options, &mut watch)?;
@@ -104,8 +114,37 @@ fn machine(options: &Run) -> GuestOptions {
         blind: options.blind,
         seed: options.seed,
         budget: options.budget,
-        cpus: 0,
+        cpus: options.cpus,
     }
+}
+
+/// Puts entries into a map.
+fn fill(guest: &mut Guest, filling: &Filling) -> Result<()> {
+    let map = &filling.map;
+    let path = match &filling.with {
+        With::Entry(key, value) => return Ok(guest.fill(map, &given(key)?, &[given(value)?])?),
+        With::File(path) => path,
+    };
+    let name = path.display();
+    let text = String::from_utf8(read(path)?).with_context(|| format!("{name} is no text"))?;
+    for (line, number) in text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty()) {
+        let place = || format!("{name}:{number}");
+        let (key, values) = entry(line).with_context(place)?;
+        guest.fill(map, &key, &values).with_context(place)?;
+    }
+    Ok(())
+}
+
+/// Key and values of a line that `skep maps dump -f json` has printed.
+fn entry(line: &str) -> Result<(Value, Vec<Value>)> {
+    let json: Json = serde_json::from_str(line)?;
+    let key = json.get("key").context("there is no \"key\"")?;
+    let values = match (json.get("value"), json.get("values").and_then(Json::as_array)) {
+        (Some(value), _) => vec![from_json(value)?],
+        (None, Some(values)) => values.iter().map(from_json).collect::<Result<_>>()?,
+        (None, None) => bail!("there is neither \"value\" nor \"values\""),
+    };
+    Ok((from_json(key)?, values))
 }
 
 /// The program that is meant: the named one, else the first that has no moment of its own.

@@ -289,7 +289,9 @@ pub(super) fn open(file: &str) -> Result<std::fs::File> {
             std::io::ErrorKind::NotFound => "No such file or directory".to_owned(),
             _ => error.to_string(),
         };
-        anyhow::anyhow!("failed to open file '{file}': {why}")
+        // A program that was given without -e.
+        let hint = if file.contains(['{', ' ']) { "; a program's text is given with -e" } else { "" };
+        anyhow::anyhow!("failed to open file '{file}': {why}{hint}")
     })
 }
 

@@ -29,7 +29,8 @@ pub(crate) fn bytes(hex: &str) -> Result<Vec<u8>> {
     all.with_context(|| format!("hex:{hex}: expected hex digits"))
 }
 
-fn from_json(json: &Json) -> Result<Value> {
+/// What JSON says; texts may be `hex:BYTES`.
+pub(crate) fn from_json(json: &Json) -> Result<Value> {
     Ok(match json {
         Json::Bool(value) => Value::Bool(*value),
         Json::Number(n) => match (n.as_u64(), n.as_i64(), n.as_f64()) {
@@ -38,7 +39,10 @@ fn from_json(json: &Json) -> Result<Value> {
             (.., Some(n)) => Value::Float(n),
             _ => bail!("{n} is no number that a map can hold"),
         },
-        Json::String(text) => Value::Text(text.clone()),
+        Json::String(text) => match text.strip_prefix("hex:") {
+            Some(hex) => Value::Bytes(bytes(hex)?),
+            None => Value::Text(text.clone()),
+        },
         Json::Array(list) => Value::List(list.iter().map(from_json).collect::<Result<_>>()?),
         Json::Object(members) => {
             let each = members.iter().map(|(name, value)| Ok((name.clone(), from_json(value)?)));
@@ -77,6 +81,7 @@ mod tests {
         assert_eq!(given("hex:0a 0B").unwrap(), Value::Bytes(vec![10, 11]));
         let record = Value::Record(vec![("a".into(), Value::List(vec![Value::Bool(true)]))]);
         assert_eq!(given("{\"a\": [true]}").unwrap(), record);
+        assert_eq!(given("\"hex:0a0b\"").unwrap(), Value::Bytes(vec![10, 11]), "as it is printed");
         for bad in ["hex:0", "hex:zz", "null", "hex:+1"] {
             assert!(given(bad).is_err(), "{bad}");
         }

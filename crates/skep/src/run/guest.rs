@@ -113,6 +113,12 @@ impl Guest {
             .or_else(|| name.parse().ok().filter(|index| *index < programs.len()))
     }
 
+    /// Whether it has programs that run without an input: those of `begin` and `end`.
+    pub fn runs_alone(&self) -> bool {
+        let alone = |at: &Attach| matches!(at, Attach::Begin | Attach::End);
+        self.object.programs.iter().any(|p| p.attach.iter().any(|point| alone(&point.at)))
+    }
+
     /// Number of the first program that has no moment of its own, as `begin` and `end` have one; else 0.
     pub fn first(&self) -> usize {
         let own = |at: &Attach| matches!(at, Attach::Begin | Attach::End | Attach::SelfSignal(_));

@@ -4,6 +4,7 @@
 mod assembly;
 mod backend;
 mod dump;
+mod fill;
 mod guest;
 mod listing;
 mod offline;
