@@ -3,6 +3,7 @@
 //! Nothing is tried before it is asked, and each thing once in a process.
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -132,7 +133,7 @@ fn pmu(name: &str) -> Probe {
 }
 
 /// Loads a program that does nothing else than `insns` say.
-fn load(request: &LoadRequest<'_>) -> Result<std::os::fd::OwnedFd, Errno> {
+fn load(request: &LoadRequest<'_>) -> Result<OwnedFd, Errno> {
     match bpf::prog_load(request, &mut [], 0) {
         Err(Errno::PERM) if machine::raise_memlock() => bpf::prog_load(request, &mut [], 0),
         other => other,
@@ -236,27 +237,25 @@ fn fentry(target: &LiveTarget) -> Probe {
     own_no(outcome(result))
 }
 
+/// Loads a program that does nothing, to be attached to many functions at once.
+fn probe_program(attach_type: u32) -> Result<OwnedFd, Errno> {
+    let insns = nothing();
+    let prog_type = ProgType::Kprobe as u32;
+    load(&LoadRequest { prog_type, attach_type, insns: &insns, license: c"GPL", ..LoadRequest::default() })
+}
+
 /// Loads a program for kprobe.multi and attaches it to a function that does not exist: the kernel that has fprobe
 /// says that it is not found (ESRCH or EINVAL later), the one without says that it does not support it (EOPNOTSUPP).
 fn kprobe_multi(_: &LiveTarget) -> Probe {
     if pmu_type("kprobe").is_none() {
         return Probe::No;
     }
-    let insns = nothing();
-    let loaded = load(&LoadRequest {
-        prog_type: ProgType::Kprobe as u32,
-        attach_type: AttachType::TraceKprobeMulti as u32,
-        insns: &insns,
-        license: c"GPL",
-        ..LoadRequest::default()
-    });
-    use std::os::fd::AsFd;
-    let prog = match loaded {
+    let kind = AttachType::TraceKprobeMulti as u32;
+    let prog = match probe_program(kind) {
         Ok(fd) => fd,
         Err(errno) => return outcome::<()>(Err(errno)),
     };
     let none = [c"skep no such function"];
-    let kind = AttachType::TraceKprobeMulti as u32;
     match crate::sys::link::kprobe_multi(prog.as_fd(), kind, &none, &[], false) {
         Ok(_) | Err(Errno::SRCH | Errno::NOENT) => Probe::Yes,
         Err(Errno::PERM | Errno::ACCESS) => Probe::Unknown(libc::EPERM),
@@ -277,21 +276,13 @@ fn uprobe_multi(_: &LiveTarget) -> Probe {
     if pmu_type("uprobe").is_none() || machine::version() < Feature::UprobeMulti.since() {
         return Probe::No;
     }
-    use std::os::fd::AsFd;
-    let insns = nothing();
-    let loaded = load(&LoadRequest {
-        prog_type: ProgType::Kprobe as u32,
-        attach_type: AttachType::TraceUprobeMulti as u32,
-        insns: &insns,
-        license: c"GPL",
-        ..LoadRequest::default()
-    });
-    let prog = match loaded {
+    let kind = AttachType::TraceUprobeMulti as u32;
+    let prog = match probe_program(kind) {
         Ok(fd) => fd,
         Err(errno) => return outcome::<()>(Err(errno)),
     };
     let request = crate::sys::link::UprobeMulti { path: c"/", offsets: &[0], ..Default::default() };
-    match crate::sys::link::uprobe_multi(prog.as_fd(), AttachType::TraceUprobeMulti as u32, &request) {
+    match crate::sys::link::uprobe_multi(prog.as_fd(), kind, &request) {
         Ok(_) | Err(Errno::BADF) => Probe::Yes,
         Err(Errno::PERM | Errno::ACCESS) => Probe::Unknown(libc::EPERM),
         Err(_) => Probe::No,
