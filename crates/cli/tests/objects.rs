@@ -139,7 +139,7 @@ fn maps_of_a_loaded_object() {
             "{ uid: 7, comm: \"bee\" }: { calls: 3, last: 0, state: WARM, low: 0, high: 2 }",
             "\"value\":{\"calls\":3,",
             "gone",
-            "value.wings",
+            "key.wings: 7, expected a member of struct key",
             "refused",
             "{ threshold: 3 }",
             "2 entries",

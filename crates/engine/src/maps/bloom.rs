@@ -5,7 +5,6 @@ use skep_bpf::kinds::map_flags::ZERO_SEED;
 use skep_bpf::object::MapSpec;
 
 use super::{Map, jhash, update_flag};
-use crate::vm::memory::{Addr, Memory};
 
 /// Hash functions where the map does not say how many.
 const HASHES: u32 = 5;

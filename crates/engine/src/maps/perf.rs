@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use skep_bpf::object::MapSpec;
 
 use super::{ENOTSUPP, Map};
-use crate::vm::memory::{Addr, Memory};
+use crate::vm::memory::Memory;
 
 /// Bytes of records that a CPU's buffer holds; what comes then is lost until they are read.
 pub(super) const BUFFER: usize = 4 << 20;

@@ -4,7 +4,7 @@ use rustix::io::Errno;
 use skep_bpf::object::MapSpec;
 
 use super::{Map, fd_index, index_of, next_index};
-use crate::vm::memory::{Addr, Memory};
+use crate::vm::memory::Memory;
 use crate::vm::program::ProgId;
 
 /// An array of programs.

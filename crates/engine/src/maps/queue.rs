@@ -7,7 +7,6 @@ use skep_bpf::kinds::MapType;
 use skep_bpf::object::MapSpec;
 
 use super::{Map, update_flag};
-use crate::vm::memory::{Addr, Memory};
 
 /// A queue or a stack.
 pub(super) struct Queue {

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use skep_bpf::object::MapSpec;
 
 use super::{Map, jhash};
-use crate::vm::memory::{Addr, Memory};
+use crate::vm::memory::Memory;
 
 /// `BPF_F_FAST_STACK_CMP`: compare stacks by hash only.
 const FAST_COMPARE: u64 = 1 << 9;
