@@ -6,7 +6,7 @@ use crate::script::Program;
 use crate::tracer::Tracer;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use skep_bpf::backend::{Backend, MapAccess};
+use skep_bpf::backend::{Backend, Entries, MapAccess};
 use skep_bpf::record::LOST_MAP;
 use skep_bpf::target::{Arch, Recorded, TargetExt};
 use skep_lang::options::Options;
@@ -94,18 +94,32 @@ pub(crate) fn head(program: &Program, options: &Options, answers: &Recorded) -> 
     })
 }
 
+/// Keys and values, one behind the other, packed.
+fn packed(entries: &Entries) -> std::io::Result<Vec<u8>> {
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::fast());
+    for entry in entries.iter() {
+        packed.write_all(entry.key)?;
+        packed.write_all(entry.value())?;
+    }
+    packed.finish()
+}
+
 impl Tracer<'_> {
     /// Records the session to `out`; the script was compiled with [`Script::record`](crate::Script::record).
     pub fn record(&mut self, out: Box<dyn Write>) -> Result<(), Error> {
         let Some(head) = &self.program.recording else {
             return Err(Error::Internal("the script was not compiled to be recorded".to_owned()));
         };
-        if self.program.walks_stacks() {
-            let why = "--record: dw_ustack walks stacks by tables of the processes, which are not recorded";
-            return Err(Error::Stopped(why.to_owned()));
+        let object = &self.program.object;
+        let failed = |e: std::io::Error| Error::Session(skep_runtime::Error::Output(e));
+        let mut log = Log::new(out, head, object).map_err(failed)?;
+        // The tables of the processes whose stacks are walked.
+        for index in object.session.unwind.iter().flat_map(|maps| [maps.places, maps.rows]) {
+            let name = object.maps.get(index).map_or("", |spec| spec.name.as_str());
+            let entries = self.loaded.map_entries(index).map_err(skep_runtime::Error::Events)?;
+            let room = u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
+            log.table(name, room, packed(&entries).map_err(failed)?);
         }
-        let log = Log::new(out, head, &self.program.object);
-        let log = log.map_err(|e| Error::Session(skep_runtime::Error::Output(e)))?;
         self.tape = Some(Tape { log, ahead: VecDeque::new() });
         Ok(())
     }

@@ -183,6 +183,11 @@ impl Log {
         self.line(&line);
     }
 
+    /// A map holds something before any program runs: its keys and values, packed by zlib.
+    pub fn table(&mut self, name: &str, room: u32, packed: Vec<u8>) {
+        self.line(&Line::Table { name: name.to_owned(), room, packed });
+    }
+
     /// The session goes on.
     pub fn phase(&mut self, phase: Phase) {
         let at = self.count;

@@ -226,6 +226,15 @@ pub enum Line {
         /// Records that had come.
         at: u64,
     },
+    /// What a map held before any program ran: tables that the loader makes.
+    Table {
+        /// The map's name.
+        name: String,
+        /// Entries that it has room for.
+        room: u32,
+        /// Its keys and values, one behind the other, packed by zlib.
+        packed: Vec<u8>,
+    },
     /// The session went on when `at` records had come.
     Phase {
         /// To where.

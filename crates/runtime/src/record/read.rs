@@ -122,8 +122,13 @@ fn line(value: &Value) -> Result<Line, String> {
         };
         return Ok(Line::Map { name: text(value, "map")?, how, at: number(value, "at")? });
     }
+    if has("table") {
+        let packed = value["packed"].as_str().and_then(base64::decode);
+        let packed = packed.ok_or_else(|| wanted("base64", "packed"))?;
+        return Ok(Line::Table { name: text(value, "table")?, room: small(value, "room")?, packed });
+    }
     if !has("phase") {
-        return Err("a line has `run`, `asked`, `map` or `phase`".to_owned());
+        return Err("a line has `run`, `asked`, `map`, `table` or `phase`".to_owned());
     }
     let phase = match value["phase"].as_str().unwrap_or("") {
         "start" => Phase::Start { clocks: digits(&value["clocks"], "clocks")? },

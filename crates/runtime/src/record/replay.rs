@@ -84,7 +84,7 @@ impl<'a, M: Machine> Replay<'a, M> {
                     replay.answers.entry(question.clone()).or_default().push_back(told.clone());
                 }
                 Line::Map { name, how, at } => replay.uses.push_back((name.clone(), *how, *at)),
-                Line::Phase { .. } | Line::Close { .. } => {}
+                Line::Table { .. } | Line::Phase { .. } | Line::Close { .. } => {}
             }
         }
         runs.sort_by_key(Run::order);
@@ -399,6 +399,14 @@ impl Recorded {
     pub fn phases(&self) -> impl Iterator<Item = (&Phase, u64)> {
         self.lines.iter().filter_map(|line| match line {
             Line::Phase { phase, at } => Some((phase, *at)),
+            _ => None,
+        })
+    }
+
+    /// What maps held before: name, room for entries, keys and values packed by zlib.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, u32, &[u8])> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Table { name, room, packed } => Some((name.as_str(), *room, packed.as_slice())),
             _ => None,
         })
     }

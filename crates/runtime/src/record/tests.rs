@@ -52,6 +52,7 @@ fn recorded() -> Recorded {
     let kept = Kept::default();
     let head = Head { cpus: 2, text: "begin { }".to_owned(), target: vec![1, 2, 3], ..Head::default() };
     let mut log = Log::new(Box::new(kept.clone()), &head, &Object::default()).unwrap();
+    log.table("rows", 3, vec![1, 2, 3]);
     log.phase(Phase::Start { clocks: Vec::new() });
     // Two runs at one time: the second sends first.
     log.record(&begin(100));
@@ -122,6 +123,7 @@ impl Machine for Echo {
 #[test]
 fn what_is_written_reads_back() {
     let recorded = recorded();
+    assert_eq!(recorded.tables().collect::<Vec<_>>(), [("rows", 3, &[1, 2, 3][..])]);
     assert_eq!((recorded.head.cpus, recorded.head.target.as_slice()), (2, &[1, 2, 3][..]));
     let runs: Vec<&Run> = recorded
         .lines

@@ -35,6 +35,9 @@ pub(super) fn line(line: &Line) -> Value {
             };
             json!({ "map": name, "how": how, "at": at })
         }
+        Line::Table { name, room, packed } => {
+            json!({ "table": name, "room": room, "packed": super::base64::encode(packed) })
+        }
         Line::Phase { phase, at } => match phase {
             Phase::Start { clocks } => json!({ "phase": "start", "at": at, "clocks": hex::encode(clocks) }),
             Phase::Attached { probes, said } => {

@@ -5,6 +5,7 @@ use super::recording::Recording;
 use super::watch::Watch;
 use crate::error::Error;
 use crate::tracer::Output;
+use flate2::read::ZlibDecoder;
 use skep_bpf::backend::{HasMaps, MapAccess};
 use skep_bpf::kinds::ProgType;
 use skep_bpf::object::Program;
@@ -14,9 +15,13 @@ use skep_engine::vm::context::Input;
 use skep_runtime::record::{Answer, Difference, Machine, Phase, Replay, Run};
 use skep_runtime::{Options, Session};
 use std::collections::BTreeMap;
+use std::io::Read;
 
 /// Bytes of context that a program gets at least: what it does not read was not recorded.
 const CONTEXT: usize = 64;
+
+/// Bytes of a table at most: what the loader makes of all processes.
+const MAX_TABLE: u64 = 256 << 20;
 
 /// What came of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -145,7 +150,7 @@ impl Recording {
         watch: &mut Watch,
     ) -> Result<Replayed, Error> {
         let options = GuestOptions { cpus: self.recorded.head.cpus, ..options.clone() };
-        let guest = Guest::load(name, self.object.clone(), None, &options)?;
+        let guest = self.guest(name, &options)?;
         let watched = std::mem::replace(watch, Watch::Nobody);
         let programs = self.programs();
         let stage = Stage { guest, watch: watched, programs };
@@ -186,6 +191,35 @@ impl Recording {
         };
         *watch = std::mem::replace(&mut replay.machine().watch, Watch::Nobody);
         Ok(replayed)
+    }
+
+    /// The machine, its maps filled with the tables that the loader had made.
+    fn guest(&self, name: &str, options: &GuestOptions) -> Result<Guest, Error> {
+        let refused = |why: String| Error::Object { file: name.to_owned(), why: vec![why] };
+        let mut object = self.object.clone();
+        let tables: Vec<(usize, u32, &[u8])> = self
+            .recorded
+            .tables()
+            .filter_map(|(map, room, packed)| {
+                Some((object.maps.iter().position(|spec| spec.name == map)?, room, packed))
+            })
+            .collect();
+        for (map, room, _) in &tables {
+            object.maps.iter_mut().skip(*map).take(1).for_each(|spec| spec.max_entries = *room);
+        }
+        let mut guest = Guest::load(name, object, None, options)?;
+        for (map, _, packed) in tables {
+            let Some(spec) = guest.object.maps.get(map) else { continue };
+            let (key, entry) = (spec.key_size as usize, (spec.key_size + spec.value_size) as usize);
+            let what = spec.name.clone();
+            let mut bytes = Vec::new();
+            let unpacked = ZlibDecoder::new(packed).take(MAX_TABLE).read_to_end(&mut bytes);
+            unpacked.map_err(|e| refused(format!("table {what} cannot be unpacked: {e}")))?;
+            for (key, value) in bytes.chunks_exact(entry.max(1)).map(|entry| entry.split_at(key)) {
+                guest.map_update(map, key, value).map_err(|e| refused(format!("table {what}: {e}")))?;
+            }
+        }
+        Ok(guest)
     }
 
     /// The program of the object for each of the recording's: the one of the same probe.
