@@ -7,6 +7,7 @@ use super::words::quoted;
 use crate::btf::{Btf, Type, TypeId};
 use crate::disasm;
 use crate::elf;
+use crate::insn::{Insn, pseudo};
 use crate::object::{BtfTarget, MapSpec, Object, Program, RelocKind, SlotContent};
 
 /// Bytes on one line.
@@ -146,9 +147,10 @@ fn program(out: &mut String, program: &Program, object: &Object, btf: Option<&Bt
         };
     }
     let _ = writeln!(out, "{}", if program.sleepable { " sleepable" } else { "" });
-    // A name in brackets stands for a relocation whose instruction is otherwise empty.
+    // A name in brackets stands for a relocation whose instruction is otherwise empty, and means a map by descriptor.
+    let by_index = |i: &Insn| i.is_ld_imm64() && matches!(i.src, pseudo::MAP_IDX | pseudo::MAP_IDX_VALUE);
     let names = |at: usize| {
-        let plain = program.insns.get(at).is_some_and(|i| i.imm == 0);
+        let plain = program.insns.get(at).is_some_and(|i| i.imm == 0 && !by_index(i));
         let found = program.relocs.iter().find(|r| r.insn as usize == at).filter(|_| plain)?;
         let name = disasm::reloc_name(&found.kind, object)?;
         let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@');

@@ -1,6 +1,6 @@
 use super::*;
 use crate::elf::{Module, Selection};
-use crate::insn::Insn;
+use crate::insn::{Insn, pseudo};
 use crate::object::Object;
 
 fn objects() -> Vec<(String, Object)> {
@@ -62,6 +62,18 @@ fn any_instructions_come_back_equal() {
         }
         let text = print(&object);
         assert_eq!(parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}")), object);
+    }
+}
+
+#[test]
+fn a_map_by_index_stays_one_where_a_relocation_names_another() {
+    for src in [pseudo::MAP_IDX, pseudo::MAP_IDX_VALUE] {
+        let (_, mut object) = objects().swap_remove(0);
+        let program = object.programs.iter_mut().find(|p| !p.relocs.is_empty()).unwrap();
+        let at = program.relocs[0].insn as usize;
+        assert!(program.insns[at].is_ld_imm64() && program.insns[at].imm == 0);
+        program.insns[at].src = src;
+        assert_eq!(parse(&print(&object)).unwrap(), object);
     }
 }
 

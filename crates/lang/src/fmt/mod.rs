@@ -58,7 +58,10 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
     if diagnostics.has_errors() {
         return Err(diagnostics);
     }
-    Ok(layout::layout(&pieces(text, &script)))
+    let laid_out = layout::layout(&pieces(text, &script));
+    // Such a line is the kernel's at the very beginning only; further down it is a directive, and stays one.
+    let is_script = text.starts_with("#!") || !laid_out.starts_with("#!");
+    Ok(if is_script { laid_out } else { format!("\n{laid_out}") })
 }
 
 /// Places that the tree knows and the tokens do not.

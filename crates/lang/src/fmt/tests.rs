@@ -32,6 +32,11 @@ fn a_script_gets_its_layout() {
 }
 
 #[test]
+fn a_line_of_the_kernel_is_one_at_the_beginning_only() {
+    check("\n\n#!/usr/bin/env bpftrace\nBEGIN { }", "\n#!/usr/bin/env bpftrace\nBEGIN\n{}\n");
+}
+
+#[test]
 fn line_breaks_within_parentheses_stay() {
     check(
         "BEGIN { printf(\"%d %d\\n\",\n 1,\n2); }",
