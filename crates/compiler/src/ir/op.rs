@@ -35,6 +35,25 @@ pub enum BinOp {
     Ashr,
 }
 
+impl BinOp {
+    /// All of them.
+    pub const ALL: [BinOp; 13] = [
+        BinOp::Add,
+        BinOp::Sub,
+        BinOp::Mul,
+        BinOp::Udiv,
+        BinOp::Sdiv,
+        BinOp::Umod,
+        BinOp::Smod,
+        BinOp::And,
+        BinOp::Or,
+        BinOp::Xor,
+        BinOp::Shl,
+        BinOp::Lshr,
+        BinOp::Ashr,
+    ];
+}
+
 /// One-operand arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum UnOp {

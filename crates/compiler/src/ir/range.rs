@@ -265,22 +265,6 @@ pub fn of_function(func: &Function, order: impl Iterator<Item = Inst>) -> Vec<Ra
 mod tests {
     use super::*;
 
-    const OPS: [BinOp; 13] = [
-        BinOp::Add,
-        BinOp::Sub,
-        BinOp::Mul,
-        BinOp::Udiv,
-        BinOp::Sdiv,
-        BinOp::Umod,
-        BinOp::Smod,
-        BinOp::And,
-        BinOp::Or,
-        BinOp::Xor,
-        BinOp::Shl,
-        BinOp::Lshr,
-        BinOp::Ashr,
-    ];
-
     #[test]
     fn results_lie_in_their_range() {
         let types = [(1, false), (8, false), (8, true), (16, true), (32, false), (32, true), (64, true)];
@@ -299,7 +283,7 @@ mod tests {
                 let (a, b) = (eval::extend(ta, random()), eval::extend(tb, random()));
                 let ra = Range::of_int(ta);
                 let rb = if random() & 1 == 0 { Range::exact(b) } else { Range::of_int(tb) };
-                for op in OPS {
+                for op in BinOp::ALL {
                     for width in [Width::W32, Width::W64] {
                         let (v, r) = (eval::bin(op, width, a, b), bin(op, width, ra, rb));
                         let inside =

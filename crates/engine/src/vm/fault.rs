@@ -297,11 +297,9 @@ impl fmt::Display for Fault {
         }
         let known = self.registers.iter().enumerate().filter_map(|(i, value)| Some((i, (*value)?)));
         let registers: Vec<String> = known.map(|(i, value)| format!("r{i}={value:#x}")).collect();
-        write!(f, "  {}", registers.join(" "))?;
-        match self.kind.mend() {
-            Some(mend) => write!(f, "\n  {mend}"),
-            None => Ok(()),
-        }
+        let registers = (!registers.is_empty()).then(|| registers.join(" "));
+        let rest: Vec<String> = registers.into_iter().chain(self.kind.mend().map(str::to_owned)).collect();
+        write!(f, "  {}", rest.join("\n  "))
     }
 }
 

@@ -46,21 +46,6 @@ struct Gen<'a> {
     budget: u64,
 }
 
-const BINS: [BinOp; 13] = [
-    BinOp::Add,
-    BinOp::Sub,
-    BinOp::Mul,
-    BinOp::Udiv,
-    BinOp::Sdiv,
-    BinOp::Umod,
-    BinOp::Smod,
-    BinOp::And,
-    BinOp::Or,
-    BinOp::Xor,
-    BinOp::Shl,
-    BinOp::Lshr,
-    BinOp::Ashr,
-];
 const CCS: [Cc; 11] =
     [Cc::Eq, Cc::Ne, Cc::Ult, Cc::Ule, Cc::Ugt, Cc::Uge, Cc::Slt, Cc::Sle, Cc::Sgt, Cc::Sge, Cc::Set];
 const CONSTS: [i64; 14] = [
@@ -174,7 +159,7 @@ impl Gen<'_> {
     fn statement(&mut self, depth: u32) {
         let v = match self.rng.below(if depth < 4 { 24 } else { 20 }) {
             0..=6 => {
-                let (op, width) = (self.rng.pick(&BINS), self.width());
+                let (op, width) = (self.rng.pick(&BinOp::ALL), self.width());
                 let (a, b) = (self.value(), self.value());
                 self.b.push_value(Op::Bin { op, width, a, b }, Type::U64)
             }
