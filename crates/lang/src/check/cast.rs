@@ -37,15 +37,16 @@ impl Checker<'_> {
                 }
             },
             TypeExprKind::Ptr(inner) => {
-                let to = Box::new(self.type_in(inner, space)?);
-                Some(Ty::Ptr { to, space })
+                let to = self.part_in(inner, space, "a type that a pointer can lead to")?;
+                Some(Ty::Ptr { to: Box::new(to), space })
             }
             TypeExprKind::Array(inner, count) => {
                 let elem = self.type_in(inner, space)?;
                 self.array_of(elem, *count, t.span)
             }
             TypeExprKind::Tuple(types) => {
-                let types: Vec<Option<Ty>> = types.iter().map(|t| self.type_in(t, space)).collect();
+                let part = "a type that a tuple can hold";
+                let types: Vec<Option<Ty>> = types.iter().map(|t| self.part_in(t, space, part)).collect();
                 Some(Ty::Tuple(types.into_iter().collect::<Option<_>>()?))
             }
             TypeExprKind::Typeof(e) => match &*e.kind {
@@ -54,6 +55,16 @@ impl Checker<'_> {
                 _ => self.type_of(e),
             },
         }
+    }
+
+    /// A type within another: aggregations are only in maps.
+    fn part_in(&mut self, t: &TypeExpr, space: Space, wanted: &str) -> Option<Ty> {
+        let ty = self.type_in(t, space)?;
+        if let Ty::Agg(_) = ty {
+            self.mismatch(t.span, &ty, wanted);
+            return None;
+        }
+        Some(ty)
     }
 
     /// `typeof(@m)` is the type of the map's key, if it has one.

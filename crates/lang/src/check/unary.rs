@@ -8,6 +8,7 @@ use crate::diag::Diagnostic;
 use crate::hir::{Expr, ExprKind};
 use crate::ty::{Space, Ty};
 use crate::types::infer::as_int;
+use crate::types::name;
 
 impl Checker<'_> {
     pub(super) fn unary(&mut self, op: UnaryOp, e: &ast::Expr, span: Span) -> Option<Typed> {
@@ -126,6 +127,11 @@ impl Checker<'_> {
                 return None;
             }
         };
+        if let Ty::Agg(agg) = inner.ty() {
+            let message = format!("a `{}` has no address: it lies on several CPUs", name::aggregation(agg));
+            self.error("bad-address", span, message);
+            return None;
+        }
         let ty = Ty::Ptr { to: Box::new(inner.ty().clone()), space: Space::Bpf };
         Some(Typed::new(ExprKind::AddrOf(Box::new(inner.expr)), ty, span))
     }
