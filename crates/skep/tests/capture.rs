@@ -72,7 +72,7 @@ fn files_that_are_written_are_read_again() {
         let style = Style { stamp: Stamp::Seconds, ..Style::default() };
         let (out, damage) = run(&mut open(&[&written], "", Limits::default()).unwrap(), lines(style));
         let text = String::from_utf8(out).unwrap();
-        assert_eq!(text, "1.000000 IP 10.0.0.1.4096 > 10.0.0.2.53: [|udp]\n");
+        assert_eq!(text, "1.000000 IP 10.0.0.1.4096 > 10.0.0.2.53:  [|udp]\n");
         assert!(damage.is_empty());
     }
     let (written, _) =

@@ -106,12 +106,13 @@ impl Captures {
 }
 
 /// All ways to print a packet.
-fn styles() -> [Style; 3] {
+fn styles() -> [Style; 4] {
     let hex = Dump::Hex { text: true, link: true };
     [
         Style::default(),
-        Style { stamp: Stamp::Date, verbose: 2, link: true, absolute: true, dump: hex },
+        Style { stamp: Stamp::Date, verbose: 2, link: true, absolute: true, dump: hex, ..Style::default() },
         Style { stamp: Stamp::SincePrevious, verbose: 1, dump: Dump::Text, ..Style::default() },
+        Style { quiet: true, link: true, ..Style::default() },
     ]
 }
 

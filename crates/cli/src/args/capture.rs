@@ -54,6 +54,10 @@ pub(crate) struct Capture {
     #[arg(short = 'v', action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
+    /// Print of TCP and UDP only how much they carry
+    #[arg(short = 'q')]
+    pub(crate) quiet: bool,
+
     /// Print the link's header
     #[arg(short = 'e')]
     pub(crate) link: bool,

@@ -22,16 +22,17 @@ pub(super) fn print(frame: &Frame<'_>, place: Place, out: &mut String) {
             let _ = write!(f, " ({})", Mac(target_mac));
         }
     };
+    out.push_str(frame.word("ARP, "));
     let _ = match u16_at(bytes, 6) {
         1 => {
-            out.push_str("ARP, Request who-has ");
+            out.push_str("Request who-has ");
             aim(out);
             write!(out, " tell {}", address(sender))
         }
-        2 => write!(out, "ARP, Reply {} is-at {}", address(sender), Mac(sender_mac)),
-        3 => write!(out, "ARP, Reverse Request who-is {} tell {}", Mac(target_mac), Mac(sender_mac)),
-        4 => write!(out, "ARP, Reverse Reply {} at {}", Mac(target_mac), address(target)),
-        other => write!(out, "ARP, operation {other}"),
+        2 => write!(out, "Reply {} is-at {}", address(sender), Mac(sender_mac)),
+        3 => write!(out, "Reverse Request who-is {} tell {}", Mac(target_mac), Mac(sender_mac)),
+        4 => write!(out, "Reverse Reply {} at {}", Mac(target_mac), address(target)),
+        other => write!(out, "operation {other}"),
     };
     let _ = write!(out, ", length {}", frame.len.saturating_sub(place.start));
 }

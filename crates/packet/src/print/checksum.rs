@@ -15,6 +15,12 @@ fn sum(bytes: &[u8], start: u32) -> u32 {
     total as u32
 }
 
+/// The checksum that would be right where `told` stands and `found` comes out.
+pub(super) fn right(found: u16, told: u16) -> u16 {
+    let total = u32::from(!found) + u32::from(!told);
+    !((total & 0xffff) + (total >> 16)) as u16
+}
+
 /// Over a header alone: 0 means that it is right.
 pub(super) fn header(bytes: &[u8]) -> u16 {
     !(sum(bytes, 0) as u16)

@@ -108,10 +108,15 @@ fn records(message: &[u8], counts: [u16; 4], response: bool, out: &mut String) {
         }
         if !response {
             let comma = if index == 0 { "" } else { "," };
-            let _ = write!(out, "{comma} {}? {name}", kind(u16_at(message, end)));
-            if !matches!(u16_at(message, end + 2), 1 | 0x8001) {
-                let _ = write!(out, " class {}", u16_at(message, end + 2));
-            }
+            let class = match u16_at(message, end + 2) {
+                1 => String::new(),
+                // Multicast DNS: the answer may come to the sender alone (RFC 6762, 5.4).
+                0x8001 => " (QU)".to_owned(),
+                3 => " CHAOS".to_owned(),
+                4 => " HS".to_owned(),
+                other => format!(" Class{other}"),
+            };
+            let _ = write!(out, "{comma} {}{class}? {name}", kind(u16_at(message, end)));
         }
         at = end + 4;
     }

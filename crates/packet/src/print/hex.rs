@@ -16,10 +16,11 @@ pub(super) fn dump(dump: Dump, data: &[u8], network: usize, out: &mut String) {
             rows(data.get(start..).unwrap_or_default(), text, out);
         }
         Dump::Text => {
-            for byte in data.get(network..).unwrap_or_default() {
+            let bytes = data.get(network..).unwrap_or_default();
+            for (at, byte) in bytes.iter().enumerate() {
                 match byte {
-                    b'\n' => out.push('\n'),
-                    0x20..=0x7e => out.push(char::from(*byte)),
+                    b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
+                    b'\n' | 0x20..=0x7e => out.push(char::from(*byte)),
                     _ => out.push('.'),
                 }
             }

@@ -71,6 +71,7 @@ pub(super) fn v4(frame: &mut Frame<'_>, place: Place, out: &mut String) {
     let Some(net) = net(place, bytes, (place.start + whole).min(frame.len)) else { return };
     let (offset, more) = (number("frag") * 8, number("mf") == 1);
     let (proto, id) = (number("proto"), number("id"));
+    let word = frame.word("IP ");
     if frame.verbose > 0 {
         let flags = match (number("df") == 1, more) {
             (true, true) => "DF,+",
@@ -80,7 +81,7 @@ pub(super) fn v4(frame: &mut Frame<'_>, place: Place, out: &mut String) {
         };
         let _ = write!(
             out,
-            "IP (tos {:#x}, ttl {}, id {}, offset {offset}, flags [{flags}], proto {} ({proto}), length {len}",
+            "{word}(tos {:#x}, ttl {}, id {}, offset {offset}, flags [{flags}], proto {} ({proto}), length {len}",
             number("tos"),
             number("ttl"),
             id,
@@ -88,11 +89,13 @@ pub(super) fn v4(frame: &mut Frame<'_>, place: Place, out: &mut String) {
         );
         let header = bytes.get(..place.end - place.start).unwrap_or_default();
         if checksum::header(header) != 0 {
-            let _ = write!(out, ", bad cksum {:#06x}", number("checksum"));
+            let told = number("checksum") as u16;
+            let right = checksum::right(checksum::header(header), told);
+            let _ = write!(out, ", bad cksum {told:x} (->{right:x})!");
         }
         out.push_str(") ");
     }
-    let word = if frame.verbose > 0 { "" } else { "IP " };
+    let word = if frame.verbose > 0 { "" } else { word };
     addresses(word, &net, ports(frame).filter(|_| offset == 0), out);
     if len > 0 && len < place.end - place.start {
         let _ = write!(out, "bad length {len} ");
@@ -121,18 +124,20 @@ pub(super) fn v6(frame: &mut Frame<'_>, place: Place, out: &mut String) {
     // Jumbograms and packets that the card will segment say zero.
     let end = if len == 0 { frame.len } else { (place.end + len).min(frame.len) };
     let Some(net) = net(place, bytes, end) else { return };
+    let word = frame.word("IP6 ");
     if frame.verbose > 0 {
-        let next = number("next");
-        let _ = write!(
-            out,
-            "IP6 (class {:#04x}, flowlabel {:#07x}, hlim {}, next-header {} ({next}), payload length {len}) ",
-            number("tclass"),
-            number("flow"),
-            number("hops"),
-            protocol(next),
-        );
+        let (class, flow, hops, next) = (number("tclass"), number("flow"), number("hops"), number("next"));
+        let _ = write!(out, "{word}(");
+        if class != 0 {
+            let _ = write!(out, "class {class:#04x}, ");
+        }
+        if flow != 0 {
+            let _ = write!(out, "flowlabel {flow:#07x}, ");
+        }
+        let name = protocol(next);
+        let _ = write!(out, "hlim {hops}, next-header {name} ({next}) payload length: {len}) ");
     }
-    let word = if frame.verbose > 0 { "" } else { "IP6 " };
+    let word = if frame.verbose > 0 { "" } else { word };
     addresses(word, &net, ports(frame), out);
     if place.end + len > frame.len {
         let _ = write!(out, "truncated-ip6 - {} bytes missing!", place.end + len - frame.len);
@@ -157,6 +162,7 @@ pub(super) fn extension(frame: &Frame<'_>, place: Place, out: &mut String) {
                     fragment(frame, place, number("next"), offset, more, number("id"), out);
                     Ok(())
                 }
+                _ if frame.verbose == 0 => write!(out, "frag ({offset}|{}) ", frame.rest(place)),
                 _ => write!(out, "frag ({:#010x}:{offset}|{}) ", number("id"), frame.rest(place)),
             }
         }

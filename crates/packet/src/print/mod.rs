@@ -11,6 +11,7 @@ mod icmp;
 mod ip;
 mod json;
 mod link;
+mod sctp;
 mod tcp;
 mod text;
 mod time;
@@ -21,7 +22,7 @@ mod tests;
 
 use std::fmt::Write as _;
 
-use skep_compiler::layers::{Decoded, LayerId, LinkType, Place, Stop, decode};
+use skep_compiler::layers::{Decoded, LayerId, LinkType, Place, Stop, Tier, decode};
 
 pub use link::type_of as link_type;
 pub use time::{Stamp, Zone, civil};
@@ -36,6 +37,8 @@ pub struct Style {
     pub stamp: Stamp,
     /// With details of the headers (1), options and more (2).
     pub verbose: u8,
+    /// Of TCP and UDP only how much they carry.
+    pub quiet: bool,
     /// With the link's header.
     pub link: bool,
     /// TCP sequence numbers as they are, not counted from the connection's start.
@@ -46,7 +49,14 @@ pub struct Style {
 
 impl Default for Style {
     fn default() -> Style {
-        Style { stamp: Stamp::Clock, verbose: 0, link: false, absolute: false, dump: Dump::None }
+        Style {
+            stamp: Stamp::Clock,
+            verbose: 0,
+            quiet: false,
+            link: false,
+            absolute: false,
+            dump: Dump::None,
+        }
     }
 }
 
@@ -101,6 +111,8 @@ struct Frame<'a> {
     len: usize,
     decoded: Decoded,
     verbose: u8,
+    /// The link's header is printed.
+    link: bool,
     /// Layer that is printed next.
     at: usize,
     /// The addresses and the end of the innermost network layer.
@@ -127,6 +139,13 @@ impl Frame<'_> {
     /// Bytes behind a layer on the wire.
     fn rest(&self, place: Place) -> usize {
         self.end().saturating_sub(place.end)
+    }
+
+    /// The word for the layer that is printed; none where the link's header, which is printed, has said it.
+    fn word(&self, word: &'static str) -> &'static str {
+        let below = |place: &Place| matches!(place.layer.row().tier, Tier::Link | Tier::Shim);
+        let named = self.link && self.decoded.layers.iter().take(self.at).all(below);
+        if named { "" } else { word }
     }
 
     /// The layer that follows the one that is printed.
@@ -181,11 +200,17 @@ impl Printer {
     fn layers(&mut self, packet: &Shown<'_>, link: LinkType, out: &mut String) {
         let decoded = decode(link, packet.data);
         let verbose = self.style.verbose;
-        let mut frame = Frame { data: packet.data, len: packet.len, decoded, verbose, at: 0, net: None };
-        if self.style.link {
-            link::header(&frame, out);
+        let (data, len, link_header) = (packet.data, packet.len, self.style.link);
+        let mut frame = Frame { data, len, decoded, verbose, link: link_header, at: 0, net: None };
+        if link_header {
+            link::header(&frame, link, self.style.quiet, out);
+        } else if link == LinkType::Sll2 && packet.direction.is_none() {
+            link::device(&frame, out);
         }
         while let Some(place) = frame.decoded.layers.get(frame.at).copied() {
+            if self.style.quiet && udp::quiet(&frame, place, out) {
+                return;
+            }
             self.layer(&mut frame, place, out);
             frame.at += 1;
         }
@@ -209,7 +234,7 @@ impl Printer {
                 tcp::print(frame, place, relative.then_some(&mut self.conversations), out);
             }
             Udp => udp::print(frame, place, out),
-            Sctp => udp::sctp(frame, place, out),
+            Sctp => sctp::print(frame, place, out),
             Esp => udp::esp(frame, place, out),
             Gre => udp::gre(frame, place, out),
             Vxlan | Geneve => udp::tunnel(frame, place, out),
@@ -235,7 +260,16 @@ impl Frame<'_> {
 fn end(frame: &Frame<'_>, out: &mut String) {
     match frame.decoded.stop {
         Stop::Truncated(layer) => {
-            let _ = write!(out, "[|{}]", layer.row().name);
+            // The header has begun.
+            if layer == LayerId::Ip4 && frame.data.len() > frame.decoded.payload {
+                out.push_str(frame.word("IP "));
+            }
+            let name = match layer {
+                LayerId::Eth => "ether",
+                LayerId::Ip4 => "ip",
+                other => other.row().name,
+            };
+            let _ = write!(out, " [|{name}]");
         }
         Stop::Damaged(layer) => {
             let _ = write!(out, "[bad {} header]", layer.row().name);

@@ -20,9 +20,12 @@ type Ends = [(IpAddr, u16); 2];
 pub(super) struct Conversations(HashMap<Ends, [u32; 2]>);
 
 impl Conversations {
-    /// Numbers to subtract from `seq` and `ack` of a segment; `None` if it is the first one that is seen, or begins
-    /// the connection.
+    /// Numbers to subtract from `seq` and `ack` of a segment; `None` if it is the first one that is seen of both directions, or
+    /// begins the connection.
     fn base(&mut self, from: (IpAddr, u16), to: (IpAddr, u16), segment: &Segment) -> Option<(u32, u32)> {
+        if !segment.has(ACK) {
+            return None;
+        }
         let sender = usize::from(from > to);
         let ends = if sender == 0 { [from, to] } else { [to, from] };
         if let Some(bases) = self.0.get(&ends).filter(|_| !segment.has(SYN)) {
@@ -71,11 +74,13 @@ pub(super) fn print(
     let bytes = frame.bytes(place);
     let mut segment = Segment { seq: u32_at(bytes, 4), ack: u32_at(bytes, 8), flags: u8_at(bytes, 13) };
     let ports = (u16_at(bytes, 0), u16_at(bytes, 2));
+    let mut other = 0;
     if let (Some(all), Some(net)) = (conversations, &frame.net)
         && let Some((seq, ack)) = all.base((net.src, ports.0), (net.dst, ports.1), &segment)
     {
         segment.seq = segment.seq.wrapping_sub(seq);
         segment.ack = segment.ack.wrapping_sub(ack);
+        other = ack;
     }
     let len = frame.rest(place);
     flags(segment.flags, out);
@@ -95,14 +100,14 @@ pub(super) fn print(
     if segment.has(URG) {
         let _ = write!(out, ", urg {}", u16_at(bytes, 18));
     }
-    options(bytes.get(20..place.end - place.start).unwrap_or_default(), out);
+    options(bytes.get(20..place.end - place.start).unwrap_or_default(), other, out);
     let _ = write!(out, ", length {len}");
     let payload = frame.behind(place);
     if ports.0 == 53 || ports.1 == 53 {
         // A length of two bytes comes before each message.
         let (claimed, message) = (usize::from(u16_at(payload, 0)), payload.get(2..).unwrap_or_default());
         if claimed >= usize::from(LayerId::Dns.row().min) && message.len() >= claimed {
-            out.push_str(": ");
+            out.push(' ');
             dns::print(message, claimed, out);
         }
     } else {
@@ -128,12 +133,16 @@ fn sum(frame: &Frame<'_>, place: Place, out: &mut String) {
         let _ = write!(out, ", cksum {told:#06x}");
         return;
     }
-    let word = if checksum::transport(net, 6, bytes) == 0 { "correct" } else { "incorrect" };
-    let _ = write!(out, ", cksum {told:#06x} ({word})");
+    let _ = match checksum::transport(net, 6, bytes) {
+        0 => write!(out, ", cksum {told:#06x} (correct)"),
+        found => {
+            write!(out, ", cksum {told:#06x} (incorrect -> {:#06x})", checksum::right(found, told))
+        }
+    };
 }
 
-/// Adds the options (the numbers are IANA's TCP option kinds).
-fn options(mut bytes: &[u8], out: &mut String) {
+/// Adds the options (the numbers are IANA's TCP option kinds); what they say of the other direction counts from `other`.
+fn options(mut bytes: &[u8], other: u32, out: &mut String) {
     if bytes.is_empty() {
         return;
     }
@@ -154,13 +163,13 @@ fn options(mut bytes: &[u8], out: &mut String) {
             let _ = write!(out, "[bad opt {kind}]");
             break;
         };
-        one_option(kind, option.get(2..).unwrap_or_default(), out);
+        one_option(kind, option.get(2..).unwrap_or_default(), other, out);
         bytes = bytes.get(len..).unwrap_or_default();
     }
     out.push(']');
 }
 
-fn one_option(kind: u8, value: &[u8], out: &mut String) {
+fn one_option(kind: u8, value: &[u8], other: u32, out: &mut String) {
     let _ = match (kind, value.len()) {
         (2, 2) => write!(out, "mss {}", u16_at(value, 0)),
         (3, 1) => write!(out, "wscale {}", u8_at(value, 0)),
@@ -168,14 +177,21 @@ fn one_option(kind: u8, value: &[u8], out: &mut String) {
         (5, len) if len % 8 == 0 => {
             let _ = write!(out, "sack {} ", len / 8);
             for block in value.chunks(8) {
-                let _ = write!(out, "{{{}:{}}}", u32_at(block, 0), u32_at(block, 4));
+                let [start, end] = [0, 4].map(|at| u32_at(block, at).wrapping_sub(other));
+                let _ = write!(out, "{{{start}:{end}}}");
             }
             Ok(())
         }
         (8, 8) => write!(out, "TS val {} ecr {}", u32_at(value, 0), u32_at(value, 4)),
         (28, 2) => write!(out, "uto {:#x}", u16_at(value, 0)),
         (30, _) => write!(out, "mptcp {}", value.len() + 2),
-        (34, _) => write!(out, "tfo {}", if value.is_empty() { "cookiereq" } else { "cookie" }),
-        _ => write!(out, "unknown-{kind}"),
+        (34, _) => write!(out, "tfo  {}", if value.is_empty() { "cookiereq" } else { "cookie" }),
+        _ => {
+            let _ = write!(out, "unknown-{kind}");
+            if !value.is_empty() {
+                out.push_str(" 0x");
+            }
+            value.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        }
     };
 }

@@ -126,7 +126,7 @@ fn what_udp_carries() {
         [hex(ETH), hex("0806 0001 0800 0604 0001"), hex("020000000001 0a010001 000000000000 0a010002")];
     assert_eq!(
         udp("1000 12b5", &[hex("08000000 00002a00"), inner.concat()].concat()),
-        "IP 10.0.0.1.4096 > 10.0.0.2.4789: VXLAN, flags [I], vni 0x2a: \
+        "IP 10.0.0.1.4096 > 10.0.0.2.4789: VXLAN, flags [I] (0x08), vni 42: \
          ARP, Request who-has 10.1.0.2 tell 10.1.0.1, length 28"
     );
 }
@@ -163,7 +163,7 @@ fn below_ip() {
     let pppoe = [hex("8864 1100 0011 001f 0021"), inner.to_vec()].concat();
     assert_eq!(
         line(&mut plain(), &pppoe),
-        "PPPoE [ses 0x11] IP 10.0.0.1.4096 > 10.0.0.2.8192: UDP, length 1"
+        "PPPoE  [ses 0x11] IP 10.0.0.1.4096 > 10.0.0.2.8192: UDP, length 1"
     );
     let gre = line(&mut plain(), &ip4(47, &[hex("0000 0800"), inner.to_vec()].concat()));
     assert_eq!(
@@ -184,7 +184,7 @@ fn fragments_and_cut_packets() {
     );
     let cut = &ip4(6, &tcp("9c40 0050", 1, 0, 2, b""))[..30];
     let text = line(&mut plain(), cut);
-    assert_eq!(text, "IP 10.0.0.1.40000 > 10.0.0.2.80: truncated-ip - 12 bytes missing! [|tcp]");
+    assert_eq!(text, "IP 10.0.0.1.40000 > 10.0.0.2.80: truncated-ip - 12 bytes missing!  [|tcp]");
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn details_and_bytes() {
     let text = line(&mut Printer::new(style, Zone::utc()), &ip4(17, &hex("1000 2000 0009 0000 41")));
     assert_eq!(
         text,
-        "02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype IPv4 (0x0800), length 43: IP (tos 0x0, ttl 64, id 1, \
-         offset 0, flags [DF], proto UDP (17), length 29, bad cksum 0x0000) 10.0.0.1.4096 > 10.0.0.2.8192: \
+        "02:00:00:00:00:01 > 02:00:00:00:00:02, ethertype IPv4 (0x0800), length 43: (tos 0x0, ttl 64, id 1, \
+         offset 0, flags [DF], proto UDP (17), length 29, bad cksum 0 (->26cd)!) 10.0.0.1.4096 > 10.0.0.2.8192: \
          [no cksum] UDP, length 1\n\
          \t0x0000:  4500 001d 0001 4000 4011 0000 0a00 0001  E.....@.@.......\n\
          \t0x0010:  0a00 0002 1000 2000 0009 0000 41         ...... .....A"

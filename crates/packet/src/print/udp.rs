@@ -43,6 +43,17 @@ pub(super) fn print(frame: &Frame<'_>, place: Place, out: &mut String) {
     };
 }
 
+/// Adds how much TCP or UDP carries; whether the layer is one of them.
+pub(super) fn quiet(frame: &Frame<'_>, place: Place, out: &mut String) -> bool {
+    let rest = frame.rest(place);
+    let _ = match place.layer {
+        LayerId::Tcp => write!(out, "tcp {rest}"),
+        LayerId::Udp => write!(out, "UDP, length {rest}"),
+        _ => return false,
+    };
+    true
+}
+
 /// The message type of DHCP (RFC 2132, option 53).
 fn dhcp_message(payload: &[u8]) -> Option<&'static str> {
     const NAMES: [&str; 8] = ["Discover", "Offer", "Request", "Decline", "ACK", "NAK", "Release", "Inform"];
@@ -68,41 +79,12 @@ fn sum(frame: &Frame<'_>, place: Place, out: &mut String) {
     let _ = match bytes.get(..len) {
         _ if told == 0 => write!(out, "[no cksum] "),
         Some(datagram) if checksum::transport(net, 17, datagram) == 0 => write!(out, "[udp sum ok] "),
-        Some(_) => write!(out, "[bad udp cksum {told:#06x}] "),
+        Some(datagram) => {
+            let right = checksum::right(checksum::transport(net, 17, datagram), told);
+            write!(out, "[bad udp cksum {told:#06x} -> {right:#06x}!] ")
+        }
         None => Ok(()),
     };
-}
-
-/// Adds an SCTP packet: the kinds of its chunks (RFC 9260, 3.2).
-pub(super) fn sctp(frame: &Frame<'_>, place: Place, out: &mut String) {
-    const KINDS: [&str; 15] = [
-        "DATA",
-        "INIT",
-        "INIT ACK",
-        "SACK",
-        "HB REQ",
-        "HB ACK",
-        "ABORT",
-        "SHUTDOWN",
-        "SHUTDOWN ACK",
-        "OP ERR",
-        "COOKIE ECHO",
-        "COOKIE ACK",
-        "ECNE",
-        "CWR",
-        "SHUTDOWN COMPLETE",
-    ];
-    out.push_str("sctp");
-    let mut rest = frame.behind_start(place).get(12..).unwrap_or_default();
-    while rest.len() >= 4 {
-        let (kind, len) = (u8_at(rest, 0), usize::from(u16_at(rest, 2)).max(4));
-        let _ = match KINDS.get(usize::from(kind)) {
-            Some(name) => write!(out, " [{name}]"),
-            None => write!(out, " [chunk {kind}]"),
-        };
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-    }
-    let _ = write!(out, ", length {}", frame.rest_with(place));
 }
 
 /// Adds an ESP header.
@@ -117,9 +99,17 @@ pub(super) fn gre(frame: &Frame<'_>, place: Place, out: &mut String) {
     let bytes = frame.bytes(place);
     let number = |name: &str| place.layer.row().number(name, bytes);
     let _ = write!(out, "GREv{}", number("version"));
-    let key = if number("has_checksum") == 1 { 8 } else { 4 };
+    let mut at = 4;
+    if number("has_checksum") == 1 {
+        let _ = write!(out, ", off {:#x}", u16_at(bytes, 6));
+        at += 4;
+    }
     if number("has_key") == 1 {
-        let _ = write!(out, ", key={:#x}", u32_at(bytes, key));
+        let _ = write!(out, ", key={:#x}", u32_at(bytes, at));
+        at += 4;
+    }
+    if number("has_seq") == 1 {
+        let _ = write!(out, ", seq {}", u32_at(bytes, at));
     }
     let _ = write!(out, ", length {}", frame.rest_with(place));
     if frame.next().is_some() {
@@ -135,13 +125,20 @@ pub(super) fn tunnel(frame: &Frame<'_>, place: Place, out: &mut String) {
     let row = place.layer.row();
     let number = |name: &str| row.number(name, bytes);
     let _ = match place.layer {
-        LayerId::Vxlan => write!(out, "VXLAN, flags [{}]", if number("flags") & 8 != 0 { "I" } else { "." }),
+        LayerId::Vxlan => {
+            let (flags, vni) = (number("flags"), number("vni"));
+            let valid = if flags & 8 != 0 { "I" } else { "." };
+            write!(out, "VXLAN, flags [{valid}] ({flags:#04x}), vni {vni}: ")
+        }
         _ => {
             let critical = if number("critical") == 1 { "C" } else { "" };
             let oam = if number("oam") == 1 { "O" } else { "" };
             let none = if critical.is_empty() && oam.is_empty() { "none" } else { "" };
-            write!(out, "Geneve, Flags [{critical}{oam}{none}]")
+            let _ = write!(out, "Geneve, Flags [{critical}{oam}{none}], vni {:#x}", number("vni"));
+            match number("optlen") {
+                0 => write!(out, ": "),
+                words => write!(out, ", options [{} bytes]: ", 4 * words),
+            }
         }
     };
-    let _ = write!(out, ", vni {:#x}: ", number("vni"));
 }

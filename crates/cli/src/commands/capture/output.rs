@@ -153,6 +153,7 @@ fn style(options: &Capture) -> Style {
     Style {
         stamp: stamps.get(usize::from(options.time)).copied().unwrap_or(Stamp::SinceFirst),
         verbose: options.verbose,
+        quiet: options.quiet,
         link: options.link,
         absolute: options.absolute,
         dump,
