@@ -9,7 +9,7 @@ mod support;
 use skep_compiler::compile::{CompileOptions, compile as compile_module};
 use skep_engine::helpers::env::Env;
 use skep_engine::vm::context::Input;
-use skep_engine::vm::machine::{Options as RunOptions, Vm};
+use skep_engine::vm::machine::{Engine, Options as RunOptions, Vm};
 use skep_packet::filter::link::LinkType;
 use skep_packet::filter::program::Verdicts;
 use skep_packet::filter::{Filter, Options, Packet, Source, compile};
@@ -21,6 +21,9 @@ const VERDICTS: Verdicts = Verdicts { matched: 7, other: 3 };
 
 const SOURCES: [Source; 4] =
     [Source::Socket, Source::Xdp, Source::Tc { egress: false }, Source::File { swapped: false }];
+
+/// Interpreted, and as machine code.
+const ENGINES: [Engine; 2] = [Engine::Interpreter, Engine::Jit { blind: None }];
 
 fn run(
     filter: &Filter,
@@ -57,14 +60,16 @@ fn run(
             input.set("pkt_type", packet.packet_type.into()).unwrap();
             input.set("ifindex", packet.ifindex.into()).unwrap();
         }
-        let outcome =
-            vm.run(program, &input, RunOptions::default()).unwrap_or_else(|e| panic!("`{text}`: {e}"));
         let expected = filter.matches(&packet);
         let verdict = if expected { VERDICTS.matched } else { VERDICTS.other };
-        assert_eq!(
-            outcome.result as u32 as i32, verdict,
-            "{source:?} passes {passes} {link:?} `{text}` on {packet:x?}"
-        );
+        for engine in ENGINES {
+            let options = RunOptions { engine, ..RunOptions::default() };
+            let outcome = vm.run(program, &input, options).unwrap_or_else(|e| panic!("`{text}`: {e}"));
+            assert_eq!(
+                outcome.result as u32 as i32, verdict,
+                "{engine:?} {source:?} passes {passes} {link:?} `{text}` on {packet:x?}"
+            );
+        }
         yes += usize::from(expected);
     }
     yes

@@ -65,15 +65,17 @@ pub enum Mode {
         start: Value,
         /// Bytes that lie there.
         len: Value,
-        /// Bytes of the frame, which may go on elsewhere.
+        /// Bytes of the frame, of which some may lie elsewhere.
         whole: Value,
     },
     /// In memory that the program may access: a map's value, or its stack.
     Flat {
         /// Address of the first byte.
         start: Value,
-        /// Bytes of the frame, at most `capacity`.
+        /// Bytes that are there, at most `capacity`.
         len: Value,
+        /// Bytes of the frame, of which some may not be there.
+        whole: Value,
         /// Bytes that may be accessed.
         capacity: u32,
     },
@@ -190,6 +192,14 @@ impl Reader {
         }
     }
 
+    /// Bytes from the frame's first one on that can be copied, 64 bits.
+    pub fn reach(&self, f: &mut FuncBuilder) -> Value {
+        match self.mode {
+            Mode::Probe { len, .. } | Mode::Flat { len, .. } => len,
+            Mode::Direct { .. } | Mode::Load { .. } => self.frame_len(f),
+        }
+    }
+
     /// Bytes of the frame, 64 bits.
     pub fn frame_len(&self, f: &mut FuncBuilder) -> Value {
         match self.mode {
@@ -205,7 +215,7 @@ impl Reader {
             Mode::Direct { context: Context::Xdp, .. } | Mode::Load { context: Context::Xdp } => {
                 f.helper(id::XDP_GET_BUFF_LEN, &[self.ctx], Type::U64)
             }
-            Mode::Probe { whole: len, .. } | Mode::Flat { len, .. } => len,
+            Mode::Probe { whole, .. } | Mode::Flat { whole, .. } => whole,
         }
     }
 
@@ -246,7 +256,7 @@ impl Reader {
                 succeeded(f, result, missing);
                 Window { ptr: to, len, aligned: true }
             }
-            Mode::Flat { start, len: there, capacity } => {
+            Mode::Flat { start, len: there, capacity, .. } => {
                 let off = within(f, at, len, there, missing);
                 let off = f.bound(off, u64::from(capacity.saturating_sub(len)));
                 Window { ptr: f.ptr_add(start, off), len, aligned: true }

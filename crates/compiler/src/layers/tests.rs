@@ -151,14 +151,14 @@ fn every_mode_gives_sound_code() {
             |f| Mode::Probe {
                 start: f.iconst(Type::Ptr(PtrKind::Kernel), 4096),
                 len: f.u64(100),
-                whole: f.u64(100),
+                whole: f.u64(200),
             },
             LinkType::Ethernet,
         ),
         asks_for_all(
             |f| {
                 let slot = f.slot(256, 8, "frame");
-                Mode::Flat { start: f.slot_addr(slot), len: f.u64(200), capacity: 256 }
+                Mode::Flat { start: f.slot_addr(slot), len: f.u64(200), whole: f.u64(300), capacity: 256 }
             },
             LinkType::Null,
         ),
@@ -166,33 +166,5 @@ fn every_mode_gives_sound_code() {
     for mut module in modules {
         check(&module).unwrap_or_else(|errors| panic!("{}", errors[0]));
         crate::pipeline::optimize(&mut module, &mut crate::pipeline::PassOptions::default()).unwrap();
-    }
-}
-
-#[test]
-fn only_deciding_bytes_decide() {
-    let dns = "cafe0035 001c0000 1234 0100 0001 0000 0000 0000";
-    let gre = format!("45000060 00010000 402f0000 0a000001 0a000002 20000800 00000007 {IP4_UDP} {dns}");
-    let ip6 = "86dd 60000000 0020 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002";
-    let frames = [
-        format!("{MACS} 88a8 0001 8100 0002 0800 {IP4_UDP} {dns}"),
-        format!("{MACS} 8847 00010040 00020140 {IP4_UDP} {dns}"),
-        format!("{MACS} 0800 {gre}"),
-        format!("{MACS} {ip6} 2b00000000000000 0600000000000000 {}", tcp()),
-    ];
-    for frame in frames {
-        let bytes = hex(&frame);
-        let plain = decode(LinkType::Ethernet, &bytes);
-        let mut seen = 0;
-        for place in &plain.layers {
-            let deciding: Vec<usize> = place.layer.row().deciding().map(|at| place.start + at).collect();
-            for at in (place.start..place.end).filter(|at| !deciding.contains(at)) {
-                let mut other = bytes.clone();
-                other[at] ^= 0xff;
-                assert_eq!(decode(LinkType::Ethernet, &other), plain, "byte {at} of {frame}");
-                seen += 1;
-            }
-        }
-        assert!(seen > 40, "{seen} of {frame}");
     }
 }

@@ -39,6 +39,22 @@ impl<'s> Merge<'s> {
 
     /// Goes to the next packet; `false` at the end of all files. After an error it goes on with what is left.
     pub fn advance(&mut self) -> Result<bool, MergeError> {
+        match self.files.as_mut_slice() {
+            [file] => {
+                let more = (!self.started || file.alive).then(|| file.reader.advance());
+                (self.current, self.started) = (0, true);
+                file.alive = matches!(more, Some(Ok(true)));
+                match more {
+                    Some(Err(error)) => Err(MergeError { name: file.name.clone(), error }),
+                    _ => Ok(file.alive),
+                }
+            }
+            _ => self.earliest(),
+        }
+    }
+
+    /// The same for several files.
+    fn earliest(&mut self) -> Result<bool, MergeError> {
         let mut failed = None;
         let step = |file: &mut File<'s>, failed: &mut Option<MergeError>| match file.reader.advance() {
             Ok(more) => file.alive = more,
@@ -57,10 +73,6 @@ impl<'s> Merge<'s> {
             // The file that failed has no packet: the next call steps over it and shows another's.
             self.current = usize::MAX;
             return Err(error);
-        }
-        if self.files.len() == 1 {
-            self.current = 0;
-            return Ok(self.files.first().is_some_and(|file| file.alive));
         }
         let alive = self.files.iter().enumerate().filter(|(_, file)| file.alive);
         let first = alive.min_by_key(|(index, file)| (file.reader.packet().time, *index));

@@ -70,22 +70,33 @@ impl Format {
     }
 
     /// The record whose header `bytes` begin with; they must be [`Format::header`] long. `number` counts from 1.
-    #[inline]
     pub(super) fn record(self, bytes: &[u8], number: u64, offset: u64) -> Result<Record, Damage> {
-        let word = |at| self.order.u32_at(bytes, at);
-        let (seconds, fraction, first, second) = (word(0), word(4), word(8), word(12));
+        self.sound_record(bytes).ok_or_else(|| {
+            let (captured, _) = self.lengths(bytes);
+            let what =
+                format!("record {number} claims {captured} bytes, more than any packet ({MAX_PACKET})");
+            Damage::Bad { what, offset }
+        })
+    }
+
+    /// The same; `None`: it claims more than any packet has.
+    #[inline]
+    pub(super) fn sound_record(self, bytes: &[u8]) -> Option<Record> {
+        let (captured, len) = self.lengths(bytes);
+        let (seconds, fraction) = (self.order.u32_at(bytes, 0), self.order.u32_at(bytes, 4));
+        let time = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * u64::from(self.unit);
+        (captured <= MAX_PACKET).then_some(Record { time, captured, len })
+    }
+
+    /// Bytes that were captured, and on the wire.
+    #[inline]
+    fn lengths(self, bytes: &[u8]) -> (u32, u32) {
+        let (first, second) = (self.order.u32_at(bytes, 8), self.order.u32_at(bytes, 12));
         let swapped = match self.lengths {
             Lengths::CapturedFirst => false,
             Lengths::WireFirst => true,
             Lengths::Either => first > second,
         };
-        let (captured, len) = if swapped { (second, first) } else { (first, second) };
-        if captured > MAX_PACKET {
-            let what =
-                format!("record {number} claims {captured} bytes, more than any packet ({MAX_PACKET})");
-            return Err(Damage::Bad { what, offset });
-        }
-        let time = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * u64::from(self.unit);
-        Ok(Record { time, captured, len })
+        if swapped { (second, first) } else { (first, second) }
     }
 }

@@ -111,6 +111,13 @@ impl<'s> Reader<'s> {
     /// Goes to the next packet; `false` at the end. Damage ends the file: what is called after it answers `false`. A
     /// packet that is cut by the end of the file is handed out first, with the bytes that are there.
     pub fn advance(&mut self) -> Result<bool, FileError> {
+        if let Format::Pcap(format) = self.format
+            && self.damage.is_none()
+            && !self.ended
+            && self.whole_record(format)
+        {
+            return Ok(true);
+        }
         if let Some(damage) = self.damage.take() {
             self.ended = true;
             return Err(damage.into());
@@ -153,6 +160,25 @@ impl<'s> Reader<'s> {
         let mut all = pcapng::options(section.order, options, 0);
         let (_, text) = all.find(|(code, _)| *code == pcapng::OPTION_COMMENT)?;
         std::str::from_utf8(text).ok()
+    }
+
+    /// Goes to the next record, if all of it lies ahead already and nothing is wrong with it.
+    #[inline]
+    fn whole_record(&mut self, format: pcap::Format) -> bool {
+        self.input.consume(self.current.whole);
+        self.current.whole = 0;
+        let (bytes, start) = (self.input.bytes(), format.header());
+        let Some(record) = bytes.get(..start).and_then(|header| format.sound_record(header)) else {
+            return false;
+        };
+        let whole = start + record.captured as usize;
+        if bytes.len() < whole {
+            return false;
+        }
+        let data = (start, record.captured as usize);
+        self.current = Current { time: record.time, len: record.len, data, whole, ..Current::default() };
+        self.count += 1;
+        true
     }
 
     fn next_record(&mut self, format: pcap::Format) -> Result<bool, FileError> {

@@ -17,12 +17,12 @@ impl Filter {
         if self.options.link != LinkType::Sll2 || self.tags {
             return None;
         }
-        let mut filter = self.clone();
-        for value in &mut filter.preds.values {
+        let mut preds = self.preds.clone();
+        for value in &mut preds.values {
             *value = moved(*value)?;
         }
-        filter.preds.forget();
-        Some(filter)
+        preds.forget();
+        Some(Filter::new(preds, self.graph.clone(), &self.options, self.tags))
     }
 }
 

@@ -1,10 +1,11 @@
-//! Evaluation without a kernel: a graph, a packet's bytes and what is known beside them enter, a verdict leaves.
+//! Evaluation without a kernel: a test, a packet's bytes and what is known beside them enter; whether it holds leaves.
+//! [`super::steps`] goes from test to test.
 //!
-//! What always holds: the same verdict as the emitted code gives on the same packet.
+//! What always holds: the same outcome as the emitted code has on the same packet.
 
 use super::ast::ArithOp;
 use super::chain;
-use super::graph::{Graph, Next};
+use super::graph::Graph;
 use super::pred::{self, Meta, Preds, Value, ValueId};
 
 /// A packet.
@@ -25,41 +26,29 @@ pub struct Packet<'a> {
 }
 
 /// A byte that the packet lacks, or a division by zero: the filter ends with "no".
-struct Missing;
+pub(super) struct Missing;
 
-struct Eval<'a> {
-    preds: &'a Preds,
-    packet: &'a Packet<'a>,
-    vars: Vec<u32>,
+/// What evaluates values on a packet.
+pub(super) struct Eval<'a> {
+    pub(super) preds: &'a Preds,
+    pub(super) packet: &'a Packet<'a>,
+    /// As many as [`variables`] says.
+    pub(super) vars: &'a mut [u32],
     /// Computed places wrap at 32 bits, as in the kernel.
-    wraps: bool,
-    strict: bool,
+    pub(super) wraps: bool,
+    pub(super) strict: bool,
 }
 
-/// Whether the packet passes.
-pub(super) fn matches(graph: &Graph, preds: &Preds, packet: &Packet<'_>, wraps: bool, strict: bool) -> bool {
-    let vars =
-        preds.values.iter().filter_map(|v| if let Value::Var(var) = v { Some(var.0 + 1) } else { None });
-    let mut vars: Vec<u32> = vec![0; vars.max().unwrap_or(0) as usize];
-    let sets =
-        graph.nodes.iter().flat_map(|node| &node.test.sets).map(|(var, _)| var.0 + 1).max().unwrap_or(0);
-    vars.resize(vars.len().max(sets as usize), 0);
-    let mut eval = Eval { preds, packet, vars, wraps, strict };
-    let mut at = graph.root;
-    loop {
-        let index = match at {
-            Next::Accept => return true,
-            Next::Reject => return false,
-            Next::Node(index) => index,
-        };
-        let node = &graph.nodes[index as usize];
-        let Ok(holds) = eval.test(&node.test) else { return false };
-        at = if holds { node.then } else { node.other };
-    }
+/// How many variables a filter has.
+pub(super) fn variables(graph: &Graph, preds: &Preds) -> usize {
+    let used = preds.values.iter().filter_map(|v| if let Value::Var(var) = v { Some(var.0) } else { None });
+    let set = graph.nodes.iter().flat_map(|node| &node.test.sets).map(|(var, _)| var.0);
+    used.chain(set).max().map_or(0, |last| last as usize + 1)
 }
 
 impl Eval<'_> {
-    fn test(&mut self, test: &pred::Test) -> Result<bool, Missing> {
+    /// Sets a test's variables, and whether it holds.
+    pub(super) fn test(&mut self, test: &pred::Test) -> Result<bool, Missing> {
         for (var, value) in &test.sets {
             self.vars[var.0 as usize] = self.value(*value)?;
         }

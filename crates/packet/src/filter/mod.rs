@@ -2,7 +2,7 @@
 //! the compiler's IR. It means what libpcap makes of the same expression.
 //!
 //! Text becomes tokens ([`lex`]), a tree ([`parse`]), then the predicate form ([`pred`]): tests on numbers read from the
-//! packet at computed places; the [`graph`] makes each test once. From there a packet is tested here, or code is
+//! packet at computed places; the [`graph`] makes each test once. From there a packet is tested here (`steps`), or code is
 //! emitted ([`emit`]) for a whole program ([`program`]) or a part of one.
 
 pub mod ast;
@@ -20,10 +20,12 @@ pub mod pred;
 pub mod program;
 pub mod script;
 pub mod show;
+mod steps;
 pub mod words;
 
 pub use eval::Packet;
 
+use emit::Rules;
 use graph::{Graph, Next};
 use link::LinkType;
 use names::Names;
@@ -31,6 +33,7 @@ use pred::Preds;
 use skep_bpf::target::Target;
 use skep_lang::ast::Span;
 use skep_lang::diag::Diagnostic;
+use steps::Steps;
 
 /// Where packets come from, which decides what beside their bytes is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +72,8 @@ pub struct Options {
 pub struct Filter {
     preds: Preds,
     graph: Graph,
+    /// The graph again, for packets that are tested here.
+    steps: Steps,
     options: Options,
     /// It asks for VLAN tags.
     tags: bool,
@@ -78,12 +83,7 @@ pub struct Filter {
 pub fn compile(text: &str, options: &Options, target: &dyn Target) -> Result<Filter, Box<Diagnostic>> {
     let (tree, root) = parse::parse(text, options.strict)?;
     let Some(root) = root else {
-        return Ok(Filter {
-            preds: Preds::default(),
-            graph: Graph::everything(),
-            options: *options,
-            tags: false,
-        });
+        return Ok(Filter::new(Preds::default(), Graph::everything(), options, false));
     };
     let encapsulates = build::encapsulates(&tree);
     let (preds, start) =
@@ -98,7 +98,7 @@ pub fn compile(text: &str, options: &Options, target: &dyn Target) -> Result<Fil
             .at("no packet can match this")
             .into());
     }
-    Ok(Filter { preds, graph, options: *options, tags: build::asks_for_tags(&tree) })
+    Ok(Filter::new(preds, graph, options, build::asks_for_tags(&tree)))
 }
 
 /// Whether no packet can pass, however long it is.
@@ -109,10 +109,19 @@ fn rejects_everything(graph: &Graph, preds: &Preds) -> bool {
 }
 
 impl Filter {
+    fn new(preds: Preds, graph: Graph, options: &Options, tags: bool) -> Filter {
+        Filter { steps: Steps::new(&graph, &preds), preds, graph, options: *options, tags }
+    }
+
     /// Whether a packet matches.
+    #[inline]
     pub fn matches(&self, packet: &Packet<'_>) -> bool {
-        let wraps = !matches!(self.options.source, Source::File { .. });
-        eval::matches(&self.graph, &self.preds, packet, wraps, self.options.strict)
+        self.steps.matches(self, packet)
+    }
+
+    /// How numbers are counted.
+    fn rules(&self) -> Rules {
+        Rules { wraps: !matches!(self.options.source, Source::File { .. }), strict: self.options.strict }
     }
 
     /// How many tests there are.

@@ -1,6 +1,6 @@
 //! Whole programs of a filter: what a packet socket, an XDP or a TC hook runs.
 
-use super::emit::{self, Place, Rules};
+use super::emit::{self, Place};
 use super::{Filter, Source};
 use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::Object;
@@ -37,9 +37,7 @@ impl Filter {
 
     /// Emits the filter into a function that is being built, at the builder's place, which ends there.
     pub fn emit(&self, f: &mut FuncBuilder, place: &Place<'_>) {
-        let rules =
-            Rules { wraps: !matches!(self.options.source, Source::File { .. }), strict: self.options.strict };
-        emit::emit(&self.graph, &self.preds, rules, f, place);
+        emit::emit(&self.graph, &self.preds, self.rules(), f, place);
     }
 
     /// A module with one program that returns a verdict.

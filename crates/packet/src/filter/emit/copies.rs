@@ -69,7 +69,7 @@ impl Emit<'_> {
             self.fetch(&copy, at, missing);
         } else {
             let (whole, part, there) = (self.f.block(&[]), self.f.cold_block(), self.f.block(&[]));
-            let len = self.place.reader.frame_len(self.f);
+            let len = self.place.reader.reach(self.f);
             let end = self.f.u64(head.end.into());
             self.f.branch(Cc::Uge, len, end, whole, part);
             self.f.switch_to(whole);
@@ -105,7 +105,7 @@ impl Emit<'_> {
     /// Makes sure that the frame goes on to `end`.
     fn ask_length(&mut self, copy: Copy, end: u32) {
         let sure = self.reads.need(self.graph, copy.index, self.at).clamp(end, copy.end);
-        let len = self.place.reader.frame_len(self.f);
+        let len = self.place.reader.reach(self.f);
         let wanted = match copy.index {
             None => self.f.u64(sure.into()),
             Some(index) => {
