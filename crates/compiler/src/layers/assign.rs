@@ -2,7 +2,9 @@
 //! brought up to date by the difference alone (RFC 1624). What always holds behind them: nothing that was known of the
 //! packet is used again.
 //!
-//! IPv4 headers, TCP, UDP, ICMP and ICMPv6 have checksums over 16-bit words; TCP, UDP and ICMPv6 also over the addresses.
+//! IPv4 headers, TCP, UDP, ICMP, ICMPv6 and IGMP have checksums over 16-bit words; TCP, UDP and ICMPv6 also over the addresses.
+//! What is changed behind a tunnel's UDP header changes that header's checksum too, by every word that is written there: one that
+//! an inner checksum makes up for changes nothing.
 //! An skb's checksum may be left to the device or known to the kernel otherwise, so its helpers do the sums there.
 
 use skep_bpf::helpers::id;
@@ -23,16 +25,29 @@ pub enum NewValue {
 }
 
 /// Where the checksum of a layer lies in it.
-const CHECKSUMS: &[(LayerId, u32)] =
-    &[(LayerId::Ip4, 10), (LayerId::Tcp, 16), (LayerId::Udp, 6), (LayerId::Icmp, 2), (LayerId::Icmp6, 2)];
+const CHECKSUMS: &[(LayerId, u32)] = &[
+    (LayerId::Ip4, 10),
+    (LayerId::Tcp, 16),
+    (LayerId::Udp, 6),
+    (LayerId::Icmp, 2),
+    (LayerId::Icmp6, 2),
+    (LayerId::Igmp, 2),
+];
 
 /// Transport layers whose checksum covers the addresses: IP protocol, layer.
 const OVER_ADDRESSES: [(u64, LayerId); 3] = [(6, LayerId::Tcp), (17, LayerId::Udp), (58, LayerId::Icmp6)];
+
+/// What UDP carries, and is under its checksum.
+const IN_UDP: [LayerId; 3] = [LayerId::Vxlan, LayerId::Geneve, LayerId::Dns];
+const UDP: [(u64, LayerId); 1] = [(17, LayerId::Udp)];
 
 /// Flags of bpf_l4_csum_replace (include/uapi/linux/bpf.h): the bytes are of the pseudo header; a sum of zero means that
 /// there is none.
 const PSEUDO_HEADER: u64 = 0x10;
 const MANGLED_ZERO: u64 = 0x20;
+/// Flag of bpf_skb_store_bytes: the sum over the whole packet, if the card has told it, is brought up to date
+/// (`BPF_F_RECOMPUTE_CSUM`).
+const RECOMPUTE: u64 = 1;
 
 /// A checksum that covers what changes.
 #[derive(Clone, Copy)]
@@ -41,6 +56,15 @@ struct Sum {
     /// Where its layer begins.
     at: At,
     pseudo: bool,
+    /// The transport layer outside of the tunnel that it is in.
+    outer: Option<Outer>,
+}
+
+/// A transport layer that carries a tunnel, or the protocol of a tunnel in IP.
+#[derive(Clone, Copy)]
+struct Outer {
+    protocol: Value,
+    at: At,
 }
 
 /// Bytes that change: `len` of them from `first` on, even numbers both.
@@ -53,10 +77,14 @@ struct Change {
     new: Value,
 }
 
-/// Whether a field can be given a new value: where a checksum covers it that cannot be brought up to date, it cannot.
+/// Whether a field can be given a new value. What says how long the header is, or how it is laid out, cannot, nor what is under a
+/// checksum that is not brought up to date.
 pub fn is_assignable(layer: LayerId, field: &Field) -> bool {
-    let sizes = matches!(field.name, "ihl" | "doff" | "version" | "optlen");
-    layer != LayerId::Sctp && !sizes && field.kind != FieldKind::Bytes
+    let length = layer.row().length.bits().is_some_and(|bits| {
+        let own = u32::from(field.bit)..u32::from(field.bit + field.bits);
+        own.start < bits.end && bits.start < own.end
+    });
+    layer != LayerId::Sctp && !length && field.name != "version" && field.kind != FieldKind::Bytes
 }
 
 impl Frame {
@@ -85,28 +113,52 @@ impl Frame {
         f.copy(new, 0, old, 0, room, 8);
         put(f, field, first, len, new, value);
         let change = Change { at: at.plus(first), len, old, new };
-        let is_sum = field.name == "checksum";
-        if CHECKSUMS.iter().any(|(id, _)| *id == layer) && !is_sum {
-            self.update_sum(f, &change, Sum { layer, at, pseudo: false });
+        let outer = match depth {
+            Depth::Outer => None,
+            Depth::Inner => {
+                let (protocol, at) = self.transport_at(f, Depth::Outer, missing);
+                Some(Outer { protocol, at })
+            }
+        };
+        let sum = CHECKSUMS.iter().any(|(id, _)| *id == layer) && field.name != "checksum";
+        if sum {
+            self.update_sum(f, &change, Sum { layer, at, pseudo: false, outer });
         }
         let address = matches!(layer, LayerId::Ip4 | LayerId::Ip6)
             && matches!(field.kind, FieldKind::Ip4 | FieldKind::Ip6);
         if address {
-            self.update_sums_over_addresses(f, &change, depth);
+            self.at_transport(f, depth, &OVER_ADDRESSES, |frame, f, layer, at| {
+                frame.update_sum(f, &change, Sum { layer, at, pseudo: true, outer });
+            });
         }
-        self.store(f, change.at, change.new, change.len, missing);
+        if IN_UDP.contains(&layer) {
+            self.at_transport(f, depth, &UDP, |frame, f, layer, at| {
+                frame.update_sum(f, &change, Sum { layer, at, pseudo: false, outer });
+            });
+        }
+        self.carry(f, &change, outer);
+        // A change that its own sum makes up for leaves the sum over the packet as it is; link headers are not under it.
+        let balanced = sum || IN_UDP.contains(&layer) || layer == LayerId::Eth;
+        let flags = if balanced { 0 } else { RECOMPUTE };
+        self.store(f, change.at, (change.new, change.len), flags, missing);
         self.changed(f);
     }
 
-    /// Checksums of the transport layer that cover the addresses, if there is one.
-    fn update_sums_over_addresses(&mut self, f: &mut FuncBuilder, change: &Change, depth: Depth) {
+    /// Does something to the transport layer, if it is one of these.
+    fn at_transport(
+        &mut self,
+        f: &mut FuncBuilder,
+        depth: Depth,
+        of: &[(u64, LayerId)],
+        work: impl Fn(&mut Frame, &mut FuncBuilder, LayerId, At),
+    ) {
         let (done, mark) = (f.block(&[]), self.mark());
         let (code, at) = self.transport_at(f, depth, done);
-        for (protocol, layer) in OVER_ADDRESSES {
-            let (want, this, other) = (f.u64(protocol), f.block(&[]), f.block(&[]));
+        for (protocol, layer) in of {
+            let (want, this, other) = (f.u64(*protocol), f.block(&[]), f.block(&[]));
             f.branch(Cc::Eq, code, want, this, other);
             f.switch_to(this);
-            self.update_sum(f, change, Sum { layer, at, pseudo: true });
+            work(self, f, *layer, at);
             f.jump(done, &[]);
             f.switch_to(other);
         }
@@ -115,16 +167,56 @@ impl Frame {
         self.forget(mark);
     }
 
-    /// Brings a checksum up to date; one that lies behind what can be reached stays as it is.
+    /// Brings a checksum up to date; one that lies behind what can be reached stays as it is, and so does UDP's 0, which means
+    /// that there is none.
     fn update_sum(&mut self, f: &mut FuncBuilder, change: &Change, sum: Sum) {
         let Some((_, offset)) = CHECKSUMS.iter().find(|(id, _)| *id == sum.layer) else { return };
         let at = sum.at.plus(*offset);
-        match self.reader().mode() {
-            Mode::Direct { context: Context::Skb, .. } | Mode::Load { context: Context::Skb } => {
-                self.replace_sum(f, change, sum, at);
+        let skb = self.context() == Some(Context::Skb);
+        let (done, mark) = (f.block(&[]), self.mark());
+        if !skb || sum.layer == LayerId::Udp {
+            let before = self.sum_before(f, at, done);
+            if sum.layer == LayerId::Udp {
+                let (kept, zero) = (f.block(&[]), f.u64(0));
+                f.branch(Cc::Eq, before, zero, done, kept);
+                f.switch_to(kept);
             }
-            _ => self.compute_sum(f, change, sum, at),
+            if !skb {
+                self.compute_sum(f, change, sum, (at, before), done);
+            }
         }
+        if skb {
+            self.replace_sum(f, change, sum, at);
+        }
+        let made_up = Change { old: change.new, new: change.old, ..*change };
+        self.carry(f, &made_up, sum.outer);
+        f.jump(done, &[]);
+        f.switch_to(done);
+        self.forget(mark);
+    }
+
+    /// The checksum that is there, as it lies in the packet.
+    fn sum_before(&self, f: &mut FuncBuilder, at: At, missing: Block) -> Value {
+        if self.context() == Some(Context::Skb) {
+            // The helpers that change a packet make all pointers to it useless.
+            let slot = f.slot(8, 8, "checksum");
+            let to = f.slot_addr(slot);
+            self.reader().copy(f, at, 2, to, missing);
+            return f.load(word_type(), to, 0);
+        }
+        self.reader().window(f, at, 2, missing).raw(f, 0, 2)
+    }
+
+    /// Brings the checksum of a tunnel's UDP header up to date.
+    fn carry(&mut self, f: &mut FuncBuilder, change: &Change, outer: Option<Outer>) {
+        let Some(outer) = outer else { return };
+        let (udp, this, done) = (f.u64(UDP[0].0), f.block(&[]), f.block(&[]));
+        f.branch(Cc::Eq, outer.protocol, udp, this, done);
+        f.switch_to(this);
+        let sum = Sum { layer: LayerId::Udp, at: outer.at, pseudo: false, outer: None };
+        self.update_sum(f, change, sum);
+        f.jump(done, &[]);
+        f.switch_to(done);
     }
 
     /// By the helpers that know how an skb's checksum is kept.
@@ -143,16 +235,15 @@ impl Frame {
     }
 
     /// By the difference, in one's complement: HC' = ~(~HC + ~m + m').
-    fn compute_sum(&mut self, f: &mut FuncBuilder, change: &Change, sum: Sum, at: At) {
-        let (done, mark) = (f.block(&[]), self.mark());
-        let window = self.reader().window(f, at, 2, done);
-        let before = window.raw(f, 0, 2);
+    fn compute_sum(
+        &mut self,
+        f: &mut FuncBuilder,
+        change: &Change,
+        sum: Sum,
+        (at, before): (At, Value),
+        missing: Block,
+    ) {
         let (ones, zero) = (f.u64(0xffff), f.u64(0));
-        if sum.layer == LayerId::Udp {
-            let kept = f.block(&[]);
-            f.branch(Cc::Eq, before, zero, done, kept);
-            f.switch_to(kept);
-        }
         let mut total = f.bin(BinOp::Xor, Type::U64, before, ones);
         for word in (0..change.len).step_by(2) {
             let [old, new] = [change.old, change.new].map(|from| f.load(word_type(), from, word as i32));
@@ -179,14 +270,11 @@ impl Frame {
         let slot = f.slot(8, 8, "checksum");
         let from = f.slot_addr(slot);
         f.store(2, from, 0, after);
-        self.store(f, at, from, 2, done);
-        f.jump(done, &[]);
-        f.switch_to(done);
-        self.forget(mark);
+        self.store(f, at, (from, 2), 0, missing);
     }
 
-    /// Writes `len` bytes of the program's memory to the packet.
-    fn store(&self, f: &mut FuncBuilder, at: At, from: Value, len: u32, missing: Block) {
+    /// Writes bytes of the program's memory, so many, to the packet; `flags` are those of bpf_skb_store_bytes.
+    fn store(&self, f: &mut FuncBuilder, at: At, (from, len): (Value, u32), flags: u64, missing: Block) {
         match self.reader().mode() {
             Mode::Direct { context: Context::Xdp, beyond: false } => {
                 let to = self.reader().direct(f, at, len, missing);
@@ -200,7 +288,7 @@ impl Frame {
                         f.helper(id::XDP_STORE_BYTES, &[ctx, off, from, size], Type::I64)
                     }
                     _ => {
-                        let flags = f.u64(0);
+                        let flags = f.u64(flags);
                         f.helper(id::SKB_STORE_BYTES, &[ctx, off, from, size, flags], Type::I64)
                     }
                 };

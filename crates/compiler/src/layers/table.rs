@@ -193,6 +193,21 @@ pub enum Length {
     },
 }
 
+impl Length {
+    /// The bits that the length is computed from; `None` where it is fixed.
+    pub fn bits(&self) -> Option<std::ops::Range<u32>> {
+        let masked = |at: u8, mask: u8| {
+            let first = u32::from(at) * 8;
+            Some(first + mask.leading_zeros()..first + 8 - mask.trailing_zeros())
+        };
+        match *self {
+            Length::Fixed => None,
+            Length::Counted { at, mask, .. } | Length::Flagged { at, mask, .. } => masked(at, mask),
+            Length::Summed { at, .. } => Some(u32::from(at) * 8..u32::from(at) * 8 + 16),
+        }
+    }
+}
+
 /// What follows a layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
