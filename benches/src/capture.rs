@@ -1,10 +1,10 @@
 //! Packets of a capture file through a filter: the same file in the page cache and the same expression for skep and for
-//! tcpdump, both only counting. A file of a gigabyte is made first and removed at the end.
+//! tcpdump, mostly only counted. A file of a gigabyte is made first and removed at the end.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -29,7 +29,7 @@ impl Drop for Folder {
     }
 }
 
-/// Prints a line for each expression.
+/// Prints a line for each expression, then one for each other way to use the packets.
 pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
     let folder = Folder(std::env::temp_dir().join(format!("skep-bench-{}", std::process::id())));
     fs::create_dir(&folder.0).with_context(|| folder.0.display().to_string())?;
@@ -37,30 +37,52 @@ pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
     let packets = make(&path)?;
     println!("\n{packets} packets in a file of {BYTES} bytes, million packets a second (best of {rounds})");
     println!("  {:>8}{:>10}{:>8}{:>12}  filter", "skep", "tcpdump", "ratio", "matched");
-    for filter in FILTERS {
+    let line = |filter: &str, uses: [&str; 2]| -> Result<([f64; 3], u64)> {
         let mut best = [f64::INFINITY; 2];
         let mut counts = [0; 2];
-        for _ in 0..rounds.min(5) {
-            for (index, program) in [format!("{skep} capture"), "tcpdump -n".to_owned()].iter().enumerate() {
+        for _ in 0..rounds {
+            for index in [0, 1] {
+                let program = [format!("{skep} capture"), "tcpdump -n -Z root".to_owned()][index].clone();
                 let start = Instant::now();
-                counts[index] = count(program, &path, filter)?;
+                counts[index] = run(&program, &path, uses[index], filter)?;
                 best[index] = best[index].min(start.elapsed().as_secs_f64());
             }
         }
         ensure!(counts[0] == counts[1], "skep counts {}, tcpdump {} for `{filter}`", counts[0], counts[1]);
         let rate = best.map(|seconds| packets as f64 / seconds / 1e6);
-        println!("  {:>8.2}{:>10.2}{:>8.2}{:>12}  {filter}", rate[0], rate[1], rate[0] / rate[1], counts[0]);
+        Ok(([rate[0], rate[1], rate[0] / rate[1]], counts[0]))
+    };
+    for filter in FILTERS {
+        let ([skep, tcpdump, ratio], matched) = line(filter, ["--count"; 2])?;
+        println!("  {skep:>8.2}{tcpdump:>10.2}{ratio:>8.2}{matched:>12}  {filter}");
+    }
+    println!("The same with the last filter, by what becomes of the packets");
+    for (what, uses) in USES {
+        let ([skep, tcpdump, ratio], _) = line(FILTERS[FILTERS.len() - 1], uses)?;
+        println!("  {skep:>8.2}{tcpdump:>10.2}{ratio:>8.2}{:>12}  {what}", "");
     }
     Ok(())
 }
 
-/// What a program counts.
-fn count(program: &str, path: &Path, filter: &str) -> Result<u64> {
+/// Other uses than counting: words for skep and for tcpdump.
+const USES: [(&str, [&str; 2]); 3] = [
+    ("written as pcap (-w)", ["--pcap -w /dev/null", "-w /dev/null"]),
+    ("printed", ["", ""]),
+    ("printed with -v -e", ["-v -e", "-v -e"]),
+];
+
+/// Runs a program on the file; the number that it prints if it counts.
+fn run(program: &str, path: &Path, uses: &str, filter: &str) -> Result<u64> {
     let mut words = program.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).arg("-r").arg(path).arg("--count");
+    command.args(words).arg("-r").arg(path).args(uses.split_whitespace());
     if !filter.is_empty() {
         command.arg(filter);
+    }
+    if uses != "--count" {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        ensure!(command.status().with_context(|| program.to_owned())?.success(), "{program} {uses}");
+        return Ok(0);
     }
     let output = command.output().with_context(|| program.to_owned())?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -66,16 +66,21 @@ pub(super) fn send(socket: &OwnedFd, to: &Address, frame: &[u8]) -> Result<()> {
 /// A socket that sees all frames of an interface and keeps those that the filter takes, as long as there is room.
 pub(super) fn receiver(interface: &str, filter: Filter<'_>) -> Result<OwnedFd> {
     let (socket, mut address) = sender(interface)?;
-    match filter {
-        Filter::Classic(code) => {
-            let program = Program { len: code.len() as u16, filter: code.as_ptr() };
-            set(&socket, SO_ATTACH_FILTER, &program)?;
-        }
-        Filter::Program(fd) => set(&socket, SO_ATTACH_BPF, &fd.as_raw_fd())?,
-    }
+    attach(&socket, filter)?;
     address.protocol = ETH_P_ALL.to_be();
     bind(&socket, &address).context("bind")?;
     Ok(socket)
+}
+
+/// Puts a filter in the place of the one that a socket has.
+pub(super) fn attach(socket: &OwnedFd, filter: Filter<'_>) -> Result<()> {
+    match filter {
+        Filter::Classic(code) => {
+            let program = Program { len: code.len() as u16, filter: code.as_ptr() };
+            set(socket, SO_ATTACH_FILTER, &program)
+        }
+        Filter::Program(fd) => set(socket, SO_ATTACH_BPF, &fd.as_raw_fd()),
+    }
 }
 
 fn set<T>(socket: &OwnedFd, name: i32, value: &T) -> Result<()> {
