@@ -70,12 +70,8 @@ const FEATURES: &[(&str, &[Probe])] = &[
     ("objcopy", &[Probe::Path("/usr/bin/objcopy")]),
     ("bash", &[Probe::Path("/bin/bash")]),
     ("shell", &[Probe::Path("/bin/sh")]),
-    // A guest has no shell: the packet cases have been shown on whole systems only, so far.
-    ("veth", &[Probe::Symbol("veth_newlink"), Probe::Path("/bin/sh")]),
-    (
-        "xdp_frags",
-        &[Probe::Symbol("veth_newlink"), Probe::Symbol("bpf_xdp_load_bytes"), Probe::Path("/bin/sh")],
-    ),
+    ("veth", &[Probe::Symbol("veth_newlink")]),
+    ("xdp_frags", &[Probe::Symbol("veth_newlink"), Probe::Symbol("bpf_xdp_load_bytes")]),
     ("cgroup2", &[Probe::Symbol("bpf_get_current_cgroup_id")]),
 ];
 

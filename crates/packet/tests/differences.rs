@@ -32,6 +32,7 @@ struct Row {
     expression: &'static str,
     /// Compiled for a live interface.
     live: bool,
+    /// The packet, with a header of Linux cooked v2 or, mostly, of Ethernet.
     packet: &'static str,
     /// libpcap, optimised and not.
     libpcap: [Says; 2],
@@ -55,6 +56,8 @@ const LONG: &str = "020000000002 020000000001 86dd 60000000 0074 3c 40 \
     3c00000000000000 3c00000000000000 3c00000000000000 3c00000000000000 3c00000000000000 3c00000000000000 \
     3c00000000000000 3c00000000000000 3c00000000000000 3c00000000000000 3c00000000000000 0600000000000000 \
     9c40 0050 00000001 00000000 5002 0200 0000 0000";
+const COOKED: &str =
+    "8100 0000 00000002 0001 00 06 0200000000010000 0005 0800 45000014 00010000 40fd0000 0a000001 0a000002";
 const ZEROS: &str = "00000000 00000000 00000000 88b5 00000000";
 
 const ROWS: &[Row] = &[
@@ -131,6 +134,14 @@ const ROWS: &[Row] = &[
         skep: [No; 2],
     },
     Row {
+        row: "`vlan` on packets with a header of Linux cooked v2",
+        expression: "vlan 5 and host 10.0.0.1",
+        live: false,
+        packet: COOKED,
+        libpcap: [Refused; 2],
+        skep: [Yes, Refused],
+    },
+    Row {
         row: "an expression that no packet can match",
         expression: "ip and arp",
         live: false,
@@ -190,7 +201,7 @@ fn says(verdict: bool) -> Says {
     if verdict { Yes } else { No }
 }
 
-fn check(row: &Row, oracle: &Oracle) {
+fn check(row: &Row, link: LinkType, oracle: &Oracle) {
     let bytes = hex(row.packet);
     let packet = Packet { bytes: &bytes, length: bytes.len() as u32, ..Packet::default() };
     let theirs = match oracle.compile(row.expression) {
@@ -209,7 +220,7 @@ fn check(row: &Row, oracle: &Oracle) {
     }
     let ours = [false, true].map(|strict| {
         let source = oracle.source(false);
-        let options = Options { link: LinkType::Ethernet, source, netmask: Some(0), strict };
+        let options = Options { link, source, netmask: Some(0), strict };
         compile(row.expression, &options, &Files).map_or(Refused, |filter| says(filter.matches(&packet)))
     });
     assert_eq!(ours, row.skep, "skep, and strict: `{}`", row.expression);
@@ -225,15 +236,16 @@ fn documented() -> Vec<(String, bool)> {
 
 #[test]
 fn each_difference_is_as_it_is_written() {
-    let file = Oracle::file(LinkType::Ethernet, false);
+    let [file, cooked] = [LinkType::Ethernet, LinkType::Sll2].map(|link| Oracle::file(link, false));
     let live = Oracle::live();
     if let Err(error) = &live {
         println!("not root, so libpcap compiles for no live interface: {error}");
     }
     for row in ROWS {
         match (row.live, &live) {
-            (false, _) => check(row, &file),
-            (true, Ok(live)) => check(row, live),
+            (false, _) if row.packet == COOKED => check(row, LinkType::Sll2, &cooked),
+            (false, _) => check(row, LinkType::Ethernet, &file),
+            (true, Ok(live)) => check(row, LinkType::Ethernet, live),
             (true, Err(_)) => {}
         }
     }

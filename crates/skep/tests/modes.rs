@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use expressions::Generator;
 use random::Random;
-use skep_bpf::backend::Backend;
+use skep_bpf::backend::MapAccess;
 use skep_bpf::helpers::id;
 use skep_bpf::kinds::{AttachType, MapType};
 use skep_bpf::object::{Attach, AttachPoint, MapSpec, Object, XdpMode};
