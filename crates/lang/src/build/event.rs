@@ -136,7 +136,9 @@ impl Fx<'_, '_> {
             MAX_RECORD_PERCPU
         };
         if size > most {
-            let message = format!("this sends up to {size} bytes, at most {most} are possible");
+            let since = Feature::FetchAtomics.since();
+            let old = if size <= MAX_RECORD { format!(" before Linux {since}") } else { String::new() };
+            let message = format!("this sends up to {size} bytes, at most {most} are possible{old}");
             return Err(BuildError::Limit { message, span });
         }
         // A record whose later tails lie at computed offsets is no good on the stack: old verifiers do not follow.
