@@ -355,6 +355,8 @@ fn signals_end_a_capture_with_a_whole_file() {
     for signal in ["INT", "TERM"] {
         assert_eq!(counts(&read(&folder, &format!("{signal}.err"))), [500, 500, 0, 0]);
         assert_eq!(packets(&folder, signal, ""), 500);
+        // Large packets are written from where they lie.
+        assert_eq!(packets(&folder, signal, "udp[8] = 0x75 and udp[907] = 0x75 and len = 942"), 500);
     }
     std::fs::remove_dir_all(folder).unwrap();
 }

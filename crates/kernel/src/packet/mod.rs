@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 pub use namespace::{Namespace, current_inode};
-pub use ring::{Block, Frame, PACKET_OUTGOING, SLL2_HEADER};
+pub use ring::{Block, Frame, Lease, PACKET_OUTGOING, SLL2_HEADER};
 pub use spool::Spool;
 
 use crate::error::Error;

@@ -1,9 +1,12 @@
 //! A ring of blocks that the kernel fills with packets (struct tpacket_block_desc and tpacket3_hdr in
 //! include/uapi/linux/if_packet.h; net/packet/af_packet.c, Linux 6.18): the mapping enters, frames leave.
 //!
-//! What always holds: a block belongs to the kernel or to us, by its status word; a [`Block`] that lives is ours, and is
-//! given back when it is dropped. Offsets that the kernel has written are checked all the same.
+//! What always holds: a block belongs to the kernel or to us, by its status word; one of which a [`Block`] or a [`Lease`]
+//! lives is ours, and is given back when the last of them is dropped. Offsets that the kernel has written are checked all
+//! the same.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use crate::sys::mmap::Mapping;
@@ -39,7 +42,7 @@ const ADDRESSES: usize = 12;
 /// A mapped ring.
 #[derive(Debug)]
 pub(super) struct Ring {
-    mapping: Mapping,
+    shared: Rc<Shared>,
     block: usize,
     blocks: usize,
     /// The block that is read next.
@@ -48,10 +51,33 @@ pub(super) struct Ring {
     cooked: bool,
 }
 
+#[derive(Debug)]
+struct Shared {
+    mapping: Mapping,
+    /// By block: it has been read, and somebody still holds it.
+    held: Vec<Cell<bool>>,
+}
+
+/// A block that is ours.
+#[derive(Debug)]
+struct Held {
+    shared: Rc<Shared>,
+    number: usize,
+    /// Offset in the mapping of the block, and behind it.
+    start: usize,
+    end: usize,
+}
+
+/// Keeps a block ours, with the packets in it, beyond its [`Block`]. For one thread: what lies in the block is changed only
+/// while packets are read of it.
+#[derive(Clone, Debug)]
+pub struct Lease(Rc<Held>);
+
 /// A block of packets that is ours while this lives.
 #[derive(Debug)]
 pub struct Block<'r> {
     ring: &'r mut Ring,
+    lease: Lease,
     /// Offset in the mapping of the block, and behind it.
     start: usize,
     end: usize,
@@ -78,27 +104,77 @@ pub struct Frame<'b> {
 
 impl Ring {
     pub(super) fn new(mapping: Mapping, block: usize, blocks: usize, cooked: bool) -> Ring {
-        Ring { mapping, block, blocks, next: 0, cooked }
+        let held = (0..blocks).map(|_| Cell::new(false)).collect();
+        Ring { shared: Rc::new(Shared { mapping, held }), block, blocks, next: 0, cooked }
     }
 
     pub(super) fn block(&mut self) -> Option<Block<'_>> {
         let start = self.next * self.block;
-        let status = self.mapping.atomic_u32(start + STATUS)?.load(Ordering::Acquire);
+        let lent = self.shared.held.get(self.next)?;
+        // Once around: what has been read is not read again.
+        if lent.get() {
+            return None;
+        }
+        let status = self.shared.mapping.atomic_u32(start + STATUS)?.load(Ordering::Acquire);
         if status & OURS == 0 {
             return None;
         }
         let left = self.word(start + PACKETS)?;
         let at = start + self.word(start + FIRST)? as usize;
         let end = start + self.block;
-        Some(Block { ring: self, start, end, at, left })
+        lent.set(true);
+        let lease = Lease(Rc::new(Held { shared: self.shared.clone(), number: self.next, start, end }));
+        self.next = (self.next + 1) % self.blocks.max(1);
+        Some(Block { ring: self, lease, start, end, at, left })
     }
 
     fn word(&self, at: usize) -> Option<u32> {
-        self.mapping.atomic_u32(at).map(|word| word.load(Ordering::Relaxed))
+        self.shared.mapping.atomic_u32(at).map(|word| word.load(Ordering::Relaxed))
+    }
+}
+
+impl Lease {
+    /// Where in the ring these bytes of the block lie; `None`: elsewhere.
+    pub(super) fn place(&self, bytes: &[u8]) -> Option<usize> {
+        let place = self.0.shared.mapping.place(bytes)?;
+        (place >= self.0.start && place + bytes.len() <= self.0.end).then_some(place)
+    }
+
+    /// The bytes at a place that [`Lease::place`] has given.
+    #[allow(unsafe_code)]
+    pub(super) fn bytes(&self, place: usize, len: usize) -> &[u8] {
+        if place < self.0.start || place.saturating_add(len) > self.0.end {
+            return &[];
+        }
+        // SAFETY: within a block that is ours as long as `self` lives. Only `Block::frame` writes into it, which does not
+        // run meanwhile: neither type leaves its thread, and `frame` calls nobody.
+        unsafe { self.0.shared.mapping.bytes(place, len) }.unwrap_or_default()
+    }
+
+    /// Whether both are of the same block.
+    pub(super) fn is(&self, other: &Lease) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Release: our reads come before the kernel may write again.
+        if let Some(status) = self.shared.mapping.atomic_u32(self.start + STATUS) {
+            status.store(KERNELS, Ordering::Release);
+        }
+        if let Some(held) = self.shared.held.get(self.number) {
+            held.set(false);
+        }
     }
 }
 
 impl Block<'_> {
+    /// Keeps the block beyond this value.
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
     /// When the next packet came.
     pub fn time(&self) -> Option<u64> {
         let word = |offset: usize| self.ring.word(self.at + offset).map(u64::from);
@@ -181,9 +257,10 @@ impl Block<'_> {
         if at < self.start || at.checked_add(len)? > self.end {
             return None;
         }
-        // SAFETY: within a block that is ours: the kernel writes it not before it is given back, which takes this
-        // value away; `write` is called while no such slice lives, as both go through one exclusive borrow.
-        unsafe { self.ring.mapping.bytes(at, len) }
+        // SAFETY: within a block that is ours: the kernel writes it not before it is given back, when this value and all
+        // leases are gone; `write` is called while no such slice lives, as both go through one exclusive borrow, and
+        // leases give theirs only while their holder runs.
+        unsafe { self.ring.shared.mapping.bytes(at, len) }
     }
 
     #[allow(unsafe_code)]
@@ -192,17 +269,7 @@ impl Block<'_> {
             return false;
         }
         // SAFETY: as in `bytes`: the block is ours, and `frame`, the only caller, holds no slice of it here.
-        unsafe { self.ring.mapping.write(at, bytes) }
-    }
-}
-
-impl Drop for Block<'_> {
-    fn drop(&mut self) {
-        // Release: our reads come before the kernel may write again.
-        if let Some(status) = self.ring.mapping.atomic_u32(self.start + STATUS) {
-            status.store(KERNELS, Ordering::Release);
-        }
-        self.ring.next = (self.ring.next + 1) % self.ring.blocks.max(1);
+        unsafe { self.ring.shared.mapping.write(at, bytes) }
     }
 }
 
@@ -277,6 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_keeps_its_block() {
+        let mut ring = ring(&[(OURS, FRAME)], false);
+        let mut block = ring.block().unwrap();
+        let lease = block.lease();
+        let data = block.frame().unwrap().data;
+        let (place, len) = (lease.place(data).unwrap(), data.len());
+        assert_eq!(lease.place(FRAME), None);
+        drop(block);
+        assert_eq!(lease.bytes(place, len), FRAME);
+        assert_eq!(lease.bytes(BLOCK - 2, 4), b"");
+        assert!(ring.block().is_none(), "it was read already");
+        assert_eq!(ring.word(STATUS), Some(OURS));
+        drop(lease);
+        assert_eq!(ring.word(STATUS), Some(KERNELS));
+        assert!(ring.block().is_none());
+    }
+
+    #[test]
     fn a_header_stands_in_the_place_of_the_links() {
         let mut ring = ring(&[(OURS, b"packet"), (OURS | TAGGED, b"packet")], true);
         let mut block = ring.block().unwrap();
@@ -292,7 +377,7 @@ mod tests {
         let mut ring = ring(&[(OURS, FRAME), (OURS, FRAME)], false);
         let mut block = ring.block().unwrap();
         let next = block.at;
-        let long = block.ring.mapping.atomic_u32(next + 12).unwrap();
+        let long = block.ring.shared.mapping.atomic_u32(next + 12).unwrap();
         long.store(u32::MAX, Ordering::Relaxed);
         assert_eq!(block.frame(), None);
         assert_eq!(block.frame(), None);

@@ -1,4 +1,6 @@
-//! Files that grow record by record: records enter, one by each call of `write` or `write_vectored`; they are on disk after `flush`.
+//! Files that grow record by record: records enter, one by each call of `write` or `write_vectored`; they are on disk after
+//! `flush`. Large parts of records that lie in a block of a packet ring ([`Spool::lend`]) are not copied: the kernel takes
+//! them from there.
 //!
 //! What always holds: the file ends with a whole record, also when the disk is full. Records that did not fit are counted.
 
@@ -6,17 +8,29 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 
+use super::ring::Lease;
+
 /// Bytes that are gathered.
 const BUFFER: usize = 256 << 10;
+/// From how many bytes on a part is not copied.
+const LARGE: usize = 512;
 
 /// A file of records.
 #[derive(Debug)]
 pub struct Spool {
     file: File,
     path: PathBuf,
-    /// Records that are not in the file yet, and where each ends.
+    /// What has been copied of records that are not in the file yet.
     buffer: Vec<u8>,
+    /// Parts that have not, in their order.
+    lent: Vec<Lent>,
+    /// Where each of these records ends.
     ends: Vec<usize>,
+    /// Bytes of all of them.
+    gathered: usize,
+    /// The block that packets are of now, and the one that has lent parts.
+    current: Option<Lease>,
+    lender: Option<Lease>,
     /// Bytes of the file.
     written: u64,
     /// Records that were lost.
@@ -25,18 +39,38 @@ pub struct Spool {
     regular: bool,
 }
 
+/// A part that lies in the lender's block.
+#[derive(Clone, Copy, Debug)]
+struct Lent {
+    /// Bytes of the buffer that come before it.
+    behind: usize,
+    place: usize,
+    len: usize,
+}
+
 impl Spool {
     /// Makes the file, or empties it.
     pub fn create(path: &Path) -> io::Result<Spool> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         let regular = file.metadata()?.is_file();
-        let (buffer, path) = (Vec::with_capacity(BUFFER), path.to_owned());
-        Ok(Spool { file, path, buffer, ends: Vec::new(), written: 0, lost: 0, regular })
+        Ok(Spool {
+            file,
+            path: path.to_owned(),
+            buffer: Vec::with_capacity(BUFFER),
+            lent: Vec::new(),
+            ends: Vec::new(),
+            gathered: 0,
+            current: None,
+            lender: None,
+            written: 0,
+            lost: 0,
+            regular,
+        })
     }
 
     /// Bytes of all records that were not lost.
     pub fn size(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.written + self.gathered as u64
     }
 
     /// Records that did not fit.
@@ -54,20 +88,16 @@ impl Spool {
         std::fs::remove_file(path)
     }
 
+    /// Says of which block packets are from now on: it may be kept until the records are in the file.
+    #[inline]
+    pub fn lend(&mut self, block: &Lease) {
+        if !self.current.as_ref().is_some_and(|current| current.is(block)) {
+            self.current = Some(block.clone());
+        }
+    }
+
     fn drain(&mut self) -> io::Result<()> {
-        let mut done = 0;
-        let result = loop {
-            let rest = self.buffer.get(done..).unwrap_or_default();
-            if rest.is_empty() {
-                break Ok(());
-            }
-            match self.file.write(rest) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => done += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-        };
+        let (done, result) = self.write_out();
         let records = self.ends.iter().take_while(|end| **end <= done).count();
         let whole = records.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
         if result.is_err() {
@@ -77,26 +107,89 @@ impl Spool {
             }
         }
         self.written += whole as u64;
+        self.gathered = 0;
         self.buffer.clear();
         self.ends.clear();
+        self.lent.clear();
+        // The blocks go back to the kernel.
+        (self.current, self.lender) = (None, None);
         result
+    }
+
+    /// Writes what is gathered: how many bytes that were, and what ended it.
+    fn write_out(&self) -> (usize, io::Result<()>) {
+        let mut parts = Vec::with_capacity(2 * self.lent.len() + 1);
+        let mut copied = 0;
+        for part in &self.lent {
+            parts.push(IoSlice::new(self.buffer.get(copied..part.behind).unwrap_or_default()));
+            let bytes = self.lender.as_ref().map_or(&[][..], |lender| lender.bytes(part.place, part.len));
+            parts.push(IoSlice::new(bytes));
+            copied = part.behind;
+        }
+        parts.push(IoSlice::new(self.buffer.get(copied..).unwrap_or_default()));
+        let (mut rest, mut done) = (parts.as_mut_slice(), 0);
+        while done < self.gathered {
+            match (&self.file).write_vectored(rest) {
+                Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) => {
+                    done += n;
+                    IoSlice::advance_slices(&mut rest, n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (done, Err(error)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Where a part lies in the current block, if it is large and does.
+    fn place(&self, part: &[u8]) -> Option<usize> {
+        self.current.as_ref().filter(|_| part.len() >= LARGE)?.place(part)
+    }
+
+    /// A record that comes when there is no room for those before it is not taken, and not counted.
+    #[inline]
+    fn make_room(&mut self, length: usize) -> io::Result<()> {
+        if self.gathered + length > BUFFER && self.gathered > 0 { self.drain() } else { Ok(()) }
     }
 }
 
 impl Write for Spool {
+    #[inline]
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(record)])
+        self.make_room(record.len())?;
+        self.buffer.extend_from_slice(record);
+        self.gathered += record.len();
+        self.ends.push(self.gathered);
+        Ok(record.len())
     }
 
     /// All parts are one record.
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let length = parts.iter().map(|part| part.len()).sum();
-        // A record that comes when there is no room for those before it is not taken, and not counted.
-        if self.buffer.len() + length > BUFFER && !self.buffer.is_empty() {
-            self.drain()?;
+        let current = self.current.clone();
+        self.make_room(length)?;
+        self.current = current;
+        let lends = parts.iter().any(|part| self.place(part).is_some());
+        if lends && !matches!((&self.lender, &self.current), (Some(one), Some(other)) if one.is(other)) {
+            // One block at a time is kept from the kernel beside the one that is read.
+            let current = self.current.clone();
+            if self.lender.is_some() {
+                self.drain()?;
+            }
+            self.lender.clone_from(&current);
+            self.current = current;
         }
-        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
-        self.ends.push(self.buffer.len());
+        for part in parts {
+            match self.place(part) {
+                Some(place) => {
+                    self.lent.push(Lent { behind: self.buffer.len(), place, len: part.len() });
+                }
+                None => self.buffer.extend_from_slice(part),
+            }
+        }
+        self.gathered += length;
+        self.ends.push(self.gathered);
         Ok(length)
     }
 

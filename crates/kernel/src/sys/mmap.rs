@@ -65,6 +65,12 @@ impl Mapping {
         fits.then(|| unsafe { std::slice::from_raw_parts(self.start.add(offset), len) })
     }
 
+    /// Where in the mapping these bytes lie; `None`: elsewhere.
+    pub(crate) fn place(&self, bytes: &[u8]) -> Option<usize> {
+        let offset = (bytes.as_ptr() as usize).checked_sub(self.start as usize)?;
+        (offset.checked_add(bytes.len())? <= self.len).then_some(offset)
+    }
+
     /// Writes into what nobody else touches meanwhile; whether it is in bounds.
     ///
     /// # Safety

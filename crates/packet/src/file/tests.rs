@@ -166,6 +166,33 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn small_and_large_packets_are_written_alike() {
+    let sizes = [0, 1, 2, 3, 4, 509, 510, 511, 512, 513, 514, 515, 1500];
+    let data: Vec<Vec<u8>> = sizes.iter().map(|size| vec![*size as u8; *size]).collect();
+    for comment in [None, Some("why"), Some("four")] {
+        let mut ng = PcapngWriter::new(Vec::new(), "x").unwrap();
+        let mut old = PcapWriter::new(Vec::new(), 1, 4096, true).unwrap();
+        let interface = ng.interface(&Interface { link: 1, snaplen: 0, name: "abc".to_owned() }).unwrap();
+        for (time, data) in data.iter().enumerate() {
+            let (time, len) = (time as u64, data.len() as u32 + 9);
+            let packet = Packet { interface, time, data, len, direction: Some(Direction::Out), comment };
+            let before = ng.get_mut().len() as u64;
+            assert_eq!(ng.write(&packet).unwrap(), ng.get_mut().len() as u64 - before);
+            old.write(&packet).unwrap();
+        }
+        for file in [ng.into_inner(), old.into_inner()] {
+            let (packets, end) = read(&file);
+            assert_eq!(end, None);
+            let seen: Vec<_> = packets.into_iter().map(|(_, time, data, len)| (time, data, len)).collect();
+            let wanted = data.iter().enumerate();
+            let wanted: Vec<_> =
+                wanted.map(|(time, data)| (time as u64, data.clone(), data.len() as u32 + 9)).collect();
+            assert_eq!(seen, wanted);
+        }
+    }
+}
+
+#[test]
 fn gzip_is_unpacked() {
     let file = section(true);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -14,6 +14,7 @@ pub struct PcapWriter<W> {
     out: W,
     /// Nanoseconds of a unit of the fraction.
     unit: u64,
+    record: Vec<u8>,
 }
 
 impl<W: Write> PcapWriter<W> {
@@ -27,7 +28,7 @@ impl<W: Write> PcapWriter<W> {
         header.extend_from_slice(&snaplen.to_ne_bytes());
         header.extend_from_slice(&u32::from(link).to_ne_bytes());
         out.write_all(&header)?;
-        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 } })
+        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 }, record: Vec::new() })
     }
 
     /// Writes a packet; its interface, direction and comment have no place in the format. Bytes written.
@@ -35,7 +36,14 @@ impl<W: Write> PcapWriter<W> {
         let seconds = u32::try_from(packet.time / 1_000_000_000).unwrap_or(u32::MAX);
         let fraction = (packet.time % 1_000_000_000 / self.unit) as u32;
         let head = words([seconds, fraction, length(packet.data)?, packet.len]);
-        gather(&mut self.out, &[head.as_flattened(), packet.data])
+        if packet.data.len() >= LARGE {
+            return gather(&mut self.out, head.as_flattened(), packet.data, &[]);
+        }
+        self.record.clear();
+        self.record.extend_from_slice(head.as_flattened());
+        self.record.extend_from_slice(packet.data);
+        self.out.write_all(&self.record)?;
+        Ok(self.record.len() as u64)
     }
 
     /// Writes what is buffered.
@@ -66,6 +74,8 @@ pub struct PcapngWriter<W> {
 const NANOSECONDS: u8 = 9;
 /// Bytes of a packet's block before the packet's own.
 const HEAD: usize = 28;
+/// From how many bytes on a packet is handed on as it lies.
+const LARGE: usize = 512;
 /// Option of a section: the program that wrote it.
 const OPTION_PROGRAM: u16 = 4;
 
@@ -106,25 +116,39 @@ impl<W: Write> PcapngWriter<W> {
         let interface =
             interface.ok_or_else(|| io::Error::other("a packet of an interface that is not written"))?;
         let captured = length(packet.data)?;
-        // Its bytes are not copied: what stands behind them is put together here, what stands before when that is known.
+        let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
+        let head = |all| words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
         self.block.clear();
-        self.block.resize(packet.data.len().next_multiple_of(4) - packet.data.len(), 0);
-        if packet.comment.is_some() || packet.direction.is_some() {
-            if let Some(comment) = packet.comment {
-                self.option(pcapng::OPTION_COMMENT, comment.as_bytes());
-            }
-            if let Some(direction) = packet.direction {
-                let flags: u32 = if direction == Direction::In { 1 } else { 2 };
-                self.option(pcapng::OPTION_FLAGS, &flags.to_ne_bytes());
-            }
-            self.end_options();
+        if packet.data.len() < LARGE {
+            // One copy is cheaper than three parts.
+            self.block.extend_from_slice(head(0).as_flattened());
+            self.padded(packet.data);
+            self.options(packet);
+            return self.end();
         }
+        // Its bytes are not copied: what stands behind them is put together here.
+        self.block.extend_from_slice(&[0; 3][..padding(packet.data.len())]);
+        self.options(packet);
         let all = HEAD + packet.data.len() + self.block.len() + 4;
         let all = u32::try_from(all).map_err(io::Error::other)?;
         self.word(all);
-        let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
-        let head = words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
-        gather(&mut self.out, &[head.as_flattened(), packet.data, &self.block])
+        gather(&mut self.out, head(all).as_flattened(), packet.data, &self.block)
+    }
+
+    /// The options of a packet.
+    #[inline]
+    fn options(&mut self, packet: &Packet<'_>) {
+        if packet.comment.is_none() && packet.direction.is_none() {
+            return;
+        }
+        if let Some(comment) = packet.comment {
+            self.option(pcapng::OPTION_COMMENT, comment.as_bytes());
+        }
+        if let Some(direction) = packet.direction {
+            let flags: u32 = if direction == Direction::In { 1 } else { 2 };
+            self.option(pcapng::OPTION_FLAGS, &flags.to_ne_bytes());
+        }
+        self.end_options();
     }
 
     /// Writes what is buffered.
@@ -158,7 +182,7 @@ impl<W: Write> PcapngWriter<W> {
 
     fn padded(&mut self, bytes: &[u8]) {
         self.block.extend_from_slice(bytes);
-        self.block.resize(self.block.len() + bytes.len().next_multiple_of(4) - bytes.len(), 0);
+        self.block.extend_from_slice(&[0; 3][..padding(bytes.len())]);
     }
 
     /// An option; what is longer than an option can be is cut.
@@ -184,23 +208,35 @@ impl<W: Write> PcapngWriter<W> {
     }
 }
 
+/// Bytes that fill up a multiple of four.
+fn padding(len: usize) -> usize {
+    len.wrapping_neg() & 3
+}
+
 fn words<const N: usize>(words: [u32; N]) -> [[u8; 4]; N] {
     words.map(u32::to_ne_bytes)
 }
 
 /// Hands these bytes on by one call, or as many as it takes; how many they are.
-fn gather<W: Write, const N: usize>(out: &mut W, parts: &[&[u8]; N]) -> io::Result<u64> {
-    let mut slices = parts.map(IoSlice::new);
+#[inline]
+fn gather<W: Write>(out: &mut W, head: &[u8], data: &[u8], tail: &[u8]) -> io::Result<u64> {
+    let mut slices = [IoSlice::new(head), IoSlice::new(data), IoSlice::new(tail)];
+    let all = head.len() + data.len() + tail.len();
     let mut rest = slices.as_mut_slice();
-    while rest.iter().any(|part| !part.is_empty()) {
+    let mut left = all;
+    while left > 0 {
         match out.write_vectored(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => IoSlice::advance_slices(&mut rest, n),
+            Ok(n) if n >= left => break,
+            Ok(n) => {
+                left -= n;
+                IoSlice::advance_slices(&mut rest, n);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(parts.iter().map(|part| part.len() as u64).sum())
+    Ok(all as u64)
 }
 
 fn length(data: &[u8]) -> io::Result<u32> {

@@ -11,6 +11,8 @@ use std::io::Read;
 
 use skep_packet::file::{Interface, Merge, Packet, Reader};
 
+use skep_kernel::packet::Lease;
+
 pub use filter::Expression;
 pub use rotate::{Files, Kept, Rotation};
 pub use sink::{Form, Sink};
@@ -48,6 +50,8 @@ pub struct Matched<'a> {
     pub interface: &'a Interface,
     /// The process that it belongs to; empty: nobody asked.
     pub process: &'a str,
+    /// The block that its bytes lie in, which a file may keep until they are written.
+    pub block: Option<&'a Lease>,
 }
 
 /// Capture files that are read together.
@@ -135,7 +139,7 @@ impl<'s> Offline<'s> {
         if let Some(most) = self.limits.bytes {
             packet.data = packet.data.get(..most).unwrap_or(packet.data);
         }
-        Ok(Some(Matched { packet, file, interface, process: "" }))
+        Ok(Some(Matched { packet, file, interface, process: "", block: None }))
     }
 
     fn matches(&mut self) -> Result<bool, Error> {

@@ -104,6 +104,9 @@ impl Files {
         if current.packets == 0 {
             current.since = second;
         }
+        if let (Some(block), Some(spool)) = (matched.block, current.sink.stream()) {
+            spool.lend(block);
+        }
         current.sink.take(matched)?;
         current.packets += 1;
         self.kept += 1;
@@ -265,7 +268,7 @@ mod tests {
             let time = (second + 1_000_000) * 1_000_000_000;
             let packet =
                 Packet { interface: 0, time, data: &[7; 100], len: 100, direction: None, comment: None };
-            match files.take(&Matched { packet, file: 0, interface: &interface, process: "" }).unwrap() {
+            match files.take(&Matched { packet, file: 0, interface: &interface, process: "", block: None }).unwrap() {
                 Kept::Yes => taken += 1,
                 Kept::Full => break,
             }

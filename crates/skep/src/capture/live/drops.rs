@@ -150,7 +150,7 @@ impl Drops {
         };
         // Until it is taken.
         self.counts.left += 1;
-        let taken = take(&Matched { packet, file: 0, interface, process: "" })?;
+        let taken = take(&Matched { packet, file: 0, interface, process: "", block: None })?;
         if matches!(taken, Taken::Yes | Taken::Last) {
             self.counts.left -= 1;
             self.counts.taken += 1;

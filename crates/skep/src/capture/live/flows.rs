@@ -112,7 +112,7 @@ mod tests {
         for (port, len, process) in [(1, 100, "b"), (2, 60, "a"), (2, 60, "a"), (3, 40, "c\u{1b}")] {
             let data = frame(port);
             let packet = Packet { interface: 0, time: 0, data: &data, len, direction: None, comment: None };
-            flows.take(&Matched { packet, file: 0, interface: &interface, process });
+            flows.take(&Matched { packet, file: 0, interface: &interface, process, block: None });
         }
         let table = flows.table(By::Bytes, 2, 1.0);
         let lines: Vec<&str> = table.lines().collect();

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use skep_kernel::LiveTarget;
 use skep_kernel::load::Loaded;
-use skep_kernel::packet::{self, Block, Frame, Namespace, PACKET_OUTGOING};
+use skep_kernel::packet::{self, Block, Frame, Lease, Namespace, PACKET_OUTGOING};
 use skep_kernel::proc;
 use skep_packet::file::{Direction, Interface, Packet};
 use skep_packet::filter;
@@ -255,7 +255,8 @@ impl Live {
             .iter_mut()
             .filter_map(|Source { socket, link, late, .. }| {
                 let (link, late) = (*link, &*late);
-                socket.block().map(|block| Ready { block, link, late: late.as_ref() })
+                let block = socket.block()?;
+                Some(Ready { lease: block.lease(), block, link, late: late.as_ref() })
             })
             .collect();
         let any = !ready.is_empty();
@@ -268,7 +269,7 @@ impl Live {
                     None => return failed,
                 },
             };
-            let Some(Ready { block, link, late }) = ready.get_mut(next) else { return failed };
+            let Some(Ready { block, lease, link, late }) = ready.get_mut(next) else { return failed };
             let Some(frame) = block.frame() else {
                 ready.swap_remove(next);
                 continue;
@@ -300,7 +301,7 @@ impl Live {
                     process
                 }
             };
-            match take(&Matched { packet, file: 0, interface, process }) {
+            match take(&Matched { packet, file: 0, interface, process, block: Some(lease) }) {
                 Ok(Taken::No) => counts.left += 1,
                 Ok(Taken::Full) => {
                     counts.left += 1;
@@ -378,6 +379,7 @@ impl Live {
 /// A block that is ready, and how its packets are read.
 struct Ready<'r> {
     block: Block<'r>,
+    lease: Lease,
     link: u16,
     late: Option<&'r filter::Filter>,
 }
