@@ -18,8 +18,8 @@ use tool::{Form, Run};
 
 /// Set for the process that runs in namespaces of its own.
 const INSIDE: &str = "SKEP_BENCH_LIVE";
-/// Most rounds: each takes about 30 seconds.
-const ROUNDS: usize = 5;
+/// Most rounds: each takes about 40 seconds.
+const ROUNDS: usize = 4;
 
 /// What is sent, and how much of it the tools keep.
 struct Load {
@@ -36,7 +36,7 @@ const LOADS: [Load; 6] = [
         shown: "sockets, 64, -s 96",
         source: Source::Socket,
         bytes: 64,
-        frames: 1_500_000,
+        frames: 1_000_000,
         snaplen: Some(96),
     },
     Load {
@@ -46,7 +46,7 @@ const LOADS: [Load; 6] = [
         frames: 1_000_000,
         snaplen: Some(96),
     },
-    Load { shown: "XDP, 64, -s 96", source: Source::Xdp, bytes: 64, frames: 3_000_000, snaplen: Some(96) },
+    Load { shown: "XDP, 64, -s 96", source: Source::Xdp, bytes: 64, frames: 2_000_000, snaplen: Some(96) },
     Load {
         shown: "XDP, 1442, -s 96",
         source: Source::Xdp,
@@ -54,8 +54,8 @@ const LOADS: [Load; 6] = [
         frames: 2_000_000,
         snaplen: Some(96),
     },
-    Load { shown: "sockets, 1442, all", source: Source::Socket, bytes: 1442, frames: 500_000, snaplen: None },
-    Load { shown: "XDP, 1442, all", source: Source::Xdp, bytes: 1442, frames: 500_000, snaplen: None },
+    Load { shown: "sockets, 1442, all", source: Source::Socket, bytes: 1442, frames: 400_000, snaplen: None },
+    Load { shown: "XDP, 1442, all", source: Source::Xdp, bytes: 1442, frames: 400_000, snaplen: None },
 ];
 
 /// Prints a line for each load.

@@ -268,7 +268,10 @@ mod tests {
             let time = (second + 1_000_000) * 1_000_000_000;
             let packet =
                 Packet { interface: 0, time, data: &[7; 100], len: 100, direction: None, comment: None };
-            match files.take(&Matched { packet, file: 0, interface: &interface, process: "", block: None }).unwrap() {
+            match files
+                .take(&Matched { packet, file: 0, interface: &interface, process: "", block: None })
+                .unwrap()
+            {
                 Kept::Yes => taken += 1,
                 Kept::Full => break,
             }

@@ -197,12 +197,17 @@ fn said<'c>(comment: Option<&'c str>, process: &str, room: &'c mut String) -> Op
     if process.is_empty() {
         return comment;
     }
+    const PROCESS: &str = "process: ";
+    // Most packets come behind one of the same process.
+    if comment.is_none() && room.strip_prefix(PROCESS) == Some(process) {
+        return Some(room);
+    }
     room.clear();
     if let Some(comment) = comment {
         room.push_str(comment);
         room.push_str("; ");
     }
-    room.push_str("process: ");
+    room.push_str(PROCESS);
     room.push_str(process);
     Some(room)
 }
