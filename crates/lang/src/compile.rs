@@ -114,7 +114,7 @@ pub fn compile(
 }
 
 /// What code generation may use on the target. What it cannot tell is left out.
-fn features(target: &dyn Target) -> Features {
+pub fn features(target: &dyn Target) -> Features {
     let has = |feature| target.has(feature).unwrap_or(false);
     Features {
         cpu: if has(Feature::CpuV4) { Cpu::V4 } else { Cpu::V3 },

@@ -58,7 +58,9 @@ pub fn stages(
         }
         _ => {}
     };
-    let mut options = CompileOptions { passes: true, dump: Some(&mut see), ..CompileOptions::default() };
+    let features = skep_lang::compile::features(&target);
+    let mut options =
+        CompileOptions { features, passes: true, dump: Some(&mut see), ..CompileOptions::default() };
     compile_module(module, &mut options).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(())
 }

@@ -128,7 +128,8 @@ impl Opener<'_> {
 /// Compiles a filter to a program and loads it; what matches is kept up to `keep` bytes.
 fn load(filter: &Filter, keep: i32, target: &Arc<LiveTarget>) -> Result<Loaded, Error> {
     let module = filter.module("capture", filter.mode(false), Verdicts { matched: keep, other: 0 });
-    let mut options = CompileOptions { passes: true, ..CompileOptions::default() };
+    let features = skep_lang::compile::features(&**target);
+    let mut options = CompileOptions { features, passes: true, ..CompileOptions::default() };
     let object = compile(module, &mut options).map_err(|error| match error {
         CompileError::Internal { .. } => Error::Internal(error.to_string()),
         error => Error::Capture(format!("the filter: {error}")),
