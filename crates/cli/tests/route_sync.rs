@@ -142,6 +142,55 @@ fn routes_by_hand_stay_and_the_table_outlives_who_follows() {
 }
 
 #[test]
+fn tables_are_saved_and_watched() {
+    let script = r#"
+        $S route add 10.50.0.0/16 via 10.0.1.2; $S route add 10.51.0.0/16 drop
+        ip route add 10.52.0.0/16 via 10.0.2.2 proto bird
+        follow --proto bird
+        $S route save $D/saved; cat $D/saved; $S route save | cmp - $D/saved
+        $S route watch > $D/watched & W=$!
+        for i in $(seq 200); do grep -q '^+ 10.52' $D/watched && break; sleep 0.02; done
+        $S route replace 10.51.0.0/16 pass; $S route del 10.50.0.0/16
+        for i in $(seq 200); do grep -q '^- 10.50' $D/watched && break; sleep 0.02; done
+        sleep 1.2; kill $W; wait $W
+        cat $D/watched
+        $S route load $D/saved; $S route save | cmp - $D/saved && echo "the same"
+        $S route save $D/no/such || true
+    "#;
+    let Some(shown) = in_router(script) else { return };
+    for part in [
+        "10.50.0.0/16 via 10.0.1.2 dev r1\n10.51.0.0/16 drop\n+ 10.50",
+        "+ 10.50.0.0/16 via 10.0.1.2 dev r1\n+ 10.51.0.0/16 drop\n+ 10.52.0.0/16 via 10.0.2.2 dev r2 # sync\n",
+        "- 10.51.0.0/16 drop\n",
+        "+ 10.51.0.0/16 pass\n",
+        "- 10.50.0.0/16 via 10.0.1.2 dev r1\n",
+        "2 routes\nthe same",
+        "no/such: No such file",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn tests_of_tables_need_no_kernel() {
+    let cases = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/route");
+    let good = Command::new(SKEP).args(["route", "test"]).arg(cases.join("forward.yaml")).output().unwrap();
+    let said = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(good.status.success() && said.contains(" as expected, 0 not"), "{said}");
+    let bad = std::env::temp_dir().join(format!("skep-route-{}.yaml", std::process::id()));
+    let text = std::fs::read_to_string(cases.join("forward.yaml")).unwrap();
+    std::fs::write(&bad, text.replace("out: drop", "out: eth2")).unwrap();
+    let output = Command::new(SKEP).args(["route", "test"]).arg(&bad).output().unwrap();
+    std::fs::remove_file(&bad).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("the longest prefix counts: out eth2 by xdp was expected, but it was drop by xdp"),
+        "{said}"
+    );
+}
+
+#[test]
 fn many_routes_at_once_and_an_overrun() {
     let script = r#"
         follow --proto bird

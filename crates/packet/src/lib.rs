@@ -5,3 +5,4 @@ pub mod file;
 pub mod filter;
 pub mod print;
 pub mod route;
+pub mod yaml;

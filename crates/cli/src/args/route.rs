@@ -46,6 +46,23 @@ pub(crate) enum RouteAction {
     },
     /// Print how many packets went to each next hop
     Stats,
+    /// Print the routes that were written by hand, as `load` takes them
+    Save {
+        /// The file that gets them; without, they are printed
+        file: Option<PathBuf>,
+    },
+    /// Print changes of the table, and how many packets went to each next hop, as they happen
+    Watch {
+        /// Seconds between two looks
+        #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=3600))]
+        interval: u32,
+    },
+    /// Try tables without a kernel: packets that tests in YAML name go through the router's programs on the offline machine
+    Test {
+        /// The tests
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Make the routes of a file the router's routes, one a line, in one batch
     Load {
         /// The file (`-`: standard input)
@@ -103,4 +120,6 @@ Examples:
   skep route add 10.1.0.0/16 via 192.0.2.1
   skep route add 2001:db8::/32 via fe80::1 dev eth2 weight 2 via fe80::2 dev eth1
   skep route replace 203.0.113.0/24 drop
-  skep route show > routes && skep route load routes";
+  skep route save routes && skep route load routes
+  skep route sync --proto bird
+  skep route test table.yaml";

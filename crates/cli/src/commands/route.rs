@@ -1,12 +1,13 @@
 //! `skep route`: a verb and a route enter; the running router is changed, or what it does is printed.
 
-use std::io::{Read, Write};
-use std::path::Path;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use skep::machine::Signals;
-use skep::route::{Happened, PortPath, Router, Selection, Sync, up};
+use skep::route::{Happened, HopStats, PortPath, Router, Selection, Sync, Watch, up};
 
 use crate::args::{Route, RouteAction, RouteSync, RouteWords};
 use crate::exit::Exit;
@@ -30,6 +31,9 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
             None => println!("no route: packets to {address} go to the kernel"),
         },
         RouteAction::Stats => stats()?,
+        RouteAction::Save { file } => save(file.as_deref())?,
+        RouteAction::Watch { interval } => watch(Duration::from_secs(u64::from(*interval)))?,
+        RouteAction::Test { files } => return test(files),
         RouteAction::Load { file } => {
             let (name, text) = read(file)?;
             let count = Router::open()?.load(&name, &text)?;
@@ -94,6 +98,87 @@ fn sync(options: &RouteSync) -> Result<()> {
     // The signal has been heeded.
     signals.by_ref().for_each(drop);
     Ok(())
+}
+
+/// Writes the routes to a file, which is as it was when that fails.
+fn save(file: Option<&Path>) -> Result<()> {
+    let text = Router::open()?.save()?;
+    let Some(file) = file else {
+        std::io::stdout().write_all(text.as_bytes())?;
+        return Ok(());
+    };
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, file));
+    if written.is_err() {
+        // What is left of it helps nobody; it may not be there at all.
+        let _ = std::fs::remove_file(&new);
+    }
+    written.with_context(|| file.display().to_string())
+}
+
+/// How long a signal may wait to be heeded.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Lines of one kind that are printed at a time.
+const LINES: usize = 20;
+
+fn watch(interval: Duration) -> Result<()> {
+    let mut signals = Signals::receive(&[])?;
+    let mut watch = Watch::start()?;
+    let screen = std::io::stdout().is_terminal();
+    let mut last = Instant::now();
+    loop {
+        let mut look = watch.look()?;
+        let seconds = last.elapsed().as_secs_f64().max(0.001);
+        last = Instant::now();
+        let mut text = if screen { "\x1b[H\x1b[J".to_owned() } else { String::new() };
+        let changes = look.gone.drain(..).map(|r| format!("- {r}"));
+        let changes: Vec<String> = changes.chain(look.come.drain(..).map(|r| format!("+ {r}"))).collect();
+        let hop = |hop: &HopStats| {
+            let per_second = |n: u64| n as f64 / seconds;
+            format!(
+                "{:>10.0} packets/s {:>12.0} bytes/s  {}",
+                per_second(hop.packets),
+                per_second(hop.bytes),
+                hop.hop
+            )
+        };
+        some(&mut text, &changes, "changes");
+        some(&mut text, &look.hops.iter().map(hop).collect::<Vec<_>>(), "next hops");
+        let mut out = std::io::stdout();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
+        while last.elapsed() < interval {
+            if signals.next().is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(PATIENCE.min(interval.saturating_sub(last.elapsed())));
+        }
+    }
+}
+
+/// The first of many lines, and how many more there are.
+fn some(text: &mut String, lines: &[String], what: &str) {
+    for line in lines.iter().take(LINES) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    if lines.len() > LINES {
+        text.push_str(&format!("  and {} more {what}\n", lines.len() - LINES));
+    }
+}
+
+fn test(files: &[PathBuf]) -> Result<ExitCode> {
+    let mut good = true;
+    for file in files {
+        let (name, text) = read(file)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let tested = skep::route::test(&name, &text, &|path| std::fs::read(folder.join(path)))?;
+        tested.failures.iter().for_each(|failure| eprintln!("{failure}"));
+        let failed = tested.failures.len();
+        println!("{name}: {} as expected, {failed} not", tested.passed);
+        good &= failed == 0;
+    }
+    Ok(if good { Exit::Ok } else { Exit::Failure }.into())
 }
 
 fn stats() -> Result<()> {

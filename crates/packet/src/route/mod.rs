@@ -2,6 +2,7 @@
 //! system call is made here. What always holds: after each step, every address is forwarded as the table before or as the
 //! table behind says, because a next hop is written before the routes that lead to it and stays until none does.
 
+pub mod case;
 pub mod fib;
 mod hop;
 mod parse;

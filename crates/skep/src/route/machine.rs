@@ -30,16 +30,26 @@ const NEVER: &[&str] = &[
     "ff00::/8",
 ];
 
+fn never() -> Vec<Prefix> {
+    NEVER.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
 impl Machine {
     /// As it is now.
     pub(super) fn read() -> Result<Machine, Error> {
-        let never = NEVER.iter().filter_map(|text| text.parse().ok()).collect();
         Ok(Machine {
             devices: device::devices()?,
             addresses: device::addresses()?,
-            never,
+            never: never(),
             fast: RefCell::default(),
         })
+    }
+
+    /// One that is made up: its interfaces, whether they take frames from XDP programs, and its addresses.
+    pub(super) fn made(devices: Vec<(Device, bool)>, addresses: Vec<Address>) -> Machine {
+        let fast = devices.iter().map(|(device, fast)| (device.index, *fast)).collect();
+        let devices = devices.into_iter().map(|(device, _)| device).collect();
+        Machine { devices, addresses, never: never(), fast: RefCell::new(fast) }
     }
 
     /// The interface of that index, as routes take it.

@@ -129,23 +129,14 @@ impl<'a> Maps<'a> {
     }
 
     fn step(self, step: &Step) -> Result<(), Error> {
-        match step {
-            Step::Hop(number, hop) => {
-                let key = number.to_ne_bytes();
-                for counter in ["packets", "octets"] {
-                    self.named(counter)?.update(&key, &[0; 8])?;
-                }
-                if hop.fast {
-                    let index = hop.device.to_ne_bytes();
-                    self.named("ports")?.update(&index, &index)?;
-                }
-                self.named("hops")?.update(&key, &hop.to_bytes())?;
-            }
-            Step::Bucket(at, hop) => self.named("buckets")?.update(&at.to_ne_bytes(), &hop.to_ne_bytes())?,
-            Step::Route { prefix, value, .. } => {
-                self.fib(*prefix)?.update(&key(*prefix), &value.to_ne_bytes())?
-            }
-            Step::Remove { prefix, .. } => drop(self.fib(*prefix)?.delete(&key(*prefix))?),
+        writes(step).iter().try_for_each(|write| self.write(write))
+    }
+
+    fn write(self, Write { map, key, value }: &Write) -> Result<(), Error> {
+        let map = self.named(map)?;
+        match value {
+            Some(value) => map.update(key, value)?,
+            None => drop(map.delete(key)?),
         }
         Ok(())
     }
@@ -174,32 +165,12 @@ impl<'a> Maps<'a> {
 
     /// Tells the programs the ports' own link addresses.
     pub(super) fn name_ports<'d>(self, ports: impl Iterator<Item = &'d Device>) -> Result<(), Error> {
-        let own = self.named("own")?;
-        for port in ports {
-            own.update(&port.index.to_ne_bytes(), &number_of(port.mac).to_ne_bytes())?;
-        }
-        Ok(())
+        ports.map(name_port).try_for_each(|write| self.write(&write))
     }
 
     /// Tells the programs of neighbours.
     pub(super) fn name_neighbours(self, neighbours: &[Neighbour]) -> Result<(), Error> {
-        let map = self.named("neighbours")?;
-        for neighbour in neighbours {
-            let mut key = neighbour.device.to_ne_bytes().to_vec();
-            match neighbour.address {
-                IpAddr::V4(a) => {
-                    key.extend(FAMILIES.0.to_ne_bytes());
-                    key.extend(a.octets());
-                    key.extend([0; 12]);
-                }
-                IpAddr::V6(a) => {
-                    key.extend(FAMILIES.1.to_ne_bytes());
-                    key.extend(a.octets());
-                }
-            }
-            map.update(&key, &number_of(neighbour.mac).to_ne_bytes())?;
-        }
-        Ok(())
+        neighbours.iter().map(name_neighbour).try_for_each(|write| self.write(&write))
     }
 
     /// Packets and bytes that were counted of a next hop.
@@ -212,6 +183,64 @@ impl<'a> Maps<'a> {
         };
         Ok((sum("packets")?, sum("octets")?))
     }
+}
+
+/// An update of one entry of a map; without a value, its removal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Write {
+    /// The map's name in the source, without `@`.
+    pub(super) map: &'static str,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+impl Write {
+    fn new(map: &'static str, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Write {
+        Write { map, key: key.into(), value: Some(value.into()) }
+    }
+}
+
+/// What a step writes, in this order.
+pub(super) fn writes(step: &Step) -> Vec<Write> {
+    let fib = |prefix: &Prefix| if prefix.address().is_ipv4() { "fib4" } else { "fib6" };
+    match step {
+        Step::Hop(number, hop) => {
+            let key = number.to_ne_bytes();
+            let mut all: Vec<Write> =
+                ["packets", "octets"].map(|counter| Write::new(counter, key, [0; 8])).into();
+            if hop.fast {
+                let index = hop.device.to_ne_bytes();
+                all.push(Write::new("ports", index, index));
+            }
+            all.push(Write::new("hops", key, hop.to_bytes()));
+            all
+        }
+        Step::Bucket(at, hop) => vec![Write::new("buckets", at.to_ne_bytes(), hop.to_ne_bytes())],
+        Step::Route { prefix, value, .. } => vec![Write::new(fib(prefix), key(*prefix), value.to_ne_bytes())],
+        Step::Remove { prefix, .. } => vec![Write { map: fib(prefix), key: key(*prefix), value: None }],
+    }
+}
+
+/// Tells the programs a port's own link address.
+pub(super) fn name_port(port: &Device) -> Write {
+    Write::new("own", port.index.to_ne_bytes(), number_of(port.mac).to_ne_bytes())
+}
+
+/// Tells the programs of a neighbour.
+pub(super) fn name_neighbour(neighbour: &Neighbour) -> Write {
+    let mut key = neighbour.device.to_ne_bytes().to_vec();
+    match neighbour.address {
+        IpAddr::V4(a) => {
+            key.extend(FAMILIES.0.to_ne_bytes());
+            key.extend(a.octets());
+            key.extend([0; 12]);
+        }
+        IpAddr::V6(a) => {
+            key.extend(FAMILIES.1.to_ne_bytes());
+            key.extend(a.octets());
+        }
+    }
+    Write::new("neighbours", key, number_of(neighbour.mac).to_ne_bytes())
 }
 
 /// A link address as the programs hold it.

@@ -6,7 +6,9 @@ mod change;
 mod machine;
 mod maps;
 mod sync;
+mod trial;
 mod up;
+mod watch;
 
 use crate::error::Error;
 use change::Writer;
@@ -19,7 +21,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use sync::{Happened, MAIN_TABLE, Selection, Sync, protocol_number};
+pub use trial::{Tested, test};
 pub use up::{PortPath, PortReport, UpReport, up};
+pub use watch::{Look, Watch};
 
 /// A running router.
 #[derive(Debug)]
@@ -183,6 +187,14 @@ impl Router {
             format!("{prefix} {}{mark}", self.text(&table, &hops))
         };
         Ok(wanted.map(line).collect())
+    }
+
+    /// The routes that were written by hand, as [`Router::load`] takes them.
+    pub fn save(&self) -> Result<String, Error> {
+        let table = self.table()?;
+        let by_hand =
+            table.routes().filter(|(_, hops)| !is_local(&table, hops) && !is_followed(&table, hops));
+        Ok(by_hand.map(|(prefix, hops)| format!("{prefix} {}\n", self.text(&table, &hops))).collect())
     }
 
     /// The ports, and how packets of each are handled.

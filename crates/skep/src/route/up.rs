@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// The data plane.
 const SOURCE: &str = include_str!("../../../../programs/router/router.bt");
+/// How the program begins that learns of neighbours.
+const FOLLOWS: &str = "\nrawtracepoint:";
 /// What stands for the ports in it.
 const PORTS: &str = "PORTS";
 
@@ -84,6 +86,15 @@ pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
             skep_kernel::pin::unpin_folder(&folder)?;
             Err(error)
         }
+    }
+}
+
+/// The program with its ports named, without what learns of neighbours: for a machine that has no kernel.
+pub(super) fn source_alone(ports: &[Device]) -> String {
+    let source = source(ports);
+    match source.split_once(FOLLOWS).and_then(|(before, rest)| Some((before, rest.split_once("\n}\n")?.1))) {
+        Some((before, behind)) => format!("{before}\n{behind}"),
+        None => source,
     }
 }
 
@@ -161,5 +172,8 @@ mod tests {
         assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
         assert!(text.contains("\ntc:eth1:ingress, tc:eth2:ingress {"));
         assert!(!text.contains("xdp:PORTS"));
+        let alone = source_alone(&[port("eth1")]);
+        assert!(text.contains(FOLLOWS) && !alone.contains("rawtracepoint"));
+        assert!(alone.contains("\nxdp:eth1 {") && alone.contains("\ntc:eth1:ingress {"));
     }
 }

@@ -33,10 +33,10 @@ pub struct GuestOptions {
 
 /// An object on the machine.
 pub struct Guest {
-    pub(super) vm: Vm,
+    pub(crate) vm: Vm,
     pub(super) object: Object,
     pub(super) loaded: Loaded,
-    pub(super) options: Options,
+    pub(crate) options: Options,
 }
 
 /// What a run came to.
@@ -144,7 +144,7 @@ impl Guest {
     }
 
     /// Runs a program once.
-    pub(super) fn run_once(
+    pub(crate) fn run_once(
         &mut self,
         index: usize,
         input: &Input,
