@@ -1,7 +1,7 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|live|filter|vm]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|live|filter|route|vm]…`
 
 mod added;
 mod attach;
@@ -11,6 +11,7 @@ mod filter;
 mod large;
 mod live;
 mod load;
+mod route;
 mod scripts;
 mod start;
 mod stat;
@@ -33,10 +34,13 @@ struct Args {
     /// The peer's command, words separated by blanks
     #[arg(long, default_value = "bpftrace")]
     peer: String,
+    /// xdp-forward's command, words separated by blanks
+    #[arg(long, default_value = "xdp-forward")]
+    forward: String,
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, vm (all without; vm needs the feature of that name)
+    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, route, vm (all without; vm needs the feature of that name)
     what: Vec<String>,
 }
 
@@ -75,6 +79,9 @@ fn main() -> Result<()> {
     }
     if wanted("live") {
         live::measure(&args.skep, args.rounds)?;
+    }
+    if wanted("route") {
+        route::measure(&args.skep, &args.forward, args.rounds)?;
     }
     if wanted("filter") {
         filter::measure(args.rounds)?;

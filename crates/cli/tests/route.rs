@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -70,12 +70,15 @@ fn good(output: &Output) -> String {
     shown
 }
 
-/// The part of a host: `serve`, or `ask ADDRESS` (datagrams, then a stream). Without a role it is no test.
+/// The part of a host: `serve`, `expire ADDRESS`, `probe ADDRESS…` (three datagrams) or `ask ADDRESS` (datagrams, then a stream). Without a role
+/// it is no test.
 #[test]
 fn host() {
     let Ok(role) = std::env::var(ROLE) else { return };
     match role.split_once(' ') {
         None => serve(),
+        Some(("expire", address)) => expire(address.parse().unwrap()),
+        Some(("probe", addresses)) => addresses.split(' ').for_each(|a| probe(a.parse().unwrap())),
         Some((_, address)) => ask(address.parse().unwrap()),
     }
 }
@@ -102,20 +105,52 @@ fn serve() {
     }
 }
 
-fn ask(address: IpAddr) {
+/// Sends datagrams that live for one hop. The standard library sets the hop limit of IPv4 only.
+fn expire(address: IpAddr) {
+    for _ in 0..5 {
+        match address {
+            IpAddr::V4(_) => {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.set_ttl(1).unwrap();
+                socket.send_to(b"short", (address, 7)).unwrap();
+            }
+            IpAddr::V6(_) => {
+                // Hops of the namespace's own default.
+                let limit = "/proc/sys/net/ipv6/conf/h1/hop_limit";
+                std::fs::write(limit, "1").unwrap();
+                UdpSocket::bind("[::]:0").unwrap().send_to(b"short", (address, 7)).unwrap();
+                std::fs::write(limit, "64").unwrap();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How many datagrams come back.
+fn echoes(address: IpAddr, count: u8, patience: Duration) -> u32 {
     let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket.connect((address, 7)).unwrap();
+    socket.set_read_timeout(Some(patience)).unwrap();
     let mut answers = 0;
-    for n in 0..20u8 {
-        socket.send_to(&[n; 200], (address, 7)).unwrap();
+    for n in 0..count {
         let mut buffer = [0; 300];
-        match socket.recv(&mut buffer) {
-            Ok(200) if buffer[..200] == [n; 200] => answers += 1,
-            Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-            _ => {}
+        // An ICMP error before may end either.
+        let heard = socket.send(&[n; 200]).and_then(|_| socket.recv(&mut buffer));
+        if heard.is_ok_and(|length| length == 200) && buffer[..200] == [n; 200] {
+            answers += 1;
         }
     }
+    answers
+}
+
+fn probe(address: IpAddr) {
+    let answers = echoes(address, 3, Duration::from_millis(200));
+    println!("\n{address}: {answers} of 3");
+}
+
+fn ask(address: IpAddr) {
+    let answers = echoes(address, 20, Duration::from_millis(500));
     let mut seen = String::new();
     if let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::new(address, 8), Duration::from_secs(3)) {
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -157,6 +192,46 @@ fn hosts_reach_each_other_through_a_kernel_that_does_not_forward() {
     assert!(shown.contains("10.0.2.255 local") && shown.contains("# ports: r1 (TC), r2 (TC)"), "{shown}");
     assert!(shown.contains("no router runs in this network namespace"), "{shown}");
     assert!(!shown.contains("skep-route-"), "pins stay: {shown}");
+}
+
+#[test]
+fn senders_hear_of_ends_of_life_and_of_long_packets() {
+    // The kernel counts only errors whose checksums are right, and a connection across the short link needs them.
+    let script = format!(
+        "ip link set r2 mtu 1400
+        $S route up --ports r1,r2
+        {ROUTES}
+        for to in 10.0.2.2 2001:db8:2::2; do ROUTE_TEST_ROLE=\"expire $to\" $a $T; ROUTE_TEST_ROLE=\"ask $to\" $a $T; done
+        $S route add 10.9.0.0/16 unreachable
+        $S route add 2001:db8:9::/48 unreachable
+        ROUTE_TEST_ROLE='probe 10.9.1.1 2001:db8:9::1' $a $T
+        $a grep ^Icmp: /proc/net/snmp; $a cat /proc/net/snmp6
+        $a ip route get 10.0.2.2; $a ip route get 2001:db8:2::2
+        $S route down; kill $P"
+    );
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    let mut icmp = shown.lines().filter(|l| l.starts_with("Icmp: "));
+    let (names, values) = (icmp.next().unwrap(), icmp.next().unwrap());
+    let counted = |name: &str| {
+        let at = names.split(' ').position(|n| n == name).unwrap();
+        values.split(' ').nth(at).unwrap().parse::<u64>().unwrap()
+    };
+    assert!((1..=5).contains(&counted("InTimeExcds")), "{shown}");
+    assert_eq!(counted("InCsumErrors"), 0, "{shown}");
+    let six = |name: &str| {
+        let line = shown.lines().find(|l| l.split_whitespace().next() == Some(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    assert!((1..=5).contains(&six("Icmp6InTimeExcds")), "{shown}");
+    assert!(six("Icmp6InPktTooBigs") > 0 && six("Icmp6InCsumErrors") == 0, "{shown}");
+    // Three that said there was no way, and at least one that said how long packets may be.
+    assert!(counted("InDestUnreachs") > 3 && six("Icmp6InType1") == 3, "{shown}");
+    for address in ["10.0.2.2", "2001:db8:2::2"] {
+        let line = format!("{address}: 20 of 20, stream of 3000000");
+        assert!(shown.contains(&line), "{line}: {shown}");
+    }
+    assert!(shown.matches("mtu 1400").count() >= 2, "both paths are known to be short: {shown}");
 }
 
 #[test]
@@ -249,4 +324,51 @@ fn a_router_outlives_the_command_and_a_mishap() {
         "nothing half-attached stays: {shown}"
     );
     assert!(shown.contains("10.0.2.2: 20 of 20, stream of 3000000"), "{shown}");
+}
+
+#[test]
+fn many_routes_are_looked_up_directly() {
+    // One route of 32 bits and one of 25 within the hosts' network, so that all arrays are read; then a change of each.
+    let script = format!(
+        "$S route up --ports r1,r2
+        {ROUTES}
+        ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route show > /tmp/many.$$
+        awk 'BEGIN {{ for (i = 0; i < 12000; i++) printf \"10.%d.%d.0/24 drop\\n\", 64 + i / 256, i % 256 }}' >> /tmp/many.$$
+        echo '0.0.0.0/0 via 10.0.2.2' >> /tmp/many.$$
+        $S route show -a | grep lookup
+        $S route load /tmp/many.$$; rm /tmp/many.$$
+        $S route show -a | grep lookup
+        echo shorter; ROUTE_TEST_ROLE='probe 10.0.2.2 2001:db8:2::2' $a $T
+        $S route add 10.0.2.2/32 drop; echo dropped; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route replace 10.0.2.2/32 dev r2; echo again; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route del 10.0.2.2/32; $S route del 10.0.2.0/24; $S route replace 10.0.2.0/25 unreachable
+        echo long; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route del 10.0.2.0/25; echo default; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route replace 0.0.0.0/0 drop; echo none; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route replace 10.0.2.0/24 dev r2
+        (i=0; while [ $i -lt 20 ]; do i=$((i+1)); $S route replace 10.0.0.0/$((8 + i)) drop & sleep 0.0$i; kill -9 $! 2>/dev/null; done) || true
+        $S route replace 10.0.2.2/32 dev r2; $S route replace 10.0.1.2/32 dev r1
+        echo killed; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
+        $S route down; kill $P"
+    );
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    assert!(shown.contains("# lookup of IPv4: trie\n12005 routes\n# lookup of IPv4: direct\n"), "{shown}");
+    let told = |what: &str, line: &str| {
+        let behind = shown.split_once(&format!("{what}\n")).map_or("", |s| s.1);
+        let found = behind.lines().find(|l| l.starts_with("10.0.2.2:")).unwrap_or("");
+        assert!(found.starts_with(line), "{what}: {found}\n{shown}");
+    };
+    for (what, answers) in [
+        ("shorter", 3),
+        ("dropped", 0),
+        ("again", 3),
+        ("long", 0),
+        ("default", 3),
+        ("none", 0),
+        ("killed", 3),
+    ] {
+        told(what, &format!("10.0.2.2: {answers} of 3"));
+    }
 }

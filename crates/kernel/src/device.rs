@@ -208,6 +208,12 @@ pub fn hold_xdp(prog: &Prog, device: &Device) -> Result<bool, Error> {
     }
 }
 
+/// Gives an interface that has an XDP program in its driver another, in one step: each packet is seen by the old or by the new one.
+pub fn replace_xdp(prog: &Prog, device: &Device) -> Result<(), Error> {
+    set_xdp(device.index, prog.as_fd().as_raw_fd(), NATIVE)
+        .map_err(|errno| Error::os(format!("give {} another XDP program", device.name), errno))
+}
+
 /// Takes the XDP program of an interface away.
 pub fn release_xdp(device: &Device) -> Result<(), Error> {
     set_xdp(device.index, -1, 0).map_err(|errno| Error::os(format!("take XDP off {}", device.name), errno))

@@ -18,7 +18,7 @@ mod link;
 mod program;
 
 pub use link::{LinkRow, detach, links};
-pub use program::{Code, ProgRow, code, maps_of, pin_program, programs};
+pub use program::{Code, ProgRow, code, maps_of, pin_program, programs, time_program};
 
 /// Most objects of a kind that are looked at, and bytes of types.
 const MAX_OBJECTS: usize = 1 << 16;
@@ -161,6 +161,12 @@ pub fn maps() -> Result<Vec<MapRow>, Error> {
 pub(crate) fn map_of(fd: OwnedFd) -> Result<Map, Error> {
     let info = objects::map_info(fd.as_fd()).map_err(|e| Error::os("describe a map", e))?;
     Map::opened(fd, &info)
+}
+
+/// Opens the map of this id.
+pub(crate) fn map_by_id(id: u32) -> Result<Map, Error> {
+    let fd = objects::by_id(Kind::Map, id).map_err(|errno| Error::os(format!("open map {id}"), errno))?;
+    map_of(fd)
 }
 
 /// Opens a map, with what there is to say of it.

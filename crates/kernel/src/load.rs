@@ -49,6 +49,8 @@ pub struct LoadOptions {
     pub btf: Option<Arc<Btf>>,
     /// The folder of a BPF file system for maps that are pinned by name; without, `/sys/fs/bpf`.
     pub pin_root: Option<PathBuf>,
+    /// Ids of maps that are used in place of new ones, where name, kind and sizes are those of the object's.
+    pub reuse: Vec<u32>,
     /// Bytes for the verifier's log; without, what the object says, or 1 MiB and then 16.
     pub log_bytes: Option<u32>,
 }

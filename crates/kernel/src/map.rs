@@ -3,6 +3,7 @@
 
 mod batch;
 mod elem;
+mod words;
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -18,6 +19,7 @@ use crate::sys::attr::{MapCreate, MapInfo};
 use crate::sys::map::RawMap;
 
 pub use batch::Unfinished;
+pub use words::Words;
 
 /// `BPF_EXIST`: update only what is there.
 const EXIST: u64 = 2;
@@ -172,6 +174,12 @@ impl Map {
 
     fn failed(&self, verb: &str, errno: Errno) -> Error {
         Error::os(format!("{verb} map {}", self.name), errno)
+    }
+
+    /// The number that the kernel has given it.
+    pub fn id(&self) -> Result<u32, Error> {
+        let info = crate::sys::objects::map_info(self.as_fd());
+        Ok(info.map_err(|errno| self.failed("describe", errno))?.id)
     }
 
     /// The name in the source.

@@ -109,7 +109,7 @@ fn protocol(word: &str) -> Result<u8, String> {
 /// A route.
 #[derive(Debug, Args)]
 pub(crate) struct RouteWords {
-    /// DESTINATION, then `via ADDRESS [dev NAME] [weight N]` (also several), `dev NAME`, `redirect dev NAME`, `drop` or `pass`
+    /// DESTINATION, then `via ADDRESS [dev NAME] [weight N]` (also several), `dev NAME`, `redirect dev NAME`, `drop`, `unreachable` or `pass`
     #[arg(value_name = "ROUTE", required = true, trailing_var_arg = true)]
     pub(crate) words: Vec<String>,
 }

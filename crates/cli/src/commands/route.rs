@@ -23,6 +23,7 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
             let router = Router::open()?;
             if *all {
                 println!("# ports: {}", router.ports().join(", "));
+                println!("# lookup of IPv4: {}", router.lookup()?);
             }
             router.show(*all)?.iter().for_each(|line| println!("{line}"));
         }

@@ -274,7 +274,14 @@ impl Frame {
     }
 
     /// Writes bytes of the program's memory, so many, to the packet; `flags` are those of bpf_skb_store_bytes.
-    fn store(&self, f: &mut FuncBuilder, at: At, (from, len): (Value, u32), flags: u64, missing: Block) {
+    pub(super) fn store(
+        &self,
+        f: &mut FuncBuilder,
+        at: At,
+        (from, len): (Value, u32),
+        flags: u64,
+        missing: Block,
+    ) {
         match self.reader().mode() {
             Mode::Direct { context: Context::Xdp, beyond: false } => {
                 let to = self.reader().direct(f, at, len, missing);
@@ -343,7 +350,7 @@ impl Frame {
         self.changed(f);
     }
 
-    fn context(&self) -> Option<Context> {
+    pub(super) fn context(&self) -> Option<Context> {
         match self.reader().mode() {
             Mode::Direct { context, .. } | Mode::Load { context } => Some(context),
             Mode::Probe { .. } | Mode::Flat { .. } => None,

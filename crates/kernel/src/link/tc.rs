@@ -85,13 +85,7 @@ impl Filter {
         let mut netlink = Netlink::open()?;
         let own_qdisc = make_qdisc(&mut netlink, index)?;
         let parent = if egress { EGRESS } else { INGRESS };
-        let mut body = message(index, 0, parent, ALL_PROTOCOLS);
-        put(&mut body, TCA_KIND, b"bpf\0");
-        let mut options = Vec::new();
-        put(&mut options, TCA_BPF_FD, &prog.as_fd().as_raw_fd().to_ne_bytes());
-        put(&mut options, TCA_BPF_NAME, b"skep\0");
-        put(&mut options, TCA_BPF_FLAGS, &DIRECT.to_ne_bytes());
-        put(&mut body, TCA_OPTIONS, &options);
+        let body = runs(message(index, 0, parent, ALL_PROTOCOLS), prog);
         let flags = netlink::CREATE | netlink::EXCL | netlink::ECHO;
         let mut filter = Filter { interface: index, parent, handle: 0, info: 0, own_qdisc };
         let made = netlink.request(RTM_NEWTFILTER, flags, &body);
@@ -172,6 +166,13 @@ pub fn held(index: u32) -> Result<Vec<HeldFilter>, Error> {
 }
 
 impl HeldFilter {
+    /// Gives it another program, in one step: each packet is seen by the old or by the new one.
+    pub fn replace(&self, prog: &Prog) -> Result<(), Error> {
+        let body = runs(message(self.interface, self.handle, INGRESS, self.info), prog);
+        let replaced = Netlink::open().and_then(|mut netlink| netlink.request(RTM_NEWTFILTER, 0, &body));
+        replaced.map(drop).map_err(|errno| Error::os("give a filter of an interface another program", errno))
+    }
+
     /// Takes it away, and the qdisc with the last of its filters.
     pub fn release(&self) -> Result<(), Error> {
         let HeldFilter { interface, handle, info, .. } = *self;
@@ -180,6 +181,17 @@ impl HeldFilter {
         std::mem::forget(filter);
         removed.map_err(|errno| Error::os("take a filter off an interface", errno))
     }
+}
+
+/// The message of a filter with its program.
+fn runs(mut body: Vec<u8>, prog: &Prog) -> Vec<u8> {
+    put(&mut body, TCA_KIND, b"bpf\0");
+    let mut options = Vec::new();
+    put(&mut options, TCA_BPF_FD, &prog.as_fd().as_raw_fd().to_ne_bytes());
+    put(&mut options, TCA_BPF_NAME, b"skep\0");
+    put(&mut options, TCA_BPF_FLAGS, &DIRECT.to_ne_bytes());
+    put(&mut body, TCA_OPTIONS, &options);
+    body
 }
 
 /// Makes the clsact qdisc; whether it was not there before.

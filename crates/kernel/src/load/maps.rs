@@ -4,13 +4,14 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use skep_bpf::kinds::MapType;
 use skep_bpf::object::{MapSpec, Object, SlotContent};
 
 use super::{Failure, LoadOptions, Placed, failure};
 use crate::error::Error;
 use crate::kconfig;
 use crate::live::LiveTarget;
-use crate::map::{Map, Surroundings};
+use crate::map::{Map, Surroundings, kernel_name, object_name};
 use crate::pin::{self, Pins};
 use crate::unwind::Tables;
 
@@ -22,12 +23,19 @@ pub(super) fn create(
     target: &LiveTarget,
 ) -> Result<(Vec<Map>, Pins), Vec<Failure>> {
     let tables = Tables::of(object, &options.walked).map_err(|e| failure("dw_ustack", e))?;
+    let mut there = Vec::with_capacity(options.reuse.len());
+    for id in &options.reuse {
+        there.push(crate::inspect::map_by_id(*id).map_err(|e| failure("maps", e))?);
+    }
     let mut pins = Pins::default();
     let mut maps = Vec::with_capacity(object.maps.len());
     for (index, spec) in object.maps.iter().enumerate() {
         let created = match &tables {
             Some((names, tables)) => Map::create(&tables.sized(*names, index, spec)),
-            None => one(spec, btf, options, target, &mut pins),
+            None => match there.iter().position(|map| is_alike(spec, map)) {
+                Some(found) => Ok(there.swap_remove(found)),
+                None => one(spec, btf, options, target, &mut pins),
+            },
         };
         maps.push(created.map_err(|e| failure(&spec.name, e))?);
     }
@@ -102,14 +110,29 @@ fn one(
     Ok(map)
 }
 
+/// Whether a map is what a spec describes, by the kernel's name for it and its shape.
+fn is_alike(spec: &MapSpec, map: &Map) -> bool {
+    kernel_name(&object_name(&spec.name)) == map.name() && shape_of(spec) == shape(map)
+}
+
+/// Kind, bytes of key and value, entries.
+type Shape = (MapType, usize, usize, u32);
+
+fn shape_of(spec: &MapSpec) -> Shape {
+    (spec.map_type, spec.key_size as usize, spec.value_size as usize, spec.max_entries)
+}
+
+fn shape(map: &Map) -> Shape {
+    (map.kind(), map.key_size(), map.value_size(), map.max_entries())
+}
+
 /// A map that is pinned already, if it is made alike.
 fn reuse(spec: &MapSpec, map: Map, place: &Path) -> Result<Map, Error> {
-    let wanted = (spec.map_type, spec.key_size as usize, spec.value_size as usize, spec.max_entries);
-    let found = (map.kind(), map.key_size(), map.value_size(), map.max_entries());
+    let (wanted, found) = (shape_of(spec), shape(&map));
     if wanted == found {
         return Ok(map);
     }
-    let shape = |(kind, key, value, entries): (skep_bpf::kinds::MapType, usize, usize, u32)| {
+    let text = |(kind, key, value, entries): Shape| {
         format!("{} with keys of {key}, values of {value} bytes and {entries} entries", kind.name())
     };
     Err(Error::Damaged {
@@ -117,8 +140,8 @@ fn reuse(spec: &MapSpec, map: Map, place: &Path) -> Result<Map, Error> {
         why: format!(
             "pinned at {} is a {}, and the object wants a {}: unpin it (`skep maps unpin {}`) or give another folder",
             place.display(),
-            shape(found),
-            shape(wanted),
+            text(found),
+            text(wanted),
             place.display()
         ),
     })

@@ -10,9 +10,11 @@ use super::module::ModuleCx;
 use super::{BuildError, Result, internal};
 use crate::hir::{Expr, FilterMemory, PacketChange, PacketPart, PacketRead, PacketSource, Stmt};
 use crate::ty::Ty;
-use skep_compiler::ir::{Block, FuncBuilder, FuncId, PtrKind, Type};
+use skep_compiler::ir::{Block, Cc, FuncBuilder, FuncId, PtrKind, Type, Value};
 use skep_compiler::layers::walk::{self, Mark};
-use skep_compiler::layers::{At, Depth, Field, Frame, LayerId, Mode, NewValue, Reader, Tier, Window};
+use skep_compiler::layers::{
+    At, Depth, Field, Frame, IcmpError, LayerId, Mode, NewValue, Reader, Tier, Window,
+};
 
 mod memory;
 mod reads;
@@ -97,6 +99,7 @@ impl Fx<'_, '_> {
                 self.with_frame(|frame, f| frame.push_vlan(f, tci, end))
             }
             PacketChange::PopVlan => self.with_frame(|frame, f| frame.pop_vlan(f, end)),
+            PacketChange::IcmpError(parts) => self.icmp_error(parts, end),
             PacketChange::Set { fields, depth, nth, value } => {
                 let value = match value.ty.is_scalar() {
                     true => {
@@ -131,6 +134,36 @@ impl Fx<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Makes of the packet an ICMP error about itself, of the family of the address that it comes from.
+    fn icmp_error(&mut self, [kind, code, info, from]: &[Expr; 4], end: Block) -> Result<()> {
+        let number = |fx: &mut Self, e: &Expr| -> Result<Value> {
+            let value = fx.value(e)?;
+            Ok(fx.number(value))
+        };
+        let (kind, code, info) = (number(self, kind)?, number(self, code)?, number(self, info)?);
+        let address = self.scratch(20, "from");
+        let ty = from.ty.clone();
+        self.put(from, &ty, address, 0)?;
+        let family = self.f.load(Type::U32, address, 0);
+        let family = self.number(family);
+        let error = IcmpError { kind, code, info, from: (address, 4) };
+        let (done, mark) = (self.f.block(&[]), self.mark_packet());
+        for (six, number) in [false, true].into_iter().zip(FAMILIES) {
+            let (this, next, number) = (self.f.block(&[]), self.f.block(&[]), self.f.u64(number));
+            self.f.branch(Cc::Eq, family, number, this, next);
+            self.f.switch_to(this);
+            let here = self.mark_packet();
+            self.with_frame(|frame, f| frame.become_icmp_error(f, six, error, end))?;
+            self.f.jump(done, &[]);
+            self.f.switch_to(next);
+            self.join_packet(here);
+        }
+        self.f.jump(end, &[]);
+        self.f.switch_to(done);
+        self.join_packet(mark);
+        Ok(())
     }
 
     fn packet(&mut self) -> Result<&mut Packet> {
@@ -224,6 +257,7 @@ impl Fx<'_, '_> {
             | PacketPart::TcpOption { .. }
             | PacketPart::Len
             | PacketPart::Interface
+            | PacketPart::Segment
             | PacketPart::Filter(_) => Ok(()),
         }
     }

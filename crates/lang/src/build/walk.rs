@@ -402,6 +402,9 @@ fn walk_stmt<'t>(stmt: &'t Stmt, see: &mut dyn FnMut(Node<'t>)) {
             walk_expr(value, see);
         }
         StmtKind::ChangePacket(PacketChange::PopVlan) => {}
+        StmtKind::ChangePacket(PacketChange::IcmpError(parts)) => {
+            parts.iter().for_each(|e| walk_expr(e, see))
+        }
         StmtKind::Return(value) => value.iter().for_each(|e| walk_expr(e, see)),
         StmtKind::ForRange { .. } | StmtKind::Break | StmtKind::Continue => {}
     }

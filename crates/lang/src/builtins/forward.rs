@@ -4,7 +4,7 @@ use super::{Builtin, Call, Checked, action as row};
 use crate::ast;
 use crate::check::Checker;
 use crate::diag::Diagnostic;
-use crate::hir::{Expr, ExprKind, StmtKind};
+use crate::hir::{Expr, ExprKind, PacketChange, StmtKind};
 use crate::ty::Ty;
 use skep_bpf::kinds::MapType;
 use skep_compiler::layers::Context;
@@ -17,6 +17,16 @@ pub(super) static ROWS: &[Builtin] = &[
         "let @cpus = cpumap(64); xdp:lo /packet.udp.dport == 9/ { to_cpu(@cpus[1]); }",
         (1, 1),
         to_cpu,
+    ),
+    row(
+        "icmp_error",
+        &["icmp_error(TYPE, CODE, INFO, ADDRESS)"],
+        "Makes of the packet an ICMP (ICMPv6) error about itself, from ADDRESS to its sender; `tx()` or `redirect(packet.ifindex)` sends it. \
+              INFO is the number behind the checksum: of \"too big\" the MTU. A packet that must not be answered ends the probe: an \
+              error, a fragment behind the first, one with options or tags.",
+        "xdp:lo /packet.ip4.ttl == 1/ { icmp_error(11, 0, 0, ntop(pton(\"192.0.2.1\"))); tx(); }",
+        (4, 4),
+        icmp_error,
     ),
     row(
         "redirect_neigh",
@@ -59,6 +69,18 @@ fn through_map(c: &mut Checker<'_>, call: &Call<'_>, key: &[ast::Expr], elsewher
     let number = Expr { kind: ExprKind::Int(i64::from(place.map.0)), ty: Ty::U32, span: call.span };
     let args = std::iter::once(number).chain(place.key).collect();
     Some(returned(call, "redirect_map", args))
+}
+
+fn icmp_error(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    c.may_change_packet(call.span)?;
+    let (kind, code, info) =
+        (call.integer(c, 0, false)?, call.integer(c, 1, false)?, call.integer(c, 2, false)?);
+    let address = c.value(&call.args[3])?;
+    if *address.ty() != Ty::Inet {
+        return call.wrong(c, call.args[3].span, "takes an address, such as `ntop(pton(\"192.0.2.1\"))`");
+    }
+    let parts = Box::new([kind, code, info, address.expr]);
+    Some(Checked::Stmt(StmtKind::ChangePacket(PacketChange::IcmpError(parts))))
 }
 
 fn redirect_neigh(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {

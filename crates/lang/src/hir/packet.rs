@@ -69,6 +69,9 @@ pub enum PacketChange {
     PushVlan(Expr),
     /// The outermost VLAN tag is taken out.
     PopVlan,
+    /// It becomes an ICMP error about itself: type, code and the four bytes behind, u64; the address that it comes from,
+    /// `Inet`, whose family is the packet's.
+    IcmpError(Box<[Expr; 4]>),
 }
 
 /// Parts of a packet.
@@ -78,6 +81,8 @@ pub enum PacketPart {
     Len,
     /// Index of the interface.
     Interface,
+    /// Bytes of payload in each segment that it will be cut into; 0: it will not.
+    Segment,
     /// Whether one of these layers is there: a bool.
     Has(Vec<LayerId>),
     /// A field of the first of these layers that is there.

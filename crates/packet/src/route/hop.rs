@@ -15,6 +15,8 @@ pub enum Kind {
     Local = 4,
     /// Sent out of another interface as it is.
     Redirect = 5,
+    /// Gone, and their senders are told that there is no way.
+    Unreachable = 6,
 }
 
 /// A next hop.
@@ -79,6 +81,7 @@ impl Hop {
             3 => Kind::Pass,
             4 => Kind::Local,
             5 => Kind::Redirect,
+            6 => Kind::Unreachable,
             _ => return None,
         };
         let address: [u8; 16] = bytes[16..32].try_into().ok()?;

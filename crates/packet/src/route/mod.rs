@@ -3,6 +3,7 @@
 //! table behind says, because a next hop is written before the routes that lead to it and stays until none does.
 
 pub mod case;
+pub mod direct;
 pub mod fib;
 mod hop;
 mod parse;

@@ -42,6 +42,8 @@ pub struct NextHop {
 pub enum Target {
     /// Gone.
     Drop,
+    /// Gone, and their senders are told that there is no way.
+    Unreachable,
     /// Left to the kernel.
     Pass,
     /// Left to the kernel: the machine's own.
@@ -64,14 +66,14 @@ pub struct Route {
 /// Most next hops of a route.
 const MOST_HOPS: usize = 32;
 /// What may stand behind the destination.
-const FORMS: &str =
-    "`via ADDRESS [dev NAME] [weight N]` (also several), `dev NAME`, `redirect dev NAME`, `drop` or `pass`";
+const FORMS: &str = "`via ADDRESS [dev NAME] [weight N]` (also several), `dev NAME`, `redirect dev NAME`, `drop`, `unreachable` or `pass`";
 
 impl Target {
     /// The next hops as the map holds them.
     pub fn hops(&self) -> Vec<Hop> {
         match self {
             Target::Drop => vec![Hop::plain(Kind::Drop)],
+            Target::Unreachable => vec![Hop::plain(Kind::Unreachable)],
             Target::Pass => vec![Hop::plain(Kind::Pass)],
             Target::Local => vec![Hop::plain(Kind::Local)],
             Target::Redirect(device) => vec![hop(Kind::Redirect, device, None, 1)],
@@ -116,6 +118,7 @@ fn default_of(target: &Target) -> Prefix {
 fn target(prefix: &str, words: &[&str], links: &dyn Links) -> Result<Target, RouteError> {
     match words {
         ["drop"] => Ok(Target::Drop),
+        ["unreachable"] => Ok(Target::Unreachable),
         ["pass"] => Ok(Target::Pass),
         ["redirect", "dev", name] => Ok(Target::Redirect(named(name, links)?)),
         ["dev", name] => {

@@ -145,6 +145,16 @@ impl Table {
         self.routes.is_empty()
     }
 
+    /// All routes with their values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = (Prefix, u32)> {
+        self.routes.iter().map(|(prefix, value)| (*prefix, *value))
+    }
+
+    /// How many routes of IPv4 there are.
+    pub fn count4(&self) -> usize {
+        self.routes.keys().filter(|prefix| prefix.address().is_ipv4()).count()
+    }
+
     /// A next hop.
     pub fn hop(&self, number: u32) -> Option<&Hop> {
         self.hops.get(&number)

@@ -1,10 +1,11 @@
 //! Changing the table of a running router: steps enter, its maps have them, one command at a time. A number in the maps counts the
 //! changes, so that who keeps a copy of the table knows whether it still holds; it is odd while a change is under way.
 
-use super::Maps;
+use super::direct::Lookups;
+use super::{Maps, Router};
 use crate::error::Error;
 use skep_kernel::device::{self, Turn};
-use skep_packet::route::Step;
+use skep_packet::route::{Step, Table};
 
 /// The name of the right to change the table.
 const TURN: &str = "skep-route";
@@ -33,14 +34,27 @@ impl<'m> Writer<'m> {
         self.generation
     }
 
-    /// Does the steps; gives the table's number behind them. Where one cannot be done, the table is as it was.
-    pub(super) fn apply(self, steps: &[Step]) -> Result<u64, Error> {
-        if steps.is_empty() && self.generation.is_multiple_of(2) {
+    /// Does the steps, which make the table what it is here, and brings what looks addresses up to date; gives the table's number
+    /// behind them. Where a step cannot be done, the table is as it was.
+    pub(super) fn apply(
+        self,
+        router: &Router,
+        lookups: &mut Lookups,
+        (table, steps): (&Table, &[Step]),
+    ) -> Result<u64, Error> {
+        let unfinished = !self.generation.is_multiple_of(2);
+        if steps.is_empty() && !unfinished && !router.mixed {
             return Ok(self.generation);
         }
         self.maps.set_generation(self.generation | 1)?;
         let applied = self.maps.apply(steps);
         let behind = (self.generation | 1) + 1;
+        match &applied {
+            Ok(()) => lookups.follow(router, table, steps, unfinished)?,
+            // Whoever comes next finds unfinished what this one found so.
+            Err(_) if unfinished => return applied.map(|()| behind),
+            Err(_) => {}
+        }
         self.maps.set_generation(behind)?;
         applied.map(|()| behind)
     }

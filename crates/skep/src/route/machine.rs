@@ -75,6 +75,25 @@ impl Machine {
         found.map_or_else(|| format!("#{index}"), |d| d.name.clone())
     }
 
+    /// An address of each family for each interface, where it has one: not a link-local one where it has another.
+    pub(super) fn sources(&self, devices: impl Iterator<Item = u32>) -> Vec<(u32, IpAddr)> {
+        let local = |a: &IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+        let mut sources = Vec::new();
+        for device in devices {
+            for four in [true, false] {
+                let own = self.addresses.iter().filter(|a| a.device == device && a.address.is_ipv4() == four);
+                let any =
+                    self.addresses.iter().filter(|a| a.address.is_ipv4() == four && !a.address.is_loopback());
+                let best = own
+                    .map(|a| a.address)
+                    .min_by_key(local)
+                    .or_else(|| any.map(|a| a.address).min_by_key(local));
+                sources.extend(best.map(|address| (device, address)));
+            }
+        }
+        sources
+    }
+
     /// Destinations that the machine itself answers: its addresses, its networks' broadcast addresses, what is never forwarded.
     pub(super) fn own_prefixes(&self) -> BTreeSet<Prefix> {
         let mut own: BTreeSet<Prefix> = self.never.iter().copied().collect();

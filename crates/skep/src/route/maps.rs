@@ -26,12 +26,12 @@ const FAMILY_BITS: u32 = 32;
 const FAMILIES: (u32, u32) = (2, 10);
 
 impl<'a> Maps<'a> {
-    fn find(self, name: &str) -> Option<&'a Map> {
+    pub(super) fn find(self, name: &str) -> Option<&'a Map> {
         // `@fib4` in the source, `_fib4` in the kernel.
         self.0.iter().find(|map| map.name().get(1..) == Some(name))
     }
 
-    fn named(self, name: &str) -> Result<&'a Map, Error> {
+    pub(super) fn named(self, name: &str) -> Result<&'a Map, Error> {
         self.find(name).ok_or_else(|| {
             Error::Route(format!("the router's program has no map {name}: `skep route down` ends it"))
         })
@@ -168,6 +168,11 @@ impl<'a> Maps<'a> {
         ports.map(name_port).try_for_each(|write| self.write(&write))
     }
 
+    /// Tells the programs the addresses that errors come from, by port.
+    pub(super) fn name_sources(self, sources: &[(u32, IpAddr)]) -> Result<(), Error> {
+        sources.iter().map(name_source).try_for_each(|write| self.write(&write))
+    }
+
     /// Tells the programs of neighbours.
     pub(super) fn name_neighbours(self, neighbours: &[Neighbour]) -> Result<(), Error> {
         neighbours.iter().map(name_neighbour).try_for_each(|write| self.write(&write))
@@ -228,19 +233,25 @@ pub(super) fn name_port(port: &Device) -> Write {
 
 /// Tells the programs of a neighbour.
 pub(super) fn name_neighbour(neighbour: &Neighbour) -> Write {
-    let mut key = neighbour.device.to_ne_bytes().to_vec();
-    match neighbour.address {
-        IpAddr::V4(a) => {
-            key.extend(FAMILIES.0.to_ne_bytes());
-            key.extend(a.octets());
-            key.extend([0; 12]);
-        }
-        IpAddr::V6(a) => {
-            key.extend(FAMILIES.1.to_ne_bytes());
-            key.extend(a.octets());
-        }
-    }
+    let key = [&neighbour.device.to_ne_bytes()[..], &inet(neighbour.address)].concat();
     Write::new("neighbours", key, number_of(neighbour.mac).to_ne_bytes())
+}
+
+/// Tells the programs the address that errors come from which leave through a port.
+pub(super) fn name_source((port, address): &(u32, IpAddr)) -> Write {
+    let family = if address.is_ipv4() { FAMILIES.0 } else { FAMILIES.1 };
+    Write::new("sources", [port.to_ne_bytes(), family.to_ne_bytes()].concat(), inet(*address))
+}
+
+/// An address as the programs hold it: its family, and 16 bytes.
+fn inet(address: IpAddr) -> [u8; 20] {
+    let (family, mut out) = (if address.is_ipv4() { FAMILIES.0 } else { FAMILIES.1 }, [0; 20]);
+    out[..4].copy_from_slice(&family.to_ne_bytes());
+    match address {
+        IpAddr::V4(a) => out[4..8].copy_from_slice(&a.octets()),
+        IpAddr::V6(a) => out[4..].copy_from_slice(&a.octets()),
+    }
+    out
 }
 
 /// A link address as the programs hold it.

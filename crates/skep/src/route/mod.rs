@@ -3,6 +3,7 @@
 //! batch, applied while nobody else changes the table, in an order that leaves no hole.
 
 mod change;
+mod direct;
 mod machine;
 mod maps;
 mod sync;
@@ -12,6 +13,7 @@ mod watch;
 
 use crate::error::Error;
 use change::Writer;
+use direct::Lookups;
 use machine::Machine;
 use maps::Maps;
 use skep_kernel::device::{self, Device};
@@ -31,6 +33,8 @@ pub struct Router {
     maps: Vec<Map>,
     ports: Vec<Port>,
     machine: Machine,
+    /// Not all of its programs have the same maps: a command that replaced them was killed.
+    mixed: bool,
 }
 
 /// An interface that the router receives packets from.
@@ -59,6 +63,7 @@ pub struct HopStats {
 fn find() -> Result<Option<Router>, Error> {
     let machine = Machine::read()?;
     let (mut ports, mut maps): (Vec<Port>, Vec<Map>) = (Vec::new(), Vec::new());
+    let mut direct: Vec<bool> = Vec::new();
     let mut known: Vec<(u32, bool)> = Vec::new();
     for device in &machine.devices {
         let mut is_ours = |id: u32| -> bool {
@@ -69,6 +74,7 @@ fn find() -> Result<Option<Router>, Error> {
             let found = skep_kernel::inspect::maps_of(id).unwrap_or_default();
             let ours = Maps(&found).are_ours();
             if ours {
+                direct.push(Maps(&found).find(direct::WIDE).is_some());
                 let new = found.into_iter().filter(|m| maps.iter().all(|k| k.name() != m.name()));
                 let new: Vec<Map> = new.collect();
                 maps.extend(new);
@@ -83,7 +89,8 @@ fn find() -> Result<Option<Router>, Error> {
             ports.push(Port { device: device.clone(), xdp, filters });
         }
     }
-    Ok((!ports.is_empty()).then_some(Router { maps, ports, machine }))
+    let mixed = direct.contains(&true) && direct.contains(&false);
+    Ok((!ports.is_empty()).then(|| Router { maps, ports, machine, mixed }))
 }
 
 impl Router {
@@ -169,13 +176,20 @@ impl Router {
         let mut steps = own(&mut table, &self.machine)?;
         let changes = changes(&table)?;
         steps.extend(table.plan(&changes).map_err(|e| Error::Route(e.to_string()))?);
-        self.apply(writer, &table, &steps).map(drop)
+        self.apply(writer, &mut Lookups::default(), (&table, &steps)).map(drop)
     }
 
     /// Does the steps that made the table what it is; gives the table's number behind them.
-    fn apply(&self, writer: Writer<'_>, _table: &Table, steps: &[Step]) -> Result<u64, Error> {
-        Maps(&self.maps).name_ports(self.ports.iter().map(|p| &p.device))?;
-        writer.apply(steps)
+    fn apply(
+        &self,
+        writer: Writer<'_>,
+        lookups: &mut Lookups,
+        change: (&Table, &[Step]),
+    ) -> Result<u64, Error> {
+        let (maps, ports) = (Maps(&self.maps), || self.ports.iter().map(|port| &port.device));
+        maps.name_ports(ports())?;
+        maps.name_sources(&self.machine.sources(ports().map(|device| device.index)))?;
+        writer.apply(self, lookups, change)
     }
 
     /// All routes as they are written, those that follow the kernel's marked; those of the machine itself only with `all`.
@@ -205,6 +219,11 @@ impl Router {
             _ => "TC",
         };
         self.ports.iter().map(|port| format!("{} ({})", port.device.name, way(port))).collect()
+    }
+
+    /// How addresses of IPv4 are looked up.
+    pub fn lookup(&self) -> Result<&'static str, Error> {
+        Ok(if direct::Mapped::of(Maps(&self.maps))?.is_some() { "direct" } else { "trie" })
     }
 
     /// The route of an address; `None` where the kernel gets the packet.
@@ -239,6 +258,7 @@ impl Router {
                 if alone || hop.weight == 1 { String::new() } else { format!(" weight {}", hop.weight) };
             match (hop.kind, hop.gateway) {
                 (Kind::Drop, _) => "drop".to_owned(),
+                (Kind::Unreachable, _) => "unreachable".to_owned(),
                 (Kind::Pass, _) => "pass".to_owned(),
                 (Kind::Local, _) => "local".to_owned(),
                 (Kind::Redirect, _) => format!("redirect dev {}", device()),

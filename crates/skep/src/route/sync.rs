@@ -3,6 +3,7 @@
 //! the table as it is.
 
 use super::change::Writer;
+use super::direct::Lookups;
 use super::{Maps, Port, Router, find, own};
 use crate::error::Error;
 use skep_kernel::device::{self, Turn};
@@ -65,6 +66,7 @@ pub struct Sync {
     changes: Changes,
     /// The router's table as it was at `generation`.
     table: Table,
+    lookups: Lookups,
     generation: u64,
     /// Interfaces or addresses have changed.
     other_machine: bool,
@@ -85,6 +87,7 @@ impl Sync {
             mirror: Mirror::new(selection),
             changes,
             table: Table::default(),
+            lookups: Lookups::default(),
             generation: u64::MAX,
             other_machine: false,
             _turn: turn,
@@ -173,6 +176,7 @@ impl Sync {
         let mut steps = Vec::new();
         if writer.generation() != self.generation {
             self.table = maps.table()?;
+            self.lookups = Lookups::default();
             steps = own(&mut self.table, &self.router.machine)?;
         }
         let machine = &self.router.machine;
@@ -183,7 +187,7 @@ impl Sync {
         steps.extend(planned);
         // Should the steps fail, the table is read again.
         self.generation = u64::MAX;
-        self.generation = self.router.apply(writer, &self.table, &steps)?;
+        self.generation = self.router.apply(writer, &mut self.lookups, (&self.table, &steps))?;
         if let Some((routes, why)) = refused {
             tell(Happened::Refused { routes, why });
         }

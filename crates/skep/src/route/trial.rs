@@ -3,7 +3,7 @@
 //! through the kernel. What fails leaves, each with its place.
 
 use super::machine::Machine;
-use super::maps::{Write, name_neighbour, name_port, writes};
+use super::maps::{Write, name_neighbour, name_port, name_source, writes};
 use super::{own, up};
 use crate::error::Error;
 use crate::run::{Guest, GuestOptions};
@@ -170,6 +170,8 @@ impl Bench {
             bench.neighbours.push(known);
         }
         ports.iter().try_for_each(|port| bench.write(&name_port(port)))?;
+        let sources = bench.machine.sources(ports.iter().map(|port| port.index));
+        sources.iter().try_for_each(|source| bench.write(&name_source(source)))?;
         bench.fill(case, at)?;
         Ok(bench)
     }

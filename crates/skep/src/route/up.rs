@@ -1,12 +1,13 @@
 //! Starting a router: its programs are compiled for the ports, loaded, their maps filled, and only then attached. When
 //! anything fails, nothing stays.
 
-use super::{Maps, Router, folder, own};
+use super::{Maps, Port, Router, folder, own};
 use crate::error::Error;
 use crate::script::Script;
-use skep_bpf::kinds::ProgType;
+use skep_bpf::kinds::{ProgType, map_flags};
 use skep_kernel::device::{self, Device};
 use skep_kernel::load::{LoadOptions, Loaded};
+use skep_kernel::prog::Prog;
 use skep_packet::route::Table;
 use std::path::Path;
 
@@ -16,6 +17,14 @@ const SOURCE: &str = include_str!("../../../../programs/router/router.bt");
 const FOLLOWS: &str = "\nrawtracepoint:";
 /// What stands for the ports in it.
 const PORTS: &str = "PORTS";
+/// What direct lookup changes in it.
+const DIRECT: &[(&str, &str)] = &[
+    ("#define DIRECT 0", "#define DIRECT 1"),
+    ("@wide4 = array(1,", "@wide4 = array(8388608,"),
+    ("@deep4 = array(1,", "@deep4 = array(1048576,"),
+];
+/// Maps that commands write through a mapping.
+const MAPPED: &[&str] = &["@short4", "@wide4", "@deep4"];
 
 /// What became of a port.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,15 +76,12 @@ pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
         }
         devices.push(device.clone());
     }
-    let program = Script::named("router.bt", &source(&devices))
-        .params(vec![device::namespace()?.to_string()])
-        .compile()?;
-    let loaded = Loaded::load(&program.object, program.target.clone(), &LoadOptions::default())
-        .map_err(Error::Kernel)?;
+    let loaded = load(&devices, Lookup::Trie, Vec::new())?;
     let maps = Maps(loaded.maps());
     let mut table = Table::default();
     maps.apply(&own(&mut table, &machine)?)?;
     maps.name_ports(devices.iter())?;
+    maps.name_sources(&machine.sources(devices.iter().map(|d| d.index)))?;
     let folder = folder()?;
     // What a router left that ended without `down`.
     skep_kernel::pin::unpin_folder(&folder)?;
@@ -91,21 +97,66 @@ pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
 
 /// The program with its ports named, without what learns of neighbours: for a machine that has no kernel.
 pub(super) fn source_alone(ports: &[Device]) -> String {
-    let source = source(ports);
+    let source = source(ports, Lookup::Trie);
     match source.split_once(FOLLOWS).and_then(|(before, rest)| Some((before, rest.split_once("\n}\n")?.1))) {
         Some((before, behind)) => format!("{before}\n{behind}"),
         None => source,
     }
 }
 
+/// How the programs look addresses up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lookup {
+    /// In the trie.
+    Trie,
+    /// In arrays.
+    Direct,
+}
+
+/// Compiles and loads the programs for these ports. Of the maps named by `reuse` they take those that they can use.
+pub(super) fn load(ports: &[Device], lookup: Lookup, reuse: Vec<u32>) -> Result<Loaded, Error> {
+    let mut program = Script::named("router.bt", &source(ports, lookup))
+        .params(vec![device::namespace()?.to_string()])
+        .compile()?;
+    for map in program.object.maps.iter_mut().filter(|map| MAPPED.contains(&map.name.as_str())) {
+        map.flags |= map_flags::MMAPABLE;
+    }
+    let options = LoadOptions { reuse, ..LoadOptions::default() };
+    Loaded::load(&program.object, program.target.clone(), &options).map_err(Error::Kernel)
+}
+
+/// Puts programs in the place of those that the ports run.
+pub(super) fn replace(loaded: &Loaded, ports: &[Port]) -> Result<(), Error> {
+    let (xdp, tc) = programs(loaded)?;
+    for port in ports {
+        port.filters.iter().try_for_each(|filter| filter.replace(tc))?;
+        if port.xdp {
+            device::replace_xdp(xdp, &port.device)?;
+        }
+    }
+    Ok(())
+}
+
+/// The program of each kind.
+fn programs(loaded: &Loaded) -> Result<(&Prog, &Prog), Error> {
+    let missing = || Error::Internal("the router's programs are not there".to_owned());
+    let xdp = loaded.program_of(ProgType::Xdp).ok_or_else(missing)?;
+    Ok((xdp, loaded.program_of(ProgType::SchedCls).ok_or_else(missing)?))
+}
+
 /// The program with its ports named.
-fn source(ports: &[Device]) -> String {
+fn source(ports: &[Device], lookup: Lookup) -> String {
     let list = |before: &str, after: &str| {
         let each: Vec<_> = ports.iter().map(|p| format!("{before}{}{after}", p.name)).collect();
         each.join(", ")
     };
-    SOURCE
-        .replace(&format!("\nxdp:{PORTS} {{"), &format!("\n{} {{", list("xdp:", "")))
+    let mut text = SOURCE.to_owned();
+    if lookup == Lookup::Direct {
+        for (small, large) in DIRECT {
+            text = text.replace(small, large);
+        }
+    }
+    text.replace(&format!("\nxdp:{PORTS} {{"), &format!("\n{} {{", list("xdp:", "")))
         .replace(&format!("\ntc:{PORTS}:ingress {{"), &format!("\n{} {{", list("tc:", ":ingress")))
 }
 
@@ -120,9 +171,7 @@ fn follow(loaded: &Loaded, maps: Maps<'_>, folder: &Path) -> Result<Option<Strin
 }
 
 fn attach(loaded: &Loaded, ports: &[Device], native: bool) -> Result<Vec<PortReport>, Error> {
-    let missing = || Error::Internal("the router's programs are not there".to_owned());
-    let xdp = loaded.program_of(ProgType::Xdp).ok_or_else(missing)?;
-    let tc = loaded.program_of(ProgType::SchedCls).ok_or_else(missing)?;
+    let (xdp, tc) = programs(loaded)?;
     let mut reports = Vec::new();
     let mut all = || -> Result<(), Error> {
         for port in ports {
@@ -168,12 +217,16 @@ mod tests {
             xdp: None,
             is_veth: false,
         };
-        let text = source(&[port("eth1"), port("eth2")]);
+        let text = source(&[port("eth1"), port("eth2")], Lookup::Trie);
         assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
         assert!(text.contains("\ntc:eth1:ingress, tc:eth2:ingress {"));
         assert!(!text.contains("xdp:PORTS"));
         let alone = source_alone(&[port("eth1")]);
         assert!(text.contains(FOLLOWS) && !alone.contains("rawtracepoint"));
         assert!(alone.contains("\nxdp:eth1 {") && alone.contains("\ntc:eth1:ingress {"));
+        let direct = source(&[port("eth1")], Lookup::Direct);
+        for (small, large) in DIRECT {
+            assert!(text.contains(small) && direct.contains(large) && !direct.contains(small), "{small}");
+        }
     }
 }

@@ -9,7 +9,10 @@ pub(super) fn depths(probe: Option<&Probe>) -> Vec<Depth> {
     let mut found = Vec::new();
     let mut see = |node: walk::Node<'_>| {
         if let walk::Node::Expr(Expr { kind: ExprKind::Packet(read), .. }) = node
-            && !matches!(read.what, PacketPart::Len | PacketPart::Interface | PacketPart::Filter(_))
+            && !matches!(
+                read.what,
+                PacketPart::Len | PacketPart::Interface | PacketPart::Segment | PacketPart::Filter(_)
+            )
             && !found.contains(&read.depth)
         {
             found.push(read.depth);
@@ -39,7 +42,7 @@ pub(super) fn is_straight(e: &Expr) -> bool {
         ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_) => true,
         ExprKind::Packet(read) => match &read.what {
             PacketPart::Field(fields) => fields.len() == 1 && fields[0].0 != LayerId::Vlan,
-            PacketPart::Len | PacketPart::Interface | PacketPart::Protocol => true,
+            PacketPart::Len | PacketPart::Interface | PacketPart::Segment | PacketPart::Protocol => true,
             PacketPart::Has(layers) => layers.len() == 1 && layers[0] != LayerId::Vlan,
             _ => false,
         },
@@ -62,6 +65,9 @@ pub(super) fn stmt_reads<'t>(stmt: &'t Stmt, out: &mut Vec<&'t PacketRead>) {
         StmtKind::Delete { key, .. } => key.iter().for_each(|e| always_read(e, out)),
         StmtKind::ChangePacket(PacketChange::Set { value, .. } | PacketChange::PushVlan(value)) => {
             always_read(value, out);
+        }
+        StmtKind::ChangePacket(PacketChange::IcmpError(parts)) => {
+            parts.iter().for_each(|e| always_read(e, out))
         }
         StmtKind::Emit { args, .. } => args.iter().for_each(|e| always_read(e, out)),
         _ => {}

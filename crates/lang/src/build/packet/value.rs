@@ -27,6 +27,14 @@ impl Fx<'_, '_> {
                 };
                 return Ok(self.f.load(Type::U32, reader.ctx(), at));
             }
+            PacketPart::Segment => {
+                let reader = *self.packet()?.frame.reader();
+                return Ok(match reader.mode() {
+                    Mode::Direct { context: Context::Xdp, .. } => self.f.iconst(Type::U32, 0),
+                    // gso_size of struct __sk_buff.
+                    _ => self.f.load(Type::U32, reader.ctx(), 176),
+                });
+            }
             PacketPart::Has(_) | PacketPart::Filter(_) | PacketPart::TcpOption { bytes: 0, .. } => {
                 let (yes, no, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[reg]));
                 self.packet_condition(read, yes, no)?;

@@ -78,8 +78,10 @@ pub enum Change {
 pub enum RouteKind {
     /// They are sent on.
     Forward,
-    /// They are dropped (`blackhole`, `unreachable`, `prohibit`).
+    /// They are dropped (`blackhole`).
     Drop,
+    /// The same, and their senders are told (`unreachable`, `prohibit`).
+    Refuse,
     /// The kernel does something with them that is not done here (`throw`, encapsulation).
     Leave,
 }
@@ -177,7 +179,8 @@ fn route(body: &[u8]) -> Option<KernelRoute> {
     // `RTN_UNICAST`, `RTN_BLACKHOLE` to `RTN_PROHIBIT`, `RTN_THROW`; the others are of the machine itself.
     let mut kind = match what {
         1 => RouteKind::Forward,
-        6..=8 => RouteKind::Drop,
+        6 => RouteKind::Drop,
+        7 | 8 => RouteKind::Refuse,
         9 => RouteKind::Leave,
         _ => return None,
     };

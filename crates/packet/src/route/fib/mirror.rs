@@ -290,6 +290,7 @@ impl Mirror {
         let (kind, ways) = self.directions.get(direction)?;
         let hops = match (kind, ways) {
             (RouteKind::Drop, _) => return Some(Target::Drop),
+            (RouteKind::Refuse, _) => return Some(Target::Unreachable),
             (RouteKind::Leave, _) => return Some(Target::Pass),
             (RouteKind::Forward, Ways::Hops(hops)) => hops.clone(),
             (RouteKind::Forward, Ways::Object(id)) => match self.objects.get(id)? {

@@ -138,8 +138,8 @@ fn routes_are_read() {
         [
             None,
             Some(RouteKind::Drop),
-            Some(RouteKind::Drop),
-            Some(RouteKind::Drop),
+            Some(RouteKind::Refuse),
+            Some(RouteKind::Refuse),
             Some(RouteKind::Leave),
             None
         ]
@@ -150,7 +150,7 @@ fn routes_are_read() {
 fn routes_come_change_and_go() {
     let mut world = World::new(None);
     world.say(NEWROUTE, &route("10.1.0.0/16", 1, 4, &[OIF1, VIA1]));
-    world.say(NEWROUTE, &route("10.2.0.0/16", 7, 4, &[]));
+    world.say(NEWROUTE, &route("10.2.0.0/16", 6, 4, &[]));
     world.say(NEWROUTE, &route("0.0.0.0/0", 1, 4, &[OIF2]));
     world.say(NEWROUTE, &route("fe80::/64", 1, 2, &[OIF2]));
     assert_eq!(
