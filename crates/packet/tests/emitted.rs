@@ -6,6 +6,7 @@
 
 mod support;
 
+use skep_bpf::kinds::ProgType;
 use skep_compiler::compile::{CompileOptions, compile as compile_module};
 use skep_engine::helpers::env::Env;
 use skep_engine::vm::context::Input;
@@ -75,13 +76,36 @@ fn run(
     yes
 }
 
+/// The program that files are filtered by: with the bytes that it may need, and the packet's own length.
+fn in_memory(filter: &Filter, text: &str, link: LinkType, random: &mut Random) -> bool {
+    let Some((module, reach)) = filter.in_memory() else { return false };
+    let object = compile_module(module, &mut CompileOptions { passes: true, ..CompileOptions::default() });
+    let mut vm = Vm::new(Env::default()).unwrap();
+    let program = vm.load(&object.unwrap(), None).unwrap().programs[0];
+    for _ in 0..12 {
+        let bytes = packets::packet(random, link);
+        let length = bytes.len() as u32 + if random.one_in(3) { random.below(60) as u32 } else { 0 };
+        let packet = Packet { bytes: &bytes, length, ..Packet::default() };
+        let head = bytes.get(..reach as usize).unwrap_or(&bytes);
+        let mut input = Input::packet(ProgType::Xdp, head).unwrap();
+        input.set("ingress_ifindex", length.into()).unwrap();
+        for engine in ENGINES {
+            let options = RunOptions { engine, ..RunOptions::default() };
+            let result = vm.run(program, &input, options).unwrap_or_else(|e| panic!("`{text}`: {e}")).result;
+            let expected = u64::from(filter.matches(&packet));
+            assert_eq!(result, expected, "{engine:?} in memory, {link:?} `{text}` on {packet:x?}");
+        }
+    }
+    true
+}
+
 #[test]
 fn code_gives_the_verdicts_of_the_evaluation() {
     let count = std::env::var("SKEP_FILTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(1500);
     let seed = std::env::var("SKEP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let mut random = Random::new(seed);
     let links: Vec<LinkType> = LinkType::all().collect();
-    let (mut compiled, mut yes) = (0, 0);
+    let (mut compiled, mut yes, mut memory) = (0, 0, 0);
     for _ in 0..count {
         let text = Generator { random: &mut random }.expression();
         let link = if random.one_in(2) { LinkType::Ethernet } else { random.choose(&links) };
@@ -91,7 +115,11 @@ fn code_gives_the_verdicts_of_the_evaluation() {
         let Ok(filter) = compile(&text, &options, &Files) else { continue };
         compiled += 1;
         yes += run(&filter, source, random.one_in(2), &text, link, &mut random);
+        if matches!(source, Source::File { .. }) {
+            memory += usize::from(in_memory(&filter, &text, link, &mut random));
+        }
     }
+    assert!(memory * 10 > compiled, "too few filters of files run in memory");
     println!("{compiled} filters, {yes} packets accepted of {}", compiled * 12);
     assert!(compiled * 2 > count && yes > compiled, "too little is compiled or accepted");
 }

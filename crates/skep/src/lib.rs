@@ -77,5 +77,6 @@ pub mod list {
 pub mod machine {
     pub use skep_kernel::interrupt::UntilSignal;
     pub use skep_kernel::machine::{is_root, missing_capabilities, system};
+    pub use skep_kernel::packet::MappedFile;
     pub use skep_kernel::proc::{Child, Signals, exists, signal_number};
 }

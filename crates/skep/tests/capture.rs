@@ -116,3 +116,32 @@ fn mistakes_and_damage_have_words() {
         Vec::<String>::new()
     );
 }
+
+/// Large files are filtered by machine code: with the same outcome as the same packets in two files, which are not.
+#[test]
+fn a_large_file_gives_what_small_ones_give() {
+    let packets: Vec<(u32, u16)> =
+        (0..120_000u32).map(|i| (i, [53, 80, 99, 443, 7][(i % 13 % 5) as usize])).collect();
+    let (whole, half) = (file(&packets), file(&packets[..60_000]));
+    let rest = file(&packets[60_000..]);
+    for text in
+        ["udp port 80 or port 99", "len = 46", "ip[2:2] = 32 and udp[2:2] & 3 = 1", "tcp", "not port 7"]
+    {
+        let outcome = |files: &[&[u8]], limits| {
+            let mut offline = open(files, text, limits).unwrap();
+            let (out, damage) = run(&mut offline, lines(Style { stamp: Stamp::Seconds, ..Style::default() }));
+            assert!(damage.is_empty(), "{damage:?}");
+            (String::from_utf8(out).unwrap(), offline.totals())
+        };
+        let (large, small) =
+            (outcome(&[&whole], Limits::default()), outcome(&[&half, &rest], Limits::default()));
+        assert!(large == small, "`{text}`: {:?} {:?}", large.1, small.1);
+        let limits = Limits { count: Some(70_000), bytes: None };
+        let (large, small) = (outcome(&[&whole], limits), outcome(&[&half, &rest], limits));
+        assert!(large == small, "`{text}`, the first ones: {:?} {:?}", large.1, small.1);
+    }
+    let mut offline = open(&[&whole[..whole.len() - 10]], "port 53", Limits::default()).unwrap();
+    let (_, damage) = run(&mut offline, Form::Count);
+    assert!(damage[0].contains("cut in the middle of a packet"), "{damage:?}");
+    assert_eq!(offline.totals().read, 120_000);
+}

@@ -190,7 +190,7 @@ fn module(
         let mode = frame.mode(&mut f, *way, skb);
         let reader = Reader::new(&mut f, mode, frame.ctx);
         let (matched, other) = (f.block(&[]), f.block(&[]));
-        filter.emit(&mut f, &Place { reader: &reader, program, matched, other });
+        filter.emit(&mut f, &Place { reader: &reader, program, len: None, matched, other });
         f.switch_to(matched);
         let said = f.slot_addr(slot);
         let before = f.load(Type::U64, said, 0);

@@ -5,6 +5,7 @@ mod drops;
 mod live;
 mod output;
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use skep::capture::dump as stages;
-use skep::capture::{Expression, Kept, Limits, Offline};
-use skep::machine::{Signals, UntilSignal};
+use skep::capture::{Expression, Input, Kept, Limits, Offline};
+use skep::machine::{MappedFile, Signals, UntilSignal};
 
 use crate::args::{Capture, FilterStage};
 use crate::exit::Exit;
@@ -38,15 +39,18 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     }
     let expression = Expression::new(&text(options)?, options.strict);
     let mut signals = Signals::receive(&[]).map_err(skep::Error::from)?;
+    let opened = options.read.iter().map(|path| open(path, &signals)).collect::<Result<Vec<Opened>>>()?;
     let mut files = Vec::new();
-    for path in &options.read {
-        files.push((path.display().to_string(), open(path, &signals)?));
+    for (path, opened) in options.read.iter().zip(&opened) {
+        let name = path.display().to_string();
+        let input = opened.input().with_context(|| name.clone())?;
+        files.push((name, input));
     }
     if !options.dump.is_empty() {
         return dump(options, files);
     }
     let limits = Limits { count: options.limit, bytes: options.snaplen.map(|bytes| bytes as usize) };
-    let mut offline = Offline::open(files, expression, limits)?;
+    let mut offline = Offline::over(files, expression, limits)?;
     let link = offline.first_link().unwrap_or(ETHERNET);
     let mut output = Output::new(options, link, false)?;
     let mut damaged = false;
@@ -73,10 +77,10 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
 }
 
 /// Prints the filter at the stages that are asked for.
-fn dump(options: &Capture, files: Vec<(String, Box<dyn Read>)>) -> Result<ExitCode> {
+fn dump(options: &Capture, files: Vec<(String, Input<'_>)>) -> Result<ExitCode> {
     let text = text(options)?;
     let everything = Expression::new("", options.strict);
-    let link = Offline::open(files, everything, Limits::default())?.first_link().unwrap_or(ETHERNET);
+    let link = Offline::over(files, everything, Limits::default())?.first_link().unwrap_or(ETHERNET);
     let wants = |stage| {
         options.dump.iter().any(|wanted| match wanted {
             FilterStage::All => true,
@@ -99,13 +103,43 @@ fn text(options: &Capture) -> Result<String> {
     }
 }
 
-fn open(path: &Path, signals: &Signals) -> Result<Box<dyn Read>> {
+/// A file to be read.
+enum Opened {
+    /// As it lies in memory.
+    Mapped(MappedFile),
+    Stream(RefCell<Box<dyn Read>>),
+}
+
+impl Opened {
+    fn input(&self) -> io::Result<Input<'_>> {
+        match self {
+            Opened::Mapped(file) => Input::memory(file.bytes(), || file.present()),
+            Opened::Stream(source) => Input::new(Shared(source)),
+        }
+    }
+}
+
+/// A stream that is read through a reference.
+struct Shared<'s>(&'s RefCell<Box<dyn Read>>);
+
+impl Read for Shared<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(to)
+    }
+}
+
+fn open(path: &Path, signals: &Signals) -> Result<Opened> {
+    let stream = |source: Box<dyn Read>| Opened::Stream(RefCell::new(source));
     if path.as_os_str() == "-" {
-        return Ok(Box::new(UntilSignal::new(io::stdin(), signals)?));
+        return Ok(stream(Box::new(UntilSignal::new(io::stdin(), signals)?)));
     }
     let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+    let file = match MappedFile::new(file) {
+        Ok(mapped) => return Ok(Opened::Mapped(mapped)),
+        Err(file) => file,
+    };
     let regular = file.metadata().is_ok_and(|data| data.is_file());
-    Ok(if regular { Box::new(file) } else { Box::new(UntilSignal::new(file, signals)?) })
+    Ok(if regular { stream(Box::new(file)) } else { stream(Box::new(UntilSignal::new(file, signals)?)) })
 }
 
 /// Tells what was wrong with files; whether anything was.

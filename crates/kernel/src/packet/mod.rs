@@ -4,6 +4,7 @@
 //! What always holds: a socket receives nothing before its filter is on it (it is bound last), so no packet that the filter
 //! would not take is ever seen. Dropping a [`PacketSocket`] takes everything back, promiscuous mode included.
 
+mod mapped;
 mod namespace;
 mod ring;
 mod spool;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+pub use mapped::MappedFile;
 pub use namespace::{Namespace, current_inode};
 pub use ring::{Block, Frame, Lease, PACKET_OUTGOING, SLL2_HEADER};
 pub use spool::Spool;

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// A mapping, unmapped when dropped.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl BtfMapping {
     }
 }
 
-/// A read-only view of a large file of debug information.
+/// A read-only view of a large file: debug information, or a capture.
 #[derive(Debug)]
 pub(crate) struct FileMapping(Mapping);
 
@@ -114,11 +114,19 @@ impl FileMapping {
     }
 }
 
+impl FileMapping {
+    /// Says that it is read from its start to its end, so that the kernel reads ahead.
+    pub(crate) fn sequential(&self) {
+        // SAFETY: exactly the range that `mmap` gave; the advice changes no byte of it.
+        let _ = unsafe { madvise(self.0.start.cast(), self.0.len, Advice::Sequential) };
+    }
+}
+
 impl AsRef<[u8]> for FileMapping {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: nothing of ours writes the file. Debug information is written once, when it is built or installed
-        // (package managers and linkers put a new file in the place of the old); its readers check every value
-        // against the bounds of what they have and trust nothing that they have read before.
+        // (package managers and linkers put a new file in the place of the old), and captures grow at their end; their
+        // readers check every value against the bounds of what they have and trust nothing that they have read before.
         unsafe { self.0.bytes(0, self.0.len) }.unwrap_or(&[])
     }
 }

@@ -1,5 +1,5 @@
-//! Bytes of a capture, as a window that slides over them: a reader enters, slices of what lies ahead leave. Compressed
-//! files (gzip) are unpacked on the way.
+//! Bytes of a capture, as a window that slides over them: a reader or a file in memory enters, slices of what lies ahead
+//! leave. Compressed files (gzip) are unpacked on the way.
 
 use std::io::{self, Read};
 
@@ -13,14 +13,25 @@ const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 
 /// What lies ahead in a file.
 pub struct Input<'s> {
-    source: Box<dyn Read + 's>,
-    buffer: Vec<u8>,
+    source: Source<'s>,
     /// First byte that is not consumed.
     start: usize,
     /// Behind the last byte that was read.
     end: usize,
     /// Offset in the file of `start`.
     offset: u64,
+}
+
+enum Source<'s> {
+    Stream {
+        source: Box<dyn Read + 's>,
+        buffer: Vec<u8>,
+    },
+    /// All of a file, and how many bytes of it are there still.
+    Memory {
+        bytes: &'s [u8],
+        present: Box<dyn Fn() -> usize + 's>,
+    },
 }
 
 impl std::fmt::Debug for Input<'_> {
@@ -32,16 +43,32 @@ impl std::fmt::Debug for Input<'_> {
 impl<'s> Input<'s> {
     /// Starts to read; a gzip file is unpacked.
     pub fn new(source: impl Read + 's) -> io::Result<Input<'s>> {
-        let mut plain = Input::over(Box::new(source));
+        let mut plain = Input::stream(Box::new(source));
         if plain.ahead(GZIP.len())? && plain.bytes().starts_with(&GZIP) {
-            let packed = io::Cursor::new(plain.bytes().to_vec()).chain(plain.source);
-            return Ok(Input::over(Box::new(MultiGzDecoder::new(packed))));
+            let packed = plain.bytes().to_vec();
+            if let Source::Stream { source, .. } = plain.source {
+                let packed = io::Cursor::new(packed).chain(source);
+                return Ok(Input::stream(Box::new(MultiGzDecoder::new(packed))));
+            }
         }
         Ok(plain)
     }
 
-    fn over(source: Box<dyn Read + 's>) -> Input<'s> {
-        Input { source, buffer: Vec::new(), start: 0, end: 0, offset: 0 }
+    /// A file whose bytes lie in memory. `present` tells how many of them are there at the moment, and is asked before others
+    /// are looked at.
+    pub fn memory(bytes: &'s [u8], present: impl Fn() -> usize + 's) -> io::Result<Input<'s>> {
+        if bytes.starts_with(&GZIP) {
+            return Ok(Input::stream(Box::new(MultiGzDecoder::new(bytes))));
+        }
+        Ok(Input::over(Source::Memory { bytes, present: Box::new(present) }))
+    }
+
+    fn stream(source: Box<dyn Read + 's>) -> Input<'s> {
+        Input::over(Source::Stream { source, buffer: Vec::new() })
+    }
+
+    fn over(source: Source<'s>) -> Input<'s> {
+        Input { source, start: 0, end: 0, offset: 0 }
     }
 
     /// Makes at least `wanted` bytes lie ahead; whether the file has so many.
@@ -55,17 +82,25 @@ impl<'s> Input<'s> {
 
     #[cold]
     fn fill(&mut self, wanted: usize) -> io::Result<bool> {
-        self.buffer.copy_within(self.start..self.end, 0);
+        let (source, buffer) = match &mut self.source {
+            Source::Stream { source, buffer } => (source, buffer),
+            Source::Memory { bytes, present } => {
+                let there = present().min(bytes.len());
+                self.end = there.min(self.start.saturating_add(wanted).saturating_add(CHUNK)).max(self.start);
+                return Ok(self.end - self.start >= wanted);
+            }
+        };
+        buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
         while self.end < wanted {
             // Room grows with what is there, not with what a damaged length claims.
             let room = (self.end + CHUNK).next_multiple_of(CHUNK);
-            if self.buffer.len() < room {
-                self.buffer.resize(room, 0);
+            if buffer.len() < room {
+                buffer.resize(room, 0);
             }
-            let space = self.buffer.get_mut(self.end..).unwrap_or_default();
-            match self.source.read(space) {
+            let space = buffer.get_mut(self.end..).unwrap_or_default();
+            match source.read(space) {
                 Ok(0) => return Ok(false),
                 Ok(n) => self.end += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -78,7 +113,11 @@ impl<'s> Input<'s> {
     /// All bytes that lie ahead just now.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        let all = match &self.source {
+            Source::Stream { buffer, .. } => buffer.as_slice(),
+            Source::Memory { bytes, .. } => bytes,
+        };
+        all.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Goes on by `count` bytes, which must lie ahead.

@@ -80,6 +80,24 @@ impl<'s> Merge<'s> {
         Ok(first.is_some())
     }
 
+    /// The only file, if there is no other.
+    pub fn only(&mut self) -> Option<&mut Reader<'s>> {
+        match self.files.as_mut_slice() {
+            [file] => Some(&mut file.reader),
+            _ => None,
+        }
+    }
+
+    /// Goes to the next record that was noted in the only file; see [`Reader::next_wanted`].
+    pub fn next_wanted(&mut self) -> bool {
+        let [file] = self.files.as_mut_slice() else { return false };
+        let found = file.reader.next_wanted();
+        if found {
+            (self.current, self.started, file.alive) = (0, true, true);
+        }
+        found
+    }
+
     /// Index of the file that the current packet is of, and the packet.
     pub fn packet(&self) -> Option<(usize, Packet<'_>)> {
         let file = self.files.get(self.current).filter(|file| file.alive)?;

@@ -67,12 +67,26 @@ pub struct Reader<'s> {
     ended: bool,
     /// What is told after the packet that the end of the file cuts.
     damage: Option<Damage>,
+    ahead: Ahead,
+}
+
+/// Records that were looked at already: the wanted ones among them, and how far that goes.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Offsets in the file, and the number of each record.
+    wanted: std::collections::VecDeque<(u64, u64)>,
+    /// Behind the last record that was looked at, and its number.
+    end: (u64, u64),
 }
 
 impl<'s> Reader<'s> {
     /// Reads the header of a pcap or pcapng file, which may be packed by gzip.
     pub fn new(source: impl std::io::Read + 's) -> Result<Reader<'s>, FileError> {
-        let mut input = Input::new(source)?;
+        Reader::over(Input::new(source)?)
+    }
+
+    /// The same of an input.
+    pub fn over(mut input: Input<'s>) -> Result<Reader<'s>, FileError> {
         if !input.ahead(4)? {
             let len = input.bytes().len();
             let what = if len == 0 { "the file is empty".to_owned() } else { format!("only {len} bytes") };
@@ -85,7 +99,8 @@ impl<'s> Reader<'s> {
             (Format::Pcap(format), vec![interface])
         };
         let current = Current::default();
-        Ok(Reader { input, format, interfaces, current, count: 0, ended: false, damage: None })
+        let ahead = Ahead::default();
+        Ok(Reader { input, format, interfaces, current, count: 0, ended: false, damage: None, ahead })
     }
 
     /// The interfaces that were met so far; a pcap file has one from the start.
@@ -167,18 +182,66 @@ impl<'s> Reader<'s> {
     fn whole_record(&mut self, format: pcap::Format) -> bool {
         self.input.consume(self.current.whole);
         self.current.whole = 0;
-        let (bytes, start) = (self.input.bytes(), format.header());
-        let Some(record) = bytes.get(..start).and_then(|header| format.sound_record(header)) else {
-            return false;
-        };
-        let whole = start + record.captured as usize;
-        if bytes.len() < whole {
-            return false;
-        }
-        let data = (start, record.captured as usize);
+        let Some((record, _)) = record_at(format, self.input.bytes(), 0) else { return false };
+        let (start, kept) = (format.header(), record.captured as usize);
+        let (data, whole) = ((start, kept), start + kept);
         self.current = Current { time: record.time, len: record.len, data, whole, ..Current::default() };
         self.count += 1;
         true
+    }
+
+    /// Looks at the records of a pcap file that lie ahead just now, from the next one on, and notes those that are wanted, for
+    /// [`Reader::next_wanted`]: bytes and length of each are given. Whether there were any.
+    pub fn look_ahead(&mut self, mut wanted: impl FnMut(&[u8], u32) -> bool) -> bool {
+        let Format::Pcap(format) = self.format else { return false };
+        if self.ended || self.damage.is_some() {
+            return false;
+        }
+        self.input.consume(self.current.whole);
+        self.current = Current::default();
+        let (bytes, offset) = (self.input.bytes(), self.input.offset());
+        let (mut at, mut number) = (0, self.count);
+        while let Some((record, data)) = record_at(format, bytes, at) {
+            number += 1;
+            if wanted(data, record.len) {
+                self.ahead.wanted.push_back((offset + at as u64, number));
+            }
+            at += format.header() + data.len();
+        }
+        self.ahead.end = (offset + at as u64, number);
+        at > 0
+    }
+
+    /// Forgets what was noted.
+    pub fn forget_ahead(&mut self) {
+        self.ahead = Ahead::default();
+    }
+
+    /// The link type of all packets: a pcap file has one.
+    pub fn only_link(&self) -> Option<u16> {
+        let Format::Pcap(_) = self.format else { return None };
+        self.interfaces.first().map(|interface| interface.link)
+    }
+
+    /// Goes to the next record that was noted; `false`: there is none, and the next one has not been looked at.
+    pub fn next_wanted(&mut self) -> bool {
+        let Format::Pcap(format) = self.format else { return false };
+        let next = self.ahead.wanted.pop_front();
+        let (offset, number) = next.unwrap_or(self.ahead.end);
+        let Some(distance) = offset.checked_sub(self.input.offset()).and_then(|d| usize::try_from(d).ok())
+        else {
+            return false;
+        };
+        if next.is_none() && distance <= self.current.whole {
+            return false;
+        }
+        self.input.consume(distance);
+        (self.current, self.count) = (Current::default(), number);
+        if next.is_some() {
+            self.count -= 1;
+            return self.whole_record(format);
+        }
+        false
     }
 
     fn next_record(&mut self, format: pcap::Format) -> Result<bool, FileError> {
@@ -284,6 +347,15 @@ impl<'s> Reader<'s> {
         let missing = wanted.saturating_sub(self.input.bytes().len()) as u64;
         Damage::Cut { what, offset: self.input.offset(), wanted: wanted as u64, missing }
     }
+}
+
+/// The record that begins at `at`, and its data, if all of it is there and nothing is wrong with it.
+#[inline]
+fn record_at(format: pcap::Format, bytes: &[u8], at: usize) -> Option<(pcap::Record, &[u8])> {
+    let rest = bytes.get(at..)?;
+    let (header, data) = rest.split_at_checked(format.header())?;
+    let record = format.sound_record(header)?;
+    Some((record, data.get(..record.captured as usize)?))
 }
 
 fn pcap_header(input: &mut Input<'_>) -> Result<(pcap::Format, Interface), FileError> {

@@ -274,3 +274,62 @@ fn files_are_merged_by_time() {
     assert_eq!(failed.len(), 1);
     assert!(failed[0].starts_with("b: the file is cut"), "{failed:?}");
 }
+
+#[test]
+fn looking_ahead_finds_what_going_on_finds() {
+    let data: Vec<Vec<u8>> = (0..5000u32).map(|i| vec![(i % 7) as u8; (i % 300) as usize]).collect();
+    let records: Vec<_> = (0u32..).zip(&data).map(|(i, d)| (i, 1, d.as_slice(), 300)).collect();
+    let file = pcap(0xa1b2_c3d4, true, &records);
+    let wanted = |bytes: &[u8]| bytes.first() == Some(&3);
+    let (all, _) = read(&file);
+    let expected: Vec<u64> = all.iter().filter(|p| wanted(&p.2)).map(|p| p.1).collect();
+    for end in [file.len(), file.len() - 10] {
+        let mut reader = Reader::over(Input::memory(&file[..end], || end).unwrap()).unwrap();
+        let mut found = Vec::new();
+        loop {
+            if reader.next_wanted() {
+                assert_eq!(reader.packet().time / 1_000_000_000 + 1, reader.count());
+                found.push(reader.packet().time);
+            } else if !reader.look_ahead(|bytes, len| len == 300 && wanted(bytes)) {
+                match reader.advance() {
+                    Ok(true) if wanted(reader.packet().data) => found.push(reader.packet().time),
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) => assert_ne!(end, file.len()),
+                }
+            }
+        }
+        assert_eq!(found, expected);
+        assert_eq!(reader.count(), 5000);
+    }
+}
+
+#[test]
+fn a_file_in_memory_that_is_cut_meanwhile_ends_there() {
+    let data = vec![7u8; 1000];
+    let records: Vec<_> = (0..2000).map(|i| (i, 0, data.as_slice(), 1000)).collect();
+    let file = pcap(0xa1b2_c3d4, false, &records);
+    let present = std::cell::Cell::new(file.len());
+    let mut reader = Reader::over(Input::memory(&file, || present.get()).unwrap()).unwrap();
+    let mut count = 0;
+    let end = loop {
+        match reader.advance() {
+            Ok(true) => count += 1,
+            Ok(false) => panic!("the file ends as if nothing was missing"),
+            Err(error) => break error.to_string(),
+        }
+        if count == 10 {
+            present.set(1_000_000);
+        }
+    };
+    assert!(end.contains("the file is cut in the middle of a packet"), "{end}");
+    assert!((984..1000).contains(&count), "{count}");
+    let packed = {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&file).unwrap();
+        packed.finish().unwrap()
+    };
+    let mut reader = Reader::over(Input::memory(&packed, || packed.len()).unwrap()).unwrap();
+    assert!(reader.advance().unwrap());
+    assert_eq!(reader.packet().data, data);
+}

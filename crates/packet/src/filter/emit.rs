@@ -27,6 +27,8 @@ pub struct Place<'a> {
     pub reader: &'a Reader,
     /// The program's type, which says what its context holds.
     pub program: ProgType,
+    /// The packet's length, 64 bits, where the reader does not know it.
+    pub len: Option<Value>,
     /// For packets that match.
     pub matched: Block,
     /// For those that do not.
@@ -112,6 +114,35 @@ pub(super) fn emit(graph: &Graph, preds: &Preds, rules: Rules, f: &mut FuncBuild
         emit.head();
         emit.test(&node.test, to(node.then), to(node.other));
     }
+}
+
+/// How far from the packet's start any read goes; `None`: that is not known, or it follows headers.
+pub(super) fn reach(graph: &Graph, preds: &Preds) -> Option<u64> {
+    let mut used = vec![false; preds.values.len()];
+    let mut mark: Vec<ValueId> = Vec::new();
+    for node in &graph.nodes {
+        mark.extend([node.test.a, node.test.b]);
+        mark.extend(node.test.sets.iter().map(|(_, value)| *value));
+    }
+    let mut end = 0;
+    while let Some(id) = mark.pop() {
+        if std::mem::replace(&mut used[id.0 as usize], true) {
+            continue;
+        }
+        match preds.value(id) {
+            Number::Load { bytes, add, index } => {
+                let index_most = index.map_or(0, |index| most(preds, index));
+                end = end.max(u64::from(add) + index_most + u64::from(bytes));
+                mark.extend(index);
+            }
+            Number::Bin(_, a, b) => mark.extend([a, b]),
+            Number::Neg(a) => mark.push(a),
+            Number::Choose { a, then, other, .. } => mark.extend([a, then, other]),
+            Number::Chain { .. } | Number::Var(_) | Number::Meta(_) => return None,
+            Number::Const(_) | Number::Len => {}
+        }
+    }
+    Some(end)
 }
 
 /// Largest number that a value can be.
@@ -240,7 +271,7 @@ impl Emit<'_> {
         match self.preds.value(id) {
             Number::Const(c) => self.constant(c),
             Number::Len => {
-                let len = self.place.reader.frame_len(self.f);
+                let len = self.place.len.unwrap_or_else(|| self.place.reader.frame_len(self.f));
                 self.f.extend(len, IntTy::U32)
             }
             Number::Var(var) => {

@@ -47,7 +47,7 @@ impl FilterCompiler for Expressions {
 
 impl filter::Filter for Tested {
     fn build(&self, f: &mut FuncBuilder, reader: &Reader, accept: Block, refuse: Block) {
-        let place = emit::Place { reader, program: self.program, matched: accept, other: refuse };
+        let place = emit::Place { reader, program: self.program, len: None, matched: accept, other: refuse };
         self.filter.emit(f, &place);
     }
 }

@@ -8,6 +8,7 @@ use skep_lang::diag::{Diagnostic, Diagnostics};
 use skep_packet::filter::link::LinkType;
 use skep_packet::filter::{self, Filter, Options, Packet, Source};
 
+use super::machine::{Machine, Tests};
 use crate::Error;
 
 /// An expression of the filter language.
@@ -18,6 +19,8 @@ pub struct Expression {
     target: Arc<LiveTarget>,
     /// What it became, by link type and byte order of the file.
     compiled: Vec<((u16, bool), Filter)>,
+    /// The same as machine code, for the only link type of a large file.
+    machine: Option<Machine>,
     /// The entry that was used last.
     last: usize,
 }
@@ -32,7 +35,14 @@ impl Expression {
     /// The expression of this text; empty: every packet. `strict`: as libpcap in everything.
     pub fn new(text: &str, strict: bool) -> Expression {
         let target = Arc::new(LiveTarget::new());
-        Expression { text: text.trim().to_owned(), strict, target, compiled: Vec::new(), last: 0 }
+        Expression {
+            text: text.trim().to_owned(),
+            strict,
+            target,
+            compiled: Vec::new(),
+            machine: None,
+            last: 0,
+        }
     }
 
     /// Whether it takes every packet.
@@ -61,6 +71,18 @@ impl Expression {
             .map_err(|mistake| wrong(&self.text, *mistake))?;
         self.compiled.push(((link, swapped), filter));
         Ok(())
+    }
+
+    /// Translates it to machine code for packets of this link type; whether that could be done.
+    pub(super) fn translate(&mut self, link: u16, swapped: bool) -> bool {
+        let filter = self.compiled.iter().find(|(key, _)| *key == (link, swapped));
+        self.machine = filter.and_then(|(_, filter)| Machine::new(filter));
+        self.machine.is_some()
+    }
+
+    /// Tests by machine code, after [`Expression::translate`].
+    pub(super) fn tests(&mut self) -> Option<Tests<'_>> {
+        self.machine.as_mut().and_then(Machine::tests)
     }
 
     /// Whether a packet matches.

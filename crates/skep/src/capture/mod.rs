@@ -4,6 +4,7 @@
 pub mod dump;
 mod filter;
 pub mod live;
+mod machine;
 mod rotate;
 mod sink;
 
@@ -16,7 +17,7 @@ use skep_kernel::packet::Lease;
 pub use filter::Expression;
 pub use rotate::{Files, Kept, Rotation};
 pub use sink::{Form, Sink};
-pub use skep_packet::file::{Damage, Direction, FileError};
+pub use skep_packet::file::{Damage, Direction, FileError, Input};
 pub use skep_packet::print::{Dump, Stamp, Style, Zone};
 
 use crate::Error;
@@ -62,7 +63,22 @@ pub struct Offline<'s> {
     limits: Limits,
     totals: Totals,
     damage: Vec<String>,
+    speed: Speed,
 }
+
+/// How packets are tested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Speed {
+    /// One after the other, by evaluation; after [`MANY`] of them machine code may be worth it.
+    Start,
+    /// By machine code, all that lie ahead at once.
+    Ahead,
+    /// By evaluation to the end.
+    Steady,
+}
+
+/// So many packets take as long to evaluate as it takes to make machine code.
+const MANY: u64 = 50_000;
 
 /// The time zone of this machine.
 pub fn local_zone() -> Zone {
@@ -76,9 +92,23 @@ impl<'s> Offline<'s> {
         expression: Expression,
         limits: Limits,
     ) -> Result<Offline<'s>, Error> {
-        let mut readers = Vec::new();
+        let mut inputs = Vec::new();
         for (name, source) in files {
-            let reader = Reader::new(source).map_err(|error| Error::capture(&name, &error))?;
+            let input = Input::new(source).map_err(|error| Error::capture(&name, &error.into()))?;
+            inputs.push((name, input));
+        }
+        Offline::over(inputs, expression, limits)
+    }
+
+    /// The same of inputs.
+    pub fn over(
+        files: Vec<(String, Input<'s>)>,
+        expression: Expression,
+        limits: Limits,
+    ) -> Result<Offline<'s>, Error> {
+        let mut readers = Vec::new();
+        for (name, input) in files {
+            let reader = Reader::over(input).map_err(|error| Error::capture(&name, &error))?;
             readers.push((name, reader));
         }
         let mut offline = Offline {
@@ -87,6 +117,7 @@ impl<'s> Offline<'s> {
             limits,
             totals: Totals::default(),
             damage: Vec::new(),
+            speed: Speed::Start,
         };
         offline.compile_known()?;
         Ok(offline)
@@ -119,6 +150,9 @@ impl<'s> Offline<'s> {
             return Ok(None);
         }
         loop {
+            if self.speed != Speed::Steady && self.next_ahead() {
+                break;
+            }
             match self.files.advance() {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
@@ -140,6 +174,49 @@ impl<'s> Offline<'s> {
             packet.data = packet.data.get(..most).unwrap_or(packet.data);
         }
         Ok(Some(Matched { packet, file, interface, process: "", block: None }))
+    }
+
+    /// Goes to the next match by machine code; `false`: the next packet is to be tested as it comes.
+    fn next_ahead(&mut self) -> bool {
+        if self.speed == Speed::Start {
+            if self.totals.read < MANY {
+                return false;
+            }
+            self.speed = self.translate();
+        }
+        if self.speed != Speed::Ahead {
+            return false;
+        }
+        loop {
+            let found = self.files.next_wanted();
+            let Some(reader) = self.files.only() else { return false };
+            self.totals.read = reader.count();
+            if found {
+                return true;
+            }
+            let Some(mut tests) = self.expression.tests() else { return false };
+            let some = reader.look_ahead(|bytes, len| tests.matches(bytes, len));
+            if tests.failed() {
+                reader.forget_ahead();
+                self.speed = Speed::Steady;
+                return false;
+            }
+            if !some {
+                return false;
+            }
+        }
+    }
+
+    /// Machine code, if there is one file of packets of one link type.
+    fn translate(&mut self) -> Speed {
+        let swapped_link = self.files.only().and_then(|reader| {
+            let link = reader.only_link().filter(|_| !self.expression.is_empty())?;
+            Some((link, reader.swapped()))
+        });
+        match swapped_link {
+            Some((link, swapped)) if self.expression.translate(link, swapped) => Speed::Ahead,
+            _ => Speed::Steady,
+        }
     }
 
     fn matches(&mut self) -> Result<bool, Error> {
