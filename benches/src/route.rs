@@ -25,8 +25,9 @@ const PLACES: u32 = 4_000;
 const REPEAT: u32 = 200;
 /// Lengths of prefixes and how many of a hundred have them, roughly as in the internet's table.
 const LENGTHS: [(u32, u32); 8] = [(24, 60), (22, 12), (23, 10), (20, 5), (21, 5), (19, 3), (16, 3), (18, 2)];
-/// `XDP_PASS`
+/// `XDP_PASS` and `XDP_REDIRECT`
 const PASS: u32 = 2;
+const REDIRECT: u32 = 4;
 
 /// A process that is ended.
 struct Running(Child);
@@ -123,11 +124,8 @@ impl Side {
         let each = prefixes.len().div_ceil(PLACES as usize);
         let first = frame(self.device.mac, prefixes[0].0 | 1);
         let (verdict, hot) = time_program(self.program, &first, self.device.index, REPEAT)?;
-        ensure!(
-            (verdict == PASS) == self.device.name.starts_with('p'),
-            "{} gives the verdict {verdict}",
-            self.device.name
-        );
+        let wanted = if self.device.name.starts_with('p') { PASS } else { REDIRECT };
+        ensure!(verdict == wanted, "{} gives the verdict {verdict}, not {wanted}", self.device.name);
         let (mut sum, mut count) = (0u64, 0u64);
         // Not in the order in which they lie.
         for step in 0..PLACES as usize {
