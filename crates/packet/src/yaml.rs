@@ -1,6 +1,6 @@
 //! YAML as a tree whose nodes know their places. A text enters, the tree of its one document leaves, or what is wrong with it and where.
 //! What always holds: a tree has no more nodes than the text has bytes (references to other nodes are refused), and is at most
-//! [`DEEPEST`] levels deep.
+//! `DEEPEST` levels deep.
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 use std::fmt;
