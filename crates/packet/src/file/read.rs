@@ -68,6 +68,8 @@ pub struct Reader<'s> {
     /// What is told after the packet that the end of the file cuts.
     damage: Option<Damage>,
     ahead: Ahead,
+    /// Offset in the file up to which bytes were asked for, see [`ask_for`].
+    asked: u64,
 }
 
 /// Records that were looked at already: the wanted ones among them, and how far that goes.
@@ -100,7 +102,17 @@ impl<'s> Reader<'s> {
         };
         let current = Current::default();
         let ahead = Ahead::default();
-        Ok(Reader { input, format, interfaces, current, count: 0, ended: false, damage: None, ahead })
+        Ok(Reader {
+            input,
+            format,
+            interfaces,
+            current,
+            count: 0,
+            ended: false,
+            damage: None,
+            ahead,
+            asked: 0,
+        })
     }
 
     /// The interfaces that were met so far; a pcap file has one from the start.
@@ -182,7 +194,11 @@ impl<'s> Reader<'s> {
     fn whole_record(&mut self, format: pcap::Format) -> bool {
         self.input.consume(self.current.whole);
         self.current.whole = 0;
-        let Some((record, _)) = record_at(format, self.input.bytes(), 0) else { return false };
+        let (bytes, offset) = (self.input.bytes(), self.input.offset());
+        let mut asked = usize::try_from(self.asked.saturating_sub(offset)).unwrap_or(0);
+        ask_for(bytes, 0, &mut asked);
+        self.asked = offset + asked as u64;
+        let Some((record, _)) = record_at(format, bytes, 0) else { return false };
         let (start, kept) = (format.header(), record.captured as usize);
         let (data, whole) = ((start, kept), start + kept);
         self.current = Current { time: record.time, len: record.len, data, whole, ..Current::default() };
@@ -200,8 +216,9 @@ impl<'s> Reader<'s> {
         self.input.consume(self.current.whole);
         self.current = Current::default();
         let (bytes, offset) = (self.input.bytes(), self.input.offset());
-        let (mut at, mut number) = (0, self.count);
+        let (mut at, mut number, mut asked) = (0, self.count, 0);
         while let Some((record, data)) = record_at(format, bytes, at) {
+            ask_for(bytes, at, &mut asked);
             number += 1;
             if wanted(data, record.len) {
                 self.ahead.wanted.push_back((offset + at as u64, number));
@@ -346,6 +363,26 @@ impl<'s> Reader<'s> {
     fn cut(&self, what: &'static str, wanted: usize) -> Damage {
         let missing = wanted.saturating_sub(self.input.bytes().len()) as u64;
         Damage::Cut { what, offset: self.input.offset(), wanted: wanted as u64, missing }
+    }
+}
+
+/// How far ahead bytes are asked for, so that they are in the processor's cache when they are needed: where a record begins is only
+/// known when the one before is, and memory would be waited for each time.
+const SOON: usize = 1024;
+/// Bytes that come into the cache together.
+const LINE: usize = 64;
+
+/// Asks for the bytes that will be needed soon; `asked` is how far that has gone.
+#[inline]
+fn ask_for(bytes: &[u8], at: usize, asked: &mut usize) {
+    if *asked >= at + SOON {
+        return;
+    }
+    *asked = (*asked).max(at);
+    let end = bytes.len().min(at + 2 * SOON);
+    while *asked < end {
+        std::hint::black_box(bytes.get(*asked).copied());
+        *asked += LINE;
     }
 }
 
