@@ -141,6 +141,54 @@ fn routes_by_hand_stay_and_the_table_outlives_who_follows() {
     assert!(shown.contains("the router has ended"), "{shown}");
 }
 
+/// Two BIRDs: one in a namespace of its own announces prefixes over both links, the router's prefers the first.
+const BIRDS: &str = r#"
+        unshare -n sleep 120 & P=$!
+        trap 'kill $P $Y $B1 $B2 2>/dev/null || true; wait || true; $S route down >/dev/null 2>&1 || true; rm -rf $D' EXIT
+        for i in $(seq 100); do [ "$(readlink /proc/$P/ns/net)" != "$(readlink /proc/self/ns/net)" ] && break; sleep 0.05; done
+        p="nsenter -t $P -n"
+        for n in 1 2; do
+          ip link set h$n netns $P; $p ip addr add 10.0.$n.2/24 dev h$n; $p ip link set h$n up
+        done
+        peer() { # name, own number, own address, the other's number and address, what it takes and gives
+          echo "protocol bgp $1 { local $3 as $2; neighbor $5 as $4; check link yes; connect delay time 1; error wait time 1, 1; ipv4 { import $6; export $7; next hop self; }; }"
+        }
+        {
+          echo "router id 10.0.1.2; protocol device { scan time 1; } protocol static many { ipv4;"
+          awk 'BEGIN { for (i = 0; i < 2000; i++) printf "route 20.0.%d.%d/28 blackhole;\n", i / 16, i % 16 * 16 }'
+          echo "}"
+          for n in 1 2; do peer n$n 65002 10.0.$n.2 65001 10.0.$n.1 none "where source = RTS_STATIC"; done
+        } > $D/p.conf
+        {
+          echo "router id 10.0.1.1; protocol device { scan time 1; } protocol kernel { ipv4 { import none; export all; }; }"
+          for n in 1 2; do peer n$n 65001 10.0.$n.1 65002 10.0.$n.2 "filter { bgp_local_pref = $((300 - n)); accept; }" none; done
+        } > $D/r.conf
+        $p bird -f -c $D/p.conf -s $D/p.sock -P $D/p.pid & B1=$!
+        bird -f -c $D/r.conf -s $D/r.sock -P $D/r.pid & B2=$!
+        all() { # waits until all of them go by a gateway
+          for i in $(seq 300); do [ $($S route show | grep -c "via $1 dev .* # sync") = 2000 ] && { echo "2000 via $1"; return 0; }; sleep 0.1; done
+          echo "not all via $1"; $S route show > $D/shown; head -5 $D/shown; exit 1
+        }
+"#;
+
+#[test]
+fn routes_of_bird_are_followed() {
+    if !Command::new("bird").arg("--version").output().is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: there is no `bird` (Debian's bird2)");
+        return;
+    }
+    let script = format!(
+        "{BIRDS}
+        follow --proto bird
+        all 10.0.1.2
+        $p ip link set h1 down; all 10.0.2.2
+        $p ip link set h1 up; all 10.0.1.2
+        kill -9 $B2; kill -9 $Y; $S route show | grep -c sync"
+    );
+    let Some(shown) = in_router(&script) else { return };
+    assert!(shown.contains("2000 via 10.0.1.2\n2000 via 10.0.2.2\n2000 via 10.0.1.2\n2000\n"), "{shown}");
+}
+
 #[test]
 fn tables_are_saved_and_watched() {
     let script = r#"

@@ -8,6 +8,7 @@ mod instructions;
 mod ir;
 mod packets;
 mod records;
+mod routes;
 mod source;
 
 use crate::rng::Rng;
@@ -49,6 +50,10 @@ pub(crate) const TARGETS: &[(&str, &str, Make)] = &[
         Box::new(packets::Captures)
     }),
     ("filters", "filter expressions, from parsing to instructions", || Box::new(packets::Filters::new())),
+    ("messages", "the kernel's messages about its routes, as a router follows them", || {
+        Box::new(routes::Messages)
+    }),
+    ("tables", "tests of routing tables", || Box::new(routes::Cases::new())),
     ("events", "records of the ring buffer and entries of maps", || Box::new(records::Records::new())),
 ];
 

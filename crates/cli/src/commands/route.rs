@@ -21,11 +21,12 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
         RouteAction::Del { destination } => Router::open()?.delete(destination)?,
         RouteAction::Show { all } => {
             let router = Router::open()?;
+            let mut out = std::io::stdout().lock();
             if *all {
-                println!("# ports: {}", router.ports().join(", "));
-                println!("# lookup of IPv4: {}", router.lookup()?);
+                writeln!(out, "# ports: {}", router.ports().join(", "))?;
+                writeln!(out, "# lookup of IPv4: {}", router.lookup()?)?;
             }
-            router.show(*all)?.iter().for_each(|line| println!("{line}"));
+            router.show(*all)?.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
         RouteAction::Get { address } => match Router::open()?.get(*address)? {
             Some(route) => println!("{route}"),
