@@ -15,6 +15,7 @@ use skep_bpf::record::{self, Answer, Filled, Kind, Length};
 use crate::compile::{CompileError, Features};
 use crate::ir::{
     BinOp, Block, FuncKind, Function, Inst, MapId, Module, Offset, Op, PtrKind, Terminator, Type, Value,
+    Width,
 };
 use crate::lower::Chains;
 use write::{Data, Maps, Writer};
@@ -366,12 +367,23 @@ fn room(chains: &Chains<'_>, filled: Filled, args: &[Value]) -> Result<Room, Str
     if let Some(bytes) = chains.int(len).and_then(|n| u32::try_from(n).ok()) {
         return Ok(Room::Exactly(bytes));
     }
-    match chains.def(chains.root(len)) {
-        Some(Op::Bound { v, max }) => {
-            let max = u32::try_from(*max).map_err(|_| "a helper fills more than 4 GiB".to_owned())?;
-            Ok(Room::Upto(*v, max))
+    let (len, max) = bounded(chains, len).ok_or("a helper fills memory of a length without a known bound")?;
+    let max = u32::try_from(max).map_err(|_| "a helper fills more than 4 GiB".to_owned())?;
+    Ok(Room::Upto(len, max))
+}
+
+/// A length with the most that it can be: what is bounded, or a constant more than that.
+fn bounded(chains: &Chains<'_>, len: Value) -> Option<(Value, u64)> {
+    match chains.def(chains.root(len))? {
+        Op::Bound { v, max } => Some((*v, *max)),
+        Op::Bin { op: BinOp::Add, width: Width::W64, a, b } => {
+            let more = u64::try_from(chains.int(*b)?).ok()?;
+            match chains.def(chains.root(*a))? {
+                Op::Bound { max, .. } => Some((len, max.checked_add(more)?)),
+                _ => None,
+            }
         }
-        _ => Err("a helper fills memory of a length without a known bound".to_owned()),
+        _ => None,
     }
 }
 
