@@ -278,8 +278,18 @@ pub(crate) fn test_run_time(
     interface: u32,
     repeat: u32,
 ) -> Result<(u32, u32), Errno> {
+    test_run_xdp(prog, frame, interface, repeat, 0)
+}
+
+fn test_run_xdp(
+    prog: BorrowedFd<'_>,
+    frame: &[u8],
+    interface: u32,
+    repeat: u32,
+    flags: u32,
+) -> Result<(u32, u32), Errno> {
     let length = u32::try_from(frame.len()).map_err(|_| Errno::TOOBIG)?;
-    // struct xdp_md, as in `test_run_live`.
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
     let context = [0, length, 0, interface, 0, 0];
     let mut attr = TestRun {
         prog_fd: raw(prog),
@@ -288,6 +298,7 @@ pub(crate) fn test_run_time(
         ctx_in: address(&context),
         ctx_size_in: size_of_val(&context) as u32,
         repeat,
+        flags,
         ..TestRun::default()
     };
     // SAFETY: `frame` and `context` outlive the call and have the given lengths; no output buffer is given.
@@ -326,21 +337,7 @@ pub(crate) fn test_run_live(
     interface: u32,
     repeat: u32,
 ) -> Result<(), Errno> {
-    let length = u32::try_from(frame.len()).map_err(|_| Errno::TOOBIG)?;
-    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-    let context = [0, length, 0, interface, 0, 0];
-    let mut attr = TestRun {
-        prog_fd: raw(prog),
-        data_in: address(frame),
-        data_size_in: length,
-        ctx_in: address(&context),
-        ctx_size_in: size_of_val(&context) as u32,
-        repeat,
-        flags: LIVE_FRAMES,
-        ..TestRun::default()
-    };
-    // SAFETY: `frame` and `context` outlive the call and have the given lengths; no output buffer is given.
-    unsafe { call(cmd::PROG_TEST_RUN, &mut attr) }.map(drop)
+    test_run_xdp(prog, frame, interface, repeat, LIVE_FRAMES).map(drop)
 }
 
 /// The kernel's record of a program.
