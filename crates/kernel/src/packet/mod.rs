@@ -8,6 +8,7 @@ mod mapped;
 mod namespace;
 mod ring;
 mod spool;
+mod tags;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;

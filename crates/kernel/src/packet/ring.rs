@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::tags::{self, VLAN, VLAN_TAG};
 use crate::sys::mmap::Mapping;
 
 /// `PACKET_OUTGOING`: what this machine sends.
@@ -16,7 +17,6 @@ pub const PACKET_OUTGOING: u8 = 4;
 /// Bytes of a header of LINKTYPE_LINUX_SLL2.
 pub const SLL2_HEADER: usize = 20;
 
-const VLAN_TAG: usize = 4;
 /// Room that is asked for in front of a packet: for a header in place of the link's, and a tag.
 pub(super) const RESERVE: usize = SLL2_HEADER + VLAN_TAG;
 
@@ -34,8 +34,6 @@ const HEADS: usize = HEAD + 20;
 /// `TP_STATUS_VLAN_VALID`, `TP_STATUS_VLAN_TPID_VALID`
 const TAGGED: u32 = 1 << 4;
 const TAG_NAMED: u32 = 1 << 6;
-/// EtherType of VLAN tags, where the kernel does not tell it.
-const VLAN: u16 = 0x8100;
 /// Destination and source of an Ethernet frame: what stands in front of its tag.
 const ADDRESSES: usize = 12;
 
@@ -152,6 +150,7 @@ impl Lease {
     }
 
     /// Whether both are of the same block.
+    #[inline]
     pub(super) fn is(&self, other: &Lease) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
@@ -206,7 +205,7 @@ impl Block<'_> {
             return None;
         }
         let moved = if self.ring.cooked {
-            self.cook(start, &head, tag)
+            self.cook(start, (kept, len), &head, tag)
         } else {
             tag.map_or(0, |tag| self.insert(start, kept, tag))
         };
@@ -235,14 +234,19 @@ impl Block<'_> {
         if self.write(start - VLAN_TAG, &front) { VLAN_TAG } else { 0 }
     }
 
-    /// Puts a header of LINKTYPE_LINUX_SLL2 in front of a packet, and its tag between both.
-    fn cook(&self, start: usize, head: &[u8; HEADS], tag: Option<(u16, u16)>) -> usize {
+    /// Puts a header of LINKTYPE_LINUX_SLL2 in front of a packet, and its tag between both. `size`: bytes that were kept of
+    /// the packet, and its length.
+    fn cook(&self, start: usize, size: (usize, u32), head: &[u8; HEADS], tag: Option<(u16, u16)>) -> usize {
         let mut front = [0; RESERVE];
-        let (kind, length) = tag.map_or(([head[50], head[51]], SLL2_HEADER), |(tag, kind)| {
+        let protocol = u16::from_be_bytes([head[50], head[51]]);
+        let (kind, length) = tag.map_or((protocol, SLL2_HEADER), |(tag, kind)| {
+            let another = self.bytes(start, size.0).is_some_and(|data| tags::begins(data, size.1, protocol));
+            let inner = if another { VLAN } else { protocol };
             front[SLL2_HEADER..SLL2_HEADER + 2].copy_from_slice(&tag.to_be_bytes());
-            front[SLL2_HEADER + 2..].copy_from_slice(&head[50..52]);
-            (kind.to_be_bytes(), RESERVE)
+            front[SLL2_HEADER + 2..].copy_from_slice(&inner.to_be_bytes());
+            (kind, RESERVE)
         });
+        let kind = kind.to_be_bytes();
         front[..2].copy_from_slice(&kind);
         front[4..8].copy_from_slice(&u32::from_ne_bytes(word_at(head, 52)).to_be_bytes());
         front[8..10].copy_from_slice(&u16::from_ne_bytes([head[56], head[57]]).to_be_bytes());
@@ -252,6 +256,7 @@ impl Block<'_> {
         if self.write(start - length, &front[..length]) { length } else { 0 }
     }
 
+    #[inline]
     #[allow(unsafe_code)]
     fn bytes(&self, at: usize, len: usize) -> Option<&[u8]> {
         if at < self.start || at.checked_add(len)? > self.end {
@@ -273,6 +278,7 @@ impl Block<'_> {
     }
 }
 
+#[inline]
 fn word_at(head: &[u8; HEADS], at: usize) -> [u8; 4] {
     [head[at], head[at + 1], head[at + 2], head[at + 3]]
 }
@@ -370,6 +376,19 @@ mod tests {
         assert_eq!(plain.len, 26);
         let tagged = block.frame().unwrap();
         assert_eq!(tagged.data, b"\x81\0\0\0\0\0\0\x08\0\x01\x04\x06\0\0\0\0\0\0\0\0\0\x2a\x08\0packet");
+    }
+
+    #[test]
+    fn a_second_tag_is_named() {
+        // What the kernel took off says IPv4; the packet begins with another tag.
+        let ip = b"\x45\0\0\x15\0\0\0\0\x40\x11\x66\xd6\x0a\0\0\x01\x0a\0\0\x02!";
+        let mut ring =
+            ring(&[(OURS | TAGGED, &[b"\0\x07\x08\0", &ip[..]].concat()), (OURS | TAGGED, ip)], true);
+        let mut block = ring.block().unwrap();
+        let twice = block.frame().unwrap();
+        assert_eq!(&twice.data[20..28], b"\0\x2a\x81\0\0\x07\x08\0");
+        assert_eq!(twice.data.len(), 24 + 4 + 21);
+        assert_eq!(&block.frame().unwrap().data[20..26], b"\0\x2a\x08\0\x45\0");
     }
 
     #[test]
