@@ -19,7 +19,11 @@ use crate::elf;
 use crate::error::Error;
 use crate::sys::process as sys;
 
+mod cgroup;
 mod entry;
+
+pub(crate) use cgroup::mounts as cgroup_mounts;
+pub use cgroup::{Cgroup, cgroup_id, cgroup_paths, find_cgroup};
 
 /// Inode of the initial PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -225,64 +229,6 @@ pub fn users() -> std::collections::HashMap<u32, String> {
     users
 }
 
-/// The id of a cgroup: the inode of its folder (fs/kernfs, 64-bit inode numbers).
-pub fn cgroup_id(path: &str) -> Result<u64, Error> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => Ok(meta.ino()),
-        Ok(_) => Err(Error::Damaged { what: path.to_owned(), why: "no cgroup folder".into() }),
-        Err(_) => Err(Error::Missing(format!("cgroup {path}"))),
-    }
-}
-
-/// Hierarchies of cgroups as (name, mount point): `unified` for version 2, the controllers of version 1.
-pub(crate) fn cgroup_mounts() -> Vec<(String, String)> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    parse_cgroup_mounts(&mounts)
-}
-
-fn parse_cgroup_mounts(mounts: &str) -> Vec<(String, String)> {
-    let mut seen = std::collections::HashSet::new();
-    let mut found: Vec<(String, String)> = mounts
-        .lines()
-        .filter_map(|line| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let (place, kind) = (words.get(1)?, words.get(2)?);
-            let name = match *kind {
-                "cgroup2" => "unified",
-                "cgroup" => place.rsplit('/').next()?,
-                _ => return None,
-            };
-            Some((name.to_owned(), (*place).to_owned()))
-        })
-        // Hierarchies may be mounted at several places.
-        .filter(|(name, _)| seen.insert(name.clone()))
-        .collect();
-    found.sort_by(|(a, _), (b, _)| (a != "unified", a).cmp(&(b != "unified", b)));
-    found
-}
-
-/// Folders that are looked at when a cgroup is searched by its id.
-const CGROUP_LIMIT: usize = 100_000;
-
-/// The hierarchies that have a cgroup of that id, by name, and the cgroup's path in each.
-pub fn cgroup_paths(id: u64) -> Vec<(String, String)> {
-    let mut left = CGROUP_LIMIT;
-    let found = cgroup_mounts().into_iter().filter_map(|(name, root)| {
-        let mut folders = vec![std::path::PathBuf::from(&root)];
-        while let Some(folder) = folders.pop() {
-            left = left.checked_sub(1)?;
-            if fs::metadata(&folder).is_ok_and(|m| m.ino() == id) {
-                let inside = folder.to_string_lossy().strip_prefix(&root)?.to_owned();
-                return Some((name, if inside.is_empty() { "/".to_owned() } else { inside }));
-            }
-            let children = fs::read_dir(&folder).into_iter().flatten().flatten();
-            folders.extend(children.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-        }
-        None
-    });
-    found.collect()
-}
-
 /// Nanoseconds that a clock shows now.
 pub fn clock_now(clock: Clock) -> i128 {
     let id = match clock {
@@ -461,19 +407,6 @@ mod tests {
         assert_eq!(passwd_line("broken"), None);
         assert_eq!(user_id("root"), Some(0));
         assert_eq!(users().get(&0).map(String::as_str), Some("root"));
-    }
-
-    #[test]
-    fn cgroup_mounts_have_names() {
-        let text = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
-                    cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw 0 0\n";
-        assert_eq!(
-            parse_cgroup_mounts(text),
-            [
-                ("unified".to_owned(), "/sys/fs/cgroup/unified".to_owned()),
-                ("cpu,cpuacct".to_owned(), "/sys/fs/cgroup/cpu,cpuacct".to_owned())
-            ]
-        );
     }
 
     #[test]

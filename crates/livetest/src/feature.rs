@@ -71,7 +71,12 @@ const FEATURES: &[(&str, &[Probe])] = &[
     ("bash", &[Probe::Path("/bin/bash")]),
     ("shell", &[Probe::Path("/bin/sh")]),
     ("veth", &[Probe::Symbol("veth_newlink")]),
+    ("vlan", &[Probe::Symbol("vlan_newlink")]),
+    ("gre", &[Probe::Symbol("ipgre_newlink")]),
+    ("geneve", &[Probe::Symbol("geneve_newlink")]),
+    ("vxlan", &[Probe::Symbol("vxlan_newlink")]),
     ("xdp_frags", &[Probe::Symbol("veth_newlink"), Probe::Symbol("bpf_xdp_load_bytes")]),
+    ("cgroup2_mount", &[Probe::Ask(|| crate::cgroup::mount().is_some())]),
     ("cgroup2", &[Probe::Symbol("bpf_get_current_cgroup_id")]),
 ];
 

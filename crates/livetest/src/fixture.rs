@@ -65,6 +65,8 @@ pub(crate) struct Case {
     pub(crate) called: Option<String>,
     /// In a network namespace of its own, with a pair of veth devices of this MTU.
     pub(crate) net: Option<u32>,
+    /// Devices on top of that pair.
+    pub(crate) devices: Vec<String>,
     /// Started as this user, without privileges.
     pub(crate) user: Option<u32>,
     pub(crate) env: Vec<(String, String)>,
@@ -109,6 +111,7 @@ impl Case {
             emit: Vec::new(),
             called: None,
             net: None,
+            devices: Vec::new(),
             user: None,
             env: Vec::new(),
             files: Vec::new(),
@@ -274,6 +277,10 @@ fn set(case: &mut Case, key: &str, value: &str, block: &[&str]) -> Result<(), St
         }
         "emit" => case.emit.extend(words(value)?),
         "net" => case.net = Some(number(value.strip_prefix("veth ").ok_or("expected `veth MTU`")?)?),
+        "device" => {
+            crate::net::check_device(value)?;
+            case.devices.push(value.to_owned());
+        }
         "user" => case.user = Some(number(value)?),
         "called" => case.called = Some(value.to_owned()),
         "env" => {
@@ -405,6 +412,7 @@ contains: open
             ("== a\nend: KILL", "expected self, INT or TERM"),
             ("== a\nneeds: teapot", "teapot"),
             ("== a\nload: teapot", "teapot"),
+            ("== a\ndevice: teapot", "x.test:2: expected KIND NAME NUMBER"),
             ("== a\nargs: 'x", "no closing '"),
         ] {
             let error = parse("x", text).unwrap_err();

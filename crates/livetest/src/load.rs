@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::cgroup::{CGROUP, Cgroup};
 use crate::vars::Vars;
 use crate::workload;
 
@@ -16,10 +17,12 @@ pub(crate) const HOLD: &str = "LIVETEST_HOLD";
 /// The environment variable with the name that a workload's process takes.
 pub(crate) const COMM: &str = "LIVETEST_COMM";
 
-/// A `load` line: `[comm=NAME] [cpu=N] [stay=MS] WORKLOAD ARGS…`.
+/// A `load` line: `[comm=NAME] [cgroup=PATH] [cpu=N] [stay=MS] WORKLOAD ARGS…`.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     comm: Option<String>,
+    /// The path of its cgroup.
+    cgroup: Option<String>,
     /// Options that the workload takes before its name.
     options: Vec<String>,
     words: Vec<String>,
@@ -28,10 +31,11 @@ pub(crate) struct Load {
 impl Load {
     /// Parses a `load` line; the workload must exist.
     pub(crate) fn parse(line: &str) -> Result<Self, String> {
-        let mut load = Load { comm: None, options: Vec::new(), words: Vec::new() };
+        let mut load = Load { comm: None, cgroup: None, options: Vec::new(), words: Vec::new() };
         for word in crate::fixture::words(line)? {
             match word.split_once('=') {
                 Some(("comm", name)) if load.words.is_empty() => load.comm = Some(name.to_owned()),
+                Some(("cgroup", path)) if load.words.is_empty() => load.cgroup = Some(path.to_owned()),
                 Some(("cpu" | "stay", _)) if load.words.is_empty() => load.options.push(word),
                 _ => load.words.push(word),
             }
@@ -50,9 +54,13 @@ impl Load {
         if let Some(pid) = net {
             command.env(crate::net::NET, pid.to_string());
         }
+        let cgroup = self.cgroup.as_deref().map(Cgroup::make).transpose()?;
+        if let Some(cgroup) = &cgroup {
+            command.env(CGROUP, cgroup.folder());
+        }
         command.env(COMM, self.comm.as_deref().unwrap_or(&self.words[0]));
         let child = command.spawn().map_err(|error| format!("load `{}`: {error}", self.words.join(" ")))?;
-        let running = Running { child, name: self.words.join(" "), status: None };
+        let running = Running { child, name: self.words.join(" "), status: None, _cgroup: cgroup };
         running.wait_stopped(limit)?;
         Ok(running)
     }
@@ -64,6 +72,8 @@ pub(crate) struct Running {
     child: Child,
     name: String,
     status: Option<ExitStatus>,
+    /// Goes away behind the process.
+    _cgroup: Option<Cgroup>,
 }
 
 impl Running {
@@ -132,8 +142,8 @@ mod tests {
 
     #[test]
     fn options_come_before_the_name() {
-        let load = Load::parse("comm=ls cpu=1 getppid 3").unwrap();
-        assert_eq!(load.comm.as_deref(), Some("ls"));
+        let load = Load::parse("comm=ls cgroup=a/b cpu=1 getppid 3").unwrap();
+        assert_eq!((load.comm.as_deref(), load.cgroup.as_deref()), (Some("ls"), Some("a/b")));
         assert_eq!(load.options, ["cpu=1"]);
         assert_eq!(load.words, ["getppid", "3"]);
     }

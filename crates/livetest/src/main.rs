@@ -8,6 +8,7 @@
 //! The same binary is the load: `livetest workload NAME ARGS…` does the system calls that the fixtures trace.
 
 mod args;
+mod cgroup;
 mod expect;
 mod feature;
 mod fixture;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         };
     }
     let inner = match arguments.split_first() {
-        Some((first, [mtu])) if first == "net-holder" => Some(net::hold(mtu)),
+        Some((first, words)) if first == "net-holder" => Some(net::hold(words)),
         Some((first, words)) if first == "in-net" => Some(net::run_in(words)),
         _ => None,
     };

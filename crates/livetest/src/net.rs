@@ -1,7 +1,11 @@
 //! Networks of a case's own: a network namespace with a pair of veth devices, `va` and `vb`, both up, without addresses.
 //!
-//! In: nothing, or the process that holds a namespace and a command. Out: a namespace that goes away, devices and all, with
+//! With further devices on top of `va` (`devices`) it has addresses: see there.
+//!
+//! In: an MTU and devices, or the process that holds a namespace and a command. Out: a namespace that goes away, devices and all, with
 //! the process that holds it; or the command, run in it. Always: nothing outside of the new namespace is touched.
+
+mod devices;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -19,11 +23,11 @@ pub(crate) const NET: &str = "LIVETEST_NET";
 pub(crate) struct Network(Child);
 
 impl Network {
-    /// Makes a network whose devices have this MTU.
-    pub(crate) fn make(mtu: u32) -> Result<Network, String> {
+    /// Makes a network whose devices have this MTU; `devices`: each the words for one more.
+    pub(crate) fn make(mtu: u32, devices: &[String]) -> Result<Network, String> {
         let me = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
         let mut command = Command::new(me);
-        command.args(["net-holder", &mtu.to_string()]);
+        command.args(["net-holder", &mtu.to_string()]).args(devices);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().map_err(|error| format!("the holder of the network: {error}"))?;
         let mut line = String::new();
@@ -51,9 +55,10 @@ impl Drop for Network {
     }
 }
 
-/// `net-holder MTU`: makes a network, says so, and holds it until its input ends.
-pub(crate) fn hold(mtu: &str) -> Result<(), String> {
-    let made = mtu.parse().map_err(|_| format!("no MTU: {mtu}")).and_then(set_up);
+/// `net-holder MTU DEVICE…`: makes a network, says so, and holds it until its input ends.
+pub(crate) fn hold(words: &[String]) -> Result<(), String> {
+    let [mtu, devices @ ..] = words else { return Err("net-holder takes an MTU".to_owned()) };
+    let made = mtu.parse().map_err(|_| format!("no MTU: {mtu}")).and_then(|mtu| set_up(mtu, devices));
     match &made {
         Ok(()) => println!("ready"),
         Err(message) => println!("{message}"),
@@ -81,7 +86,12 @@ pub(crate) fn enter(pid: &str) -> Result<(), String> {
         .map_err(|error| format!("setns: {error}"))
 }
 
-fn set_up(mtu: u32) -> Result<(), String> {
+/// Whether these words name a device that can be made.
+pub(crate) fn check_device(line: &str) -> Result<(), String> {
+    devices::Device::parse(line).map(drop)
+}
+
+fn set_up(mtu: u32, devices: &[String]) -> Result<(), String> {
     #[expect(
         deprecated,
         reason = "what is unsafe about it is the sharing of descriptors, which is left alone"
@@ -96,12 +106,14 @@ fn set_up(mtu: u32) -> Result<(), String> {
     for name in ["va", "vb"] {
         netlink.set_up(name).map_err(|error| format!("starting {name}: {error}"))?;
     }
-    Ok(())
+    if devices.is_empty() { Ok(()) } else { devices::make(&mut netlink, devices) }
 }
 
 const RTM_NEWLINK: u16 = 16;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;

@@ -85,6 +85,9 @@ pub(crate) fn run(case: &Case, options: &Options, way: Way) -> Result<Ran, Strin
     let me = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     vars.set("SELF", me.display());
     vars.set("TMP", dir.0.display());
+    if let Some(cgroup) = crate::cgroup::root() {
+        vars.set("CGROUP", cgroup.display());
+    }
     vars.set("CPUS", crate::feature::cpus().len());
     let subcommand = if options.style == Style::Skep { " trace" } else { "" };
     vars.set("TRACE", options.program.join(" ") + subcommand);
@@ -94,7 +97,7 @@ pub(crate) fn run(case: &Case, options: &Options, way: Way) -> Result<Ran, Strin
     let fixtures = std::fs::canonicalize(&options.fixtures).unwrap_or_else(|_| options.fixtures.clone());
     vars.set("FIXTURES", fixtures.display());
     case.builds.iter().try_for_each(|words| build(words, &vars, &dir.0))?;
-    let network = case.net.map(crate::net::Network::make).transpose()?;
+    let network = case.net.map(|mtu| crate::net::Network::make(mtu, &case.devices)).transpose()?;
     let holder = network.as_ref().map(crate::net::Network::pid);
     let mut loads = Vec::new();
     for (index, load) in case.loads.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The placeholders a fixture may use: `<SELF>`, `<TMP>`, `<PID>`, `<PID2>`, `<CPUS>`, `<SCRIPT>`, `<TRACE>`.
+//! The placeholders a fixture may use: `<SELF>`, `<TMP>`, `<CGROUP>`, `<PID>`, `<PID2>`, `<CPUS>`, `<SCRIPT>`, `<TRACE>`.
 //!
 //! In: the values of one run. Out: text with each placeholder replaced; in patterns the value is quoted, so that it
 //! matches itself.

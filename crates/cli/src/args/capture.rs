@@ -38,8 +38,8 @@ pub(crate) struct Capture {
     #[arg(short = 'c', value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
 
-    /// Take at most so many bytes of each packet
-    #[arg(short = 's', value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Take at most so many bytes of each packet (0: all)
+    #[arg(short = 's', value_name = "BYTES")]
     pub(crate) snaplen: Option<u32>,
 
     /// Print only how many packets match
@@ -113,6 +113,13 @@ pub(crate) struct Capture {
     pub(crate) expression: Vec<String>,
 }
 
+impl Capture {
+    /// Most bytes of a packet, where they are limited.
+    pub(crate) fn most(&self) -> Option<u32> {
+        self.snaplen.filter(|bytes| *bytes > 0)
+    }
+}
+
 /// Stages that `-d` prints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum FilterStage {
@@ -166,7 +173,7 @@ pub(crate) struct Live {
     #[arg(long = "comm", value_name = "NAME")]
     pub(crate) comm: Option<String>,
 
-    /// Only packets of processes in this cgroup
+    /// Only packets of processes in this cgroup or one below: its folder, or its path in the hierarchy of version 2
     #[arg(long = "cgroup", value_name = "PATH")]
     pub(crate) cgroup: Option<String>,
 

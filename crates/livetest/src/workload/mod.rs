@@ -111,6 +111,9 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
     if let Ok(pid) = std::env::var(crate::net::NET) {
         crate::net::enter(&pid)?;
     }
+    if let Ok(folder) = std::env::var(crate::cgroup::CGROUP) {
+        crate::cgroup::enter(&folder)?;
+    }
     if let Ok(name) = std::env::var(crate::load::COMM) {
         let name = CString::new(name).map_err(|error| error.to_string())?;
         rustix::thread::set_name(&name).map_err(|error| format!("prctl: {error}"))?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use skep::capture::live::{
-    Counts, Live, Options, Taken, Verdict, Wanted, Way, cgroup_id, devices, drop_capabilities,
+    Counts, Live, Options, Taken, Verdict, Wanted, Way, devices, drop_capabilities, find_cgroup,
 };
 use skep::capture::{Kept, Matched};
 use skep::machine::Signals;
@@ -19,7 +19,7 @@ use crate::args::{self, Capture};
 use crate::exit::Exit;
 
 /// Longest time without a look at what else may end the capture.
-const ROUND: Duration = Duration::from_millis(250);
+const ROUND: Duration = Duration::from_millis(100);
 /// Most bytes of a packet, without `-s` (libpcap's MAXIMUM_SNAPLEN).
 const SNAPLEN: u32 = 262_144;
 /// The same where only headers are looked at.
@@ -128,7 +128,7 @@ fn wanted(options: &Capture) -> Result<Options> {
     let processes = Wanted {
         pid: live.pid,
         comm: live.comm.clone(),
-        cgroup: live.cgroup.as_deref().map(cgroup_id).transpose()?,
+        cgroup: live.cgroup.as_deref().map(find_cgroup).transpose()?,
     };
     let asked = live.process || live.top || !processes.is_any();
     Ok(Options {
@@ -141,7 +141,7 @@ fn wanted(options: &Capture) -> Result<Options> {
             args::Way::Inout => Way::Both,
         },
         promiscuous: !options.live.plain,
-        snaplen: options.snaplen.unwrap_or(if live.top { HEADERS } else { SNAPLEN }).min(SNAPLEN),
+        snaplen: options.most().unwrap_or(if live.top { HEADERS } else { SNAPLEN }).min(SNAPLEN),
         buffer: u64::from(options.live.buffer) << 10,
         retire: if options.write.is_some() { LATER } else { SOON },
         namespace: options.live.netns.clone(),
@@ -152,7 +152,8 @@ fn wanted(options: &Capture) -> Result<Options> {
 /// Says what became of all packets that matched: the last three add up to the first.
 fn report(counts: &Counts, lost: u64) {
     let Counts { matched, taken, left, dropped } = counts;
-    eprintln!("{matched} packets matched the filter in the kernel");
+    let packets = if *matched == 1 { "packet" } else { "packets" };
+    eprintln!("{matched} {packets} matched the filter in the kernel");
     eprintln!("{taken} captured");
     let full = if lost > 0 { format!(" ({lost} did not fit on disk)") } else { String::new() };
     eprintln!("{left} left by skep{full}");

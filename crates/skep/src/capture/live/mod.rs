@@ -4,6 +4,7 @@
 //! What always holds: what the kernel has counted as matching is taken, dropped for want of room, or left
 //! ([`Counts`]): the sums agree once [`Live::finish`] has run.
 
+mod cgroup;
 mod drops;
 mod flow;
 mod flows;
@@ -32,6 +33,7 @@ pub use drops::Drops;
 pub use flows::{By, Flows};
 pub use owner::Wanted;
 pub use skep_kernel::packet::{Interface as Device, interfaces};
+pub use skep_kernel::proc::Cgroup;
 
 /// The name that means all interfaces.
 const ANY: &str = "any";
@@ -135,9 +137,9 @@ pub fn drop_capabilities(files: bool, maps: bool) -> Result<(), Error> {
     Ok(packet::drop_capabilities(maps, files)?)
 }
 
-/// The id of a cgroup by its path, in the unified hierarchy or of the file system.
-pub fn cgroup_id(path: &str) -> Result<u64, Error> {
-    Ok(skep_kernel::proc::cgroup_id(path)?)
+/// Finds a cgroup by its folder, or by its path in the unified hierarchy.
+pub fn find_cgroup(path: &str) -> Result<Cgroup, Error> {
+    Ok(proc::find_cgroup(path)?)
 }
 
 /// All interfaces of the network namespace that the options name.

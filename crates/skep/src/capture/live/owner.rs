@@ -11,9 +11,10 @@ use std::time::Duration;
 use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::schema::{Clock, Field, ValueType};
 use skep_kernel::load::{LoadOptions, Loaded};
-use skep_kernel::proc::{self, clock_now};
+use skep_kernel::proc::{self, Cgroup, clock_now};
 use skep_packet::file::Direction;
 
+use super::cgroup::Group;
 use super::flow::{End, Flow, Headers};
 use crate::{Error, Script};
 
@@ -36,9 +37,6 @@ const FLOWS: usize = 1 << 16;
 const SLACK: u64 = 100_000_000;
 /// Longest wait for the sockets that are there already.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Hexadecimal digits of a container's id, in the names of cgroups and as they are shown.
-const ID: usize = 64;
-const SHORT: usize = 12;
 
 /// Which process packets must be of.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,8 +45,8 @@ pub struct Wanted {
     pub pid: Option<u32>,
     /// Name of the command.
     pub comm: Option<String>,
-    /// Id of the cgroup.
-    pub cgroup: Option<u64>,
+    /// The cgroup that it is in, or in one below.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// A process.
@@ -106,8 +104,7 @@ pub(super) struct Owners {
     /// Headers of flows that came last, with the places of their answers; the oldest is replaced next.
     at_hand: Vec<(Headers, usize)>,
     oldest: usize,
-    /// Names of cgroups.
-    cgroups: HashMap<u64, String>,
+    cgroups: HashMap<u64, Group>,
     wanted: Wanted,
 }
 
@@ -117,10 +114,12 @@ impl Wanted {
         *self == Wanted::default()
     }
 
-    fn has(&self, process: &Process) -> bool {
+    fn has(&self, process: &Process, group: Option<&Group>) -> bool {
+        let inside =
+            |cgroup: &Cgroup| cgroup.id == process.cgroup || group.is_some_and(|g| cgroup.holds(&g.path));
         self.pid.is_none_or(|pid| pid == process.pid)
             && self.comm.as_ref().is_none_or(|comm| *comm == process.comm)
-            && self.cgroup.is_none_or(|cgroup| cgroup == process.cgroup)
+            && self.cgroup.as_ref().is_none_or(inside)
     }
 }
 
@@ -225,9 +224,8 @@ impl Owners {
         for process in [&sender, &receiver].into_iter().flatten() {
             if !self.cgroups.contains_key(&process.cgroup) {
                 let paths = self.loaded.cgroup_paths(process.cgroup);
-                let path = paths.iter().find(|(hierarchy, _)| hierarchy == "unified").or(paths.first());
-                let name = path.map_or(String::new(), |(_, path)| unit(path));
-                self.cgroups.insert(process.cgroup, name);
+                let path = paths.into_iter().find(|(hierarchy, _)| hierarchy == "unified");
+                self.cgroups.insert(process.cgroup, Group::at(path.map_or(String::new(), |(_, path)| path)));
             }
         }
         let lasts = if sender.is_some() || receiver.is_some() { KNOWN } else { UNKNOWN };
@@ -250,7 +248,9 @@ impl Owners {
             Some(Direction::In) if receiver.is_some() && !local => sender = None,
             _ => {}
         }
-        let wanted = |process: Option<&Process>| process.is_some_and(|process| self.wanted.has(process));
+        let wanted = |process: Option<&Process>| {
+            process.is_some_and(|process| self.wanted.has(process, self.cgroups.get(&process.cgroup)))
+        };
         if !self.wanted.is_any() && !wanted(sender) && !wanted(receiver) {
             return None;
         }
@@ -269,7 +269,7 @@ impl Owners {
     /// A process as people call it.
     fn name(&self, Process { pid, comm, cgroup }: &Process) -> String {
         match self.cgroups.get(cgroup) {
-            Some(name) if !name.is_empty() => format!("{comm} {pid} in {name}"),
+            Some(Group { name, .. }) if !name.is_empty() => format!("{comm} {pid} in {name}"),
             _ => format!("{comm} {pid}"),
         }
     }
@@ -311,29 +311,5 @@ impl Owners {
             cgroup: word(self.layout.cgroup)?,
         };
         Some((process, since))
-    }
-}
-
-/// What a cgroup's path says for people: the container's short id, or the last part.
-fn unit(path: &str) -> String {
-    let last = path.rsplit('/').next().unwrap_or_default();
-    let digits = |part: &&str| part.len() == ID && part.bytes().all(|b| b.is_ascii_hexdigit());
-    match last.split(['-', '.']).find(digits) {
-        Some(id) => format!("container {}", id.get(..SHORT).unwrap_or(id)),
-        None => last.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cgroups_are_named_by_container_or_unit() {
-        let id = "0123456789abcdef".repeat(4);
-        assert_eq!(unit(&format!("/system.slice/docker-{id}.scope")), "container 0123456789ab");
-        assert_eq!(unit(&format!("/kubepods/pod1/{id}")), "container 0123456789ab");
-        assert_eq!(unit("/system.slice/ssh.service"), "ssh.service");
-        assert_eq!(unit("/"), "");
     }
 }
