@@ -32,7 +32,9 @@ impl Namespace {
             Err(_) => PathBuf::from(NAMES).join(name),
         };
         let file = File::open(&path).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOENT) => Error::Missing(format!("network namespace {name} ({})", path.display())),
+            Some(libc::ENOENT) => {
+                Error::Missing(format!("network namespace {name} ({}, {})", path.display(), known()))
+            }
             _ => Error::io(format!("open {}", path.display()), &error),
         })?;
         Ok(Namespace { file, shown: name.to_owned() })
@@ -54,6 +56,19 @@ impl Namespace {
     /// The number by which the kernel's structures name it (`ns.inum`).
     pub fn inode(&self) -> Result<u32, Error> {
         inode(&self.file, &self.shown)
+    }
+}
+
+/// Which names there are.
+fn known() -> String {
+    let entries = std::fs::read_dir(NAMES).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names.truncate(20);
+    match names.is_empty() {
+        true => "there are none with names; the id of a process in one will do".to_owned(),
+        false => format!("there are {}; the id of a process in one will do too", names.join(", ")),
     }
 }
 

@@ -48,6 +48,7 @@ impl Mapping {
     }
 
     /// The u32 at `offset` (aligned to 4) as both sides change it.
+    #[inline]
     pub(crate) fn atomic_u32(&self, offset: usize) -> Option<&AtomicU32> {
         let fits = offset.is_multiple_of(4) && offset.checked_add(4)? <= self.len;
         // SAFETY: as in `atomic_u64`.
@@ -59,6 +60,7 @@ impl Mapping {
     /// # Safety
     /// Nobody writes these bytes while the result lives (a submitted record is not written until the consumer
     /// position passes it).
+    #[inline]
     pub(crate) unsafe fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
         let fits = offset.checked_add(len)? <= self.len;
         // SAFETY: in bounds; not written meanwhile by the caller's promise.
@@ -66,6 +68,7 @@ impl Mapping {
     }
 
     /// Where in the mapping these bytes lie; `None`: elsewhere.
+    #[inline]
     pub(crate) fn place(&self, bytes: &[u8]) -> Option<usize> {
         let offset = (bytes.as_ptr() as usize).checked_sub(self.start as usize)?;
         (offset.checked_add(bytes.len())? <= self.len).then_some(offset)
@@ -75,6 +78,7 @@ impl Mapping {
     ///
     /// # Safety
     /// Nobody reads or writes these bytes during the call, and no result of [`Mapping::bytes`] that has them lives.
+    #[inline]
     pub(crate) unsafe fn write(&self, offset: usize, bytes: &[u8]) -> bool {
         let fits = offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len);
         if fits {

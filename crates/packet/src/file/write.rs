@@ -14,7 +14,6 @@ pub struct PcapWriter<W> {
     out: W,
     /// Nanoseconds of a unit of the fraction.
     unit: u64,
-    record: Vec<u8>,
 }
 
 impl<W: Write> PcapWriter<W> {
@@ -28,7 +27,7 @@ impl<W: Write> PcapWriter<W> {
         header.extend_from_slice(&snaplen.to_ne_bytes());
         header.extend_from_slice(&u32::from(link).to_ne_bytes());
         out.write_all(&header)?;
-        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 }, record: Vec::new() })
+        Ok(PcapWriter { out, unit: if nano { 1 } else { 1000 } })
     }
 
     /// Writes a packet; its interface, direction and comment have no place in the format. Bytes written.
@@ -36,14 +35,7 @@ impl<W: Write> PcapWriter<W> {
         let seconds = u32::try_from(packet.time / 1_000_000_000).unwrap_or(u32::MAX);
         let fraction = (packet.time % 1_000_000_000 / self.unit) as u32;
         let head = words([seconds, fraction, length(packet.data)?, packet.len]);
-        if packet.data.len() >= LARGE {
-            return gather(&mut self.out, head.as_flattened(), packet.data, &[]);
-        }
-        self.record.clear();
-        self.record.extend_from_slice(head.as_flattened());
-        self.record.extend_from_slice(packet.data);
-        self.out.write_all(&self.record)?;
-        Ok(self.record.len() as u64)
+        gather(&mut self.out, head.as_flattened(), packet.data, &[])
     }
 
     /// Writes what is buffered.
@@ -74,8 +66,8 @@ pub struct PcapngWriter<W> {
 const NANOSECONDS: u8 = 9;
 /// Bytes of a packet's block before the packet's own.
 const HEAD: usize = 28;
-/// From how many bytes on a packet is handed on as it lies.
-const LARGE: usize = 512;
+/// Bytes of the options of a packet of which only the direction is told, their end included.
+const FLAGS: usize = 12;
 /// Option of a section: the program that wrote it.
 const OPTION_PROGRAM: u16 = 4;
 
@@ -118,16 +110,17 @@ impl<W: Write> PcapngWriter<W> {
         let captured = length(packet.data)?;
         let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
         let head = |all| words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
-        self.block.clear();
-        if packet.data.len() < LARGE {
-            // One copy is cheaper than three parts.
-            self.block.extend_from_slice(head(0).as_flattened());
-            self.padded(packet.data);
-            self.options(packet);
-            return self.end();
+        let padding = padding(packet.data.len());
+        if packet.comment.is_none() {
+            let options = packet.direction.map_or(0, |_| FLAGS);
+            let all =
+                u32::try_from(HEAD + packet.data.len() + padding + options + 4).map_err(io::Error::other)?;
+            let tail = tail(packet.direction, all);
+            let tail = tail.get(tail.len() - padding - options - 4..).unwrap_or_default();
+            return gather(&mut self.out, head(all).as_flattened(), packet.data, tail);
         }
-        // Its bytes are not copied: what stands behind them is put together here.
-        self.block.extend_from_slice(&[0; 3][..padding(packet.data.len())]);
+        self.block.clear();
+        self.block.extend_from_slice(&[0; 3][..padding]);
         self.options(packet);
         let all = HEAD + packet.data.len() + self.block.len() + 4;
         let all = u32::try_from(all).map_err(io::Error::other)?;
@@ -135,18 +128,14 @@ impl<W: Write> PcapngWriter<W> {
         gather(&mut self.out, head(all).as_flattened(), packet.data, &self.block)
     }
 
-    /// The options of a packet.
+    /// The options of a packet with a comment.
     #[inline]
     fn options(&mut self, packet: &Packet<'_>) {
-        if packet.comment.is_none() && packet.direction.is_none() {
-            return;
-        }
         if let Some(comment) = packet.comment {
             self.option(pcapng::OPTION_COMMENT, comment.as_bytes());
         }
         if let Some(direction) = packet.direction {
-            let flags: u32 = if direction == Direction::In { 1 } else { 2 };
-            self.option(pcapng::OPTION_FLAGS, &flags.to_ne_bytes());
+            self.option(pcapng::OPTION_FLAGS, &flags(direction).to_ne_bytes());
         }
         self.end_options();
     }
@@ -209,10 +198,33 @@ impl<W: Write> PcapngWriter<W> {
 }
 
 /// Bytes that fill up a multiple of four.
+#[inline]
 fn padding(len: usize) -> usize {
     len.wrapping_neg() & 3
 }
 
+/// The word of a direction in [`pcapng::OPTION_FLAGS`].
+#[inline]
+fn flags(direction: Direction) -> u32 {
+    if direction == Direction::In { 1 } else { 2 }
+}
+
+/// What stands behind a packet without a comment: its end is the options and the block's length, which is `all`; zeros before
+/// them are the packet's padding.
+#[inline]
+fn tail(direction: Option<Direction>, all: u32) -> [u8; 20] {
+    let [a, b] = pcapng::OPTION_FLAGS.to_ne_bytes();
+    let [c, d] = 4u16.to_ne_bytes();
+    let words = match direction {
+        Some(direction) => [[0; 4], [a, b, c, d], flags(direction).to_ne_bytes(), [0; 4], all.to_ne_bytes()],
+        None => [[0; 4], [0; 4], [0; 4], [0; 4], all.to_ne_bytes()],
+    };
+    let mut out = [0; 20];
+    out.copy_from_slice(words.as_flattened());
+    out
+}
+
+#[inline]
 fn words<const N: usize>(words: [u32; N]) -> [[u8; 4]; N] {
     words.map(u32::to_ne_bytes)
 }
@@ -239,6 +251,7 @@ fn gather<W: Write>(out: &mut W, head: &[u8], data: &[u8], tail: &[u8]) -> io::R
     Ok(all as u64)
 }
 
+#[inline]
 fn length(data: &[u8]) -> io::Result<u32> {
     u32::try_from(data.len()).map_err(io::Error::other)
 }

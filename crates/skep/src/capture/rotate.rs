@@ -107,7 +107,9 @@ impl Files {
         if let (Some(block), Some(spool)) = (matched.block, current.sink.stream()) {
             spool.lend(block);
         }
-        current.sink.take(matched)?;
+        if let Err(error) = current.sink.take(matched) {
+            return Err(named(&current.path, error));
+        }
         current.packets += 1;
         self.kept += 1;
         Ok(Kept::Yes)
@@ -158,7 +160,11 @@ impl Files {
         if self.current.as_ref().is_some_and(|current| current.path == path) {
             self.end()?;
         }
-        let spool = Spool::create(&path).map_err(|error| failed(&path, &error))?;
+        let mut spool = Spool::create(&path).map_err(|error| failed(&path, &error))?;
+        // Where room on disk is limited, all of it is for packets.
+        if self.rotation.disk.is_none() {
+            spool = spool.reserve();
+        }
         let form = self.old.map_or(Form::Pcapng, |nano| Form::Pcap { nano });
         let sink = Sink::new(form, spool, false)?;
         self.end()?;
@@ -176,6 +182,7 @@ impl Files {
         let lost = lost.min(current.packets);
         self.lost += lost;
         self.kept = self.kept.saturating_sub(lost);
+        let done = done.map_err(|error| named(&current.path, error));
         self.before.push_back((current.path, size));
         done
     }
@@ -198,9 +205,14 @@ impl Files {
         }
     }
 
-    /// Writes what is held back.
-    pub fn flush(&mut self) -> Result<(), Error> {
-        self.current.as_mut().map_or(Ok(()), |current| current.sink.flush())
+    /// For when no packets wait: writes what has waited long enough.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let path = &current.path;
+        current
+            .sink
+            .stream()
+            .map_or(Ok(()), |spool| spool.settle().map_err(|error| named(path, error.into())))
     }
 
     /// Ends the last file. Packets that are in files (of all that were ever written), and those that were to be and are
@@ -213,6 +225,14 @@ impl Files {
         }
         let done = self.end();
         (self.kept, self.lost, done)
+    }
+}
+
+/// An error of the stream below with the file's name; that a reader is gone stays what it is.
+fn named(path: &std::path::Path, error: Error) -> Error {
+    match error {
+        Error::Output(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(path, &error),
+        other => other,
     }
 }
 

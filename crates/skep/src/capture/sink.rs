@@ -92,6 +92,7 @@ impl<W: Write> Sink<W> {
     }
 
     /// The stream that takes the bytes.
+    #[inline]
     pub(super) fn stream(&mut self) -> Option<&mut W> {
         match &mut self.kind {
             Kind::Text { out, .. } | Kind::Pending { out, .. } | Kind::Count(out) => Some(out),
@@ -193,6 +194,7 @@ impl<W: Write> Sink<W> {
 }
 
 /// What a written packet's comment says: what it said before, and its process. `room` is where it is put together.
+#[inline]
 fn said<'c>(comment: Option<&'c str>, process: &str, room: &'c mut String) -> Option<&'c str> {
     if process.is_empty() {
         return comment;
