@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use skep::capture::dump as stages;
 use skep::capture::{Expression, Input, Kept, Limits, Offline};
 use skep::machine::{MappedFile, Signals, UntilSignal};
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     if !options.dump.is_empty() {
         return dump(options, files);
     }
-    let limits = Limits { count: options.limit, bytes: options.snaplen.map(|bytes| bytes as usize) };
+    let limits = Limits { count: options.limit, bytes: options.most().map(|bytes| bytes as usize) };
     let mut offline = Offline::over(files, expression, limits)?;
     let link = offline.first_link().unwrap_or(ETHERNET);
     let mut output = Output::new(options, link, false)?;
@@ -99,8 +99,16 @@ fn dump(options: &Capture, files: Vec<(String, Input<'_>)>) -> Result<ExitCode> 
 fn text(options: &Capture) -> Result<String> {
     match &options.filter_file {
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("{}", path.display())),
-        None => Ok(options.expression.join(" ")),
+        None => match options.expression.iter().find(|word| is_option(word)) {
+            Some(word) => bail!("`{word}` stands behind the filter: options come before it"),
+            None => Ok(options.expression.join(" ")),
+        },
     }
+}
+
+/// Whether a word of the filter can only be an option: what a minus stands before are numbers.
+fn is_option(word: &str) -> bool {
+    word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_alphabetic()))
 }
 
 /// A file to be read.

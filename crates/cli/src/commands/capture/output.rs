@@ -100,7 +100,7 @@ impl Output {
     pub(super) fn round(&mut self) -> Result<(), skep::Error> {
         match self {
             Output::One(sink) => sink.flush(),
-            Output::Files(files) => files.flush(),
+            Output::Files(files) => files.settle(),
             Output::Top(top) if top.since.elapsed() >= EVERY => top.print(),
             Output::Top(_) => Ok(()),
         }
