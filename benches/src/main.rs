@@ -37,6 +37,12 @@ struct Args {
     /// xdp-forward's command, words separated by blanks
     #[arg(long, default_value = "xdp-forward")]
     forward: String,
+    /// Where live captures are written: the temporary folder without it. On a tmpfs the disk's share is left out
+    #[arg(long)]
+    folder: Option<std::path::PathBuf>,
+    /// Of live captures, only loads whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -78,7 +84,7 @@ fn main() -> Result<()> {
         capture::measure(&args.skep, args.rounds)?;
     }
     if wanted("live") {
-        live::measure(&args.skep, args.rounds)?;
+        live::measure(&args.skep, args.rounds, args.folder.as_deref(), &args.only)?;
     }
     if wanted("route") {
         route::measure(&args.skep, &args.forward, args.rounds)?;

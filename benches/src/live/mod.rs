@@ -8,6 +8,7 @@ mod flood;
 mod tool;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -18,8 +19,8 @@ use tool::{Form, Run};
 
 /// Set for the process that runs in namespaces of its own.
 const INSIDE: &str = "SKEP_BENCH_LIVE";
-/// Most rounds: each takes about 40 seconds.
-const ROUNDS: usize = 4;
+/// Most rounds: each takes about 40 seconds with all loads.
+const ROUNDS: usize = 9;
 
 /// What is sent, and how much of it the tools keep.
 struct Load {
@@ -58,13 +59,15 @@ const LOADS: [Load; 6] = [
     Load { shown: "XDP, 1442, all", source: Source::Xdp, bytes: 1442, frames: 400_000, snaplen: None },
 ];
 
-/// Prints a line for each load.
-pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
+/// Prints a line for each load whose name contains `only`. Files are written below `folder`.
+pub(crate) fn measure(skep: &str, rounds: usize, folder: Option<&Path>, only: &str) -> Result<()> {
+    let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
     if std::env::var_os(INSIDE).is_none() {
         let own = std::env::current_exe()?;
         let rounds = rounds.to_string();
         let mut child = Command::new("unshare");
-        child.arg("--net").arg(own).args(["--skep", skep, "--rounds", &rounds, "live"]);
+        child.arg("--net").arg(own).args(["--skep", skep, "--rounds", &rounds, "--only", only]);
+        child.arg("--folder").arg(folder).arg("live");
         ensure!(
             child.env(INSIDE, "1").status().context("unshare")?.success(),
             "measuring in a namespace failed"
@@ -72,31 +75,34 @@ pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
         return Ok(());
     }
     let rounds = rounds.clamp(1, ROUNDS);
-    let folder = std::env::temp_dir().join(format!("skep-bench-live-{}", std::process::id()));
+    let folder = folder.join(format!("skep-bench-live-{}", std::process::id()));
     fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-    let measured = all(skep, rounds, &folder);
+    println!("\nFiles in {}", folder.display());
+    let measured = all(skep, rounds, &folder, only);
     let _ = fs::remove_dir_all(&folder);
     measured
 }
 
-fn all(skep: &str, rounds: usize, folder: &std::path::Path) -> Result<()> {
+fn all(skep: &str, rounds: usize, folder: &Path, only: &str) -> Result<()> {
     let pair = Pair::make()?;
     let path = folder.join("packets");
-    println!("\nLive captures, nanoseconds a packet (median of {rounds}): skep / tcpdump, and the ratio");
+    println!("Live captures, nanoseconds a packet (median of {rounds}): skep / tcpdump, and the ratio");
     println!(
         "  {:<22}{:>22}{:>22}{:>20}{:>18}",
         "load", "user + system", "user", "added to the sender", "lost"
     );
-    for load in &LOADS {
+    for load in LOADS.iter().filter(|load| load.shown.contains(only)) {
         let flood = Flood::new(&pair, load.source, load.bytes)?;
         let mut bare = Vec::new();
         let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
         flood.send(load.frames / 10)?;
-        for _ in 0..rounds {
+        for round in 0..rounds {
             bare.push(flood.send(load.frames)?);
-            for (runs, form) in runs.iter_mut().zip([Form::Skep { processes: false }, Form::Tcpdump]) {
+            // Who comes first finds other memory free: they take turns.
+            for turn in [round % 2, (round + 1) % 2] {
+                let form = [Form::Skep { processes: false }, Form::Tcpdump][turn];
                 let words = form.words(skep, Pair::RECEIVER, load.snaplen, &path);
-                runs.push(pair.within(|| tool::run(form, &words, || flood.send(load.frames)))??);
+                runs[turn].push(pair.within(|| tool::run(form, &words, || flood.send(load.frames)))??);
                 fs::remove_file(&path)?;
             }
         }
@@ -116,12 +122,12 @@ fn all(skep: &str, rounds: usize, folder: &std::path::Path) -> Result<()> {
             format!("{:.1} % / {:.1} %", lost.0, lost.1),
         );
     }
-    processes(skep, rounds, &pair, &path)
+    processes(skep, rounds, &pair, &path, only)
 }
 
 /// What naming the process of each packet costs, where the sender's socket is on this side.
-fn processes(skep: &str, rounds: usize, pair: &Pair, path: &std::path::Path) -> Result<()> {
-    for load in LOADS.iter().filter(|load| load.source == Source::Socket) {
+fn processes(skep: &str, rounds: usize, pair: &Pair, path: &Path, only: &str) -> Result<()> {
+    for load in LOADS.iter().filter(|load| load.source == Source::Socket && load.shown.contains(only)) {
         let flood = Flood::new(pair, load.source, load.bytes)?;
         let mut runs: [Vec<Run>; 2] = [Vec::new(), Vec::new()];
         for _ in 0..rounds {
