@@ -29,8 +29,11 @@ const KEY_FLAG: [u8; 2] = [0x20, 0];
 const GENEVE_PORT: u16 = 6081;
 const VXLAN_PORT: u16 = 4789;
 
+/// What a number makes of a device: attributes.
+type Data = fn(u32) -> Vec<u8>;
+
 /// Kinds of devices: the kernel's name, and the attributes (include/uapi/linux/if_link.h, if_tunnel.h) that a number makes.
-const KINDS: [(&str, fn(u32) -> Vec<u8>); 4] = [
+const KINDS: [(&str, Data); 4] = [
     ("vlan", |id| attributes(&[(1, &(id as u16).to_ne_bytes())])),
     ("gre", |key| {
         let key = key.to_be_bytes();
