@@ -1,7 +1,7 @@
 //! Measures skep beside a peer (any bpftrace), in one run, alternating, and prints ratios. Enters: the two commands;
 //! leaves: tables on standard output. Nothing is asserted: machines are noisy.
 //!
-//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|live|filter|route|vm]…`
+//! `cargo run --release -p skep-bench -- --skep target/release/skep --peer bpftrace [start|attach|event|added|syscall|throughput|large|capture|live|filter|route|sync|vm]…`
 
 mod added;
 mod attach;
@@ -15,6 +15,7 @@ mod route;
 mod scripts;
 mod start;
 mod stat;
+mod sync;
 mod syscall;
 mod target;
 mod throughput;
@@ -46,7 +47,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, route, vm (all without; vm needs the feature of that name)
+    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, route, sync, vm (all without; vm needs the feature of that name)
     what: Vec<String>,
 }
 
@@ -88,6 +89,9 @@ fn main() -> Result<()> {
     }
     if wanted("route") {
         route::measure(&args.skep, &args.forward, args.rounds)?;
+    }
+    if wanted("sync") {
+        sync::measure(&args.skep, args.rounds)?;
     }
     if wanted("filter") {
         filter::measure(args.rounds)?;

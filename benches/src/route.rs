@@ -16,7 +16,7 @@ use skep_kernel::device::{Device, devices};
 use skep_kernel::inspect::time_program;
 
 /// Set for the process that runs in the namespace.
-const INSIDE: &str = "SKEP_BENCH_NAMESPACE";
+pub(crate) const INSIDE: &str = "SKEP_BENCH_NAMESPACE";
 /// How many prefixes there are.
 const SIZES: [u32; 4] = [1, 1_000, 100_000, 1_000_000];
 /// Destinations all over the table.
@@ -30,7 +30,7 @@ const PASS: u32 = 2;
 const REDIRECT: u32 = 4;
 
 /// A process that is ended.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -142,7 +142,7 @@ fn device(name: &str) -> Result<Device> {
     devices()?.into_iter().find(|d| d.name == name).with_context(|| format!("no interface {name}"))
 }
 
-fn run(program: &str, words: &str) -> Result<()> {
+pub(crate) fn run(program: &str, words: &str) -> Result<()> {
     let mut parts = program.split(' ').chain(words.split(' '));
     let mut command = Command::new(parts.next().unwrap_or_default());
     let status = command.args(parts).stdout(Stdio::null()).status().with_context(|| program.to_owned())?;

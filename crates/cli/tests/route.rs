@@ -372,3 +372,40 @@ fn many_routes_are_looked_up_directly() {
         told(what, &format!("10.0.2.2: {answers} of 3"));
     }
 }
+
+#[test]
+fn gateways_stay_known_and_next_hops_follow_their_interfaces() {
+    // The gateway answers nobody before it is asked for; its entry is the kernel's own again when no route leads there.
+    let script = "
+        $S route up --ports r1,r2
+        ip neigh add 10.0.1.9 lladdr 02:00:00:00:00:09 dev r1 nud permanent
+        $S route add 10.9.0.0/16 via 10.0.2.2
+        $S route add 10.10.0.0/16 via 10.0.1.9 via 10.0.2.2
+        sleep 0.3; echo marked; ip -d neigh show dev r2 10.0.2.2; ip -d neigh show dev r1 10.0.1.9
+        ip link set r2 mtu 1280; ip link set r2 address 02:00:00:00:02:02
+        $S route replace 10.11.0.0/16 drop
+        echo renewed; $S maps show hops 2>/dev/null | grep 1280 || $S route show -a
+        $S route del 10.9.0.0/16; echo still; ip -d neigh show dev r2 10.0.2.2
+        $S route del 10.10.0.0/16; echo free; ip -d neigh show dev r2 10.0.2.2
+        $S route add 10.9.0.0/16 via 10.0.2.2; ip -d neigh show dev r2 10.0.2.2
+        $S route down; echo down; ip -d neigh show dev r2 10.0.2.2; ip -d neigh show dev r1 10.0.1.9
+    ";
+    let Some(output) = in_network(true, script) else { return };
+    let shown = good(&output);
+    let told = |what: &str| {
+        let behind = shown.split_once(&format!("{what}\n")).map_or("", |s| s.1);
+        behind.lines().next().unwrap_or("").to_owned()
+    };
+    eprintln!("{shown}");
+    // Linux 5.16 and iproute2 of the same time know the mark.
+    if !told("marked").contains("managed") {
+        assert!(told("marked").contains("lladdr"), "it was asked for: {shown}");
+        return;
+    }
+    assert!(told("marked").contains("lladdr") && told("still").contains("managed"), "{shown}");
+    assert!(!told("free").contains("managed") && !told("down").contains("managed"), "{shown}");
+    assert!(
+        shown.matches("02:00:00:00:00:09").count() == 2 && shown.matches("PERMANENT").count() == 2,
+        "{shown}"
+    );
+}

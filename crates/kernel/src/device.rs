@@ -1,7 +1,7 @@
-//! Interfaces as a router needs them, from netlink, in the network namespace of the calling thread: addresses, neighbours, and
+//! Interfaces as a router needs them, from netlink, in the network namespace of the calling thread: addresses, and
 //! the programs that an interface itself holds, which stay when whoever attached them has ended.
 //!
-//! Layouts: include/uapi/linux/rtnetlink.h, if_link.h (`IFLA_XDP_*`), if_addr.h, neighbour.h, genetlink.h, netdev.h.
+//! Layouts: include/uapi/linux/rtnetlink.h, if_link.h (`IFLA_XDP_*`), if_addr.h, genetlink.h, netdev.h.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,18 +13,17 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::netlink::{self, Message, Netlink, attributes, put, u32_at};
+use crate::netlink::{Netlink, attributes, ip, list, put, u32_at};
 use crate::prog::Prog;
 
 pub use crate::link::tc::{HeldFilter, held as tc_filters, hold as hold_tc};
+pub use crate::neighbour::{Neighbour, keep_known, neighbours};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_GETNEIGH: u16 = 30;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -38,10 +37,6 @@ const IFLA_XDP_PROG_ID: u16 = 4;
 const NESTED: u16 = 1 << 15;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-/// `NUD_VALID`: the states in which a neighbour's address is known.
-const VALID: u16 = 0xde;
 /// `XDP_FLAGS_UPDATE_IF_NOEXIST`, `XDP_FLAGS_DRV_MODE`
 const IF_NOEXIST: u32 = 1;
 const NATIVE: u32 = 1 << 2;
@@ -84,30 +79,13 @@ pub struct Address {
     pub network: (IpAddr, u8),
 }
 
-/// A neighbour whose link address is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Neighbour {
-    /// Index of the interface.
-    pub device: u32,
-    /// Its address.
-    pub address: IpAddr,
-    /// Its link address.
-    pub mac: [u8; 6],
-}
-
-fn dump(what: &str, kind: u16, body: &[u8]) -> Result<Vec<Message>, Error> {
-    let failed = |errno| Error::os(format!("list {what}"), errno);
-    let mut netlink = Netlink::open().map_err(failed)?;
-    netlink.request(kind, netlink::DUMP, body).map_err(failed)
-}
-
 /// All interfaces, by index.
 pub fn devices() -> Result<Vec<Device>, Error> {
-    let answer = dump("network interfaces", RTM_GETLINK, &[0; 16])?;
-    let mut list: Vec<Device> =
+    let answer = list("network interfaces", RTM_GETLINK, &[0; 16])?;
+    let mut all: Vec<Device> =
         answer.iter().filter(|m| m.kind == RTM_NEWLINK).filter_map(|m| device(&m.body)).collect();
-    list.sort_by_key(|d| d.index);
-    Ok(list)
+    all.sort_by_key(|d| d.index);
+    Ok(all)
 }
 
 fn device(body: &[u8]) -> Option<Device> {
@@ -141,18 +119,9 @@ fn device(body: &[u8]) -> Option<Device> {
     (!found.name.is_empty()).then_some(found)
 }
 
-/// Bytes as an address.
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
-        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
-        _ => None,
-    }
-}
-
 /// The addresses of all interfaces.
 pub fn addresses() -> Result<Vec<Address>, Error> {
-    let answer = dump("addresses", RTM_GETADDR, &[0; 8])?;
+    let answer = list("addresses", RTM_GETADDR, &[0; 8])?;
     Ok(answer.iter().filter(|m| m.kind == RTM_NEWADDR).filter_map(|m| address(&m.body)).collect())
 }
 
@@ -169,28 +138,6 @@ fn address(body: &[u8]) -> Option<Address> {
     }
     let address = own.or(other)?;
     Some(Address { device: u32_at(head, 4), address, network: (other.unwrap_or(address), head[1]) })
-}
-
-/// The neighbours whose link addresses the kernel knows.
-pub fn neighbours() -> Result<Vec<Neighbour>, Error> {
-    let answer = dump("neighbours", RTM_GETNEIGH, &[0; 12])?;
-    Ok(answer.iter().filter(|m| m.kind == RTM_NEWNEIGH).filter_map(|m| neighbour(&m.body)).collect())
-}
-
-fn neighbour(body: &[u8]) -> Option<Neighbour> {
-    let head = body.get(..12)?;
-    if u16::from_ne_bytes([head[8], head[9]]) & VALID == 0 {
-        return None;
-    }
-    let (mut address, mut mac) = (None, None);
-    for (kind, value) in attributes(&body[12..]) {
-        match kind {
-            NDA_DST => address = ip(value),
-            NDA_LLADDR => mac = value.try_into().ok(),
-            _ => {}
-        }
-    }
-    Some(Neighbour { device: u32_at(head, 4), address: address?, mac: mac? })
 }
 
 /// Gives an interface an XDP program that stays, in its driver; `false` where the driver runs none. An interface that has one is
@@ -307,15 +254,12 @@ mod tests {
             all.iter().find(|a| a.device == lo.index && a.address == IpAddr::from([127, 0, 0, 1])).unwrap();
         assert_eq!(own.network.1, 8);
         assert!(!takes_frames(lo.index));
-        assert!(neighbours().is_ok());
     }
 
     #[test]
     fn short_messages_are_nothing() {
         assert_eq!(device(&[0; 15]), None);
         assert_eq!(address(&[0; 7]), None);
-        assert_eq!(neighbour(&[0; 11]), None);
-        assert_eq!(ip(&[1, 2, 3]), None);
     }
 
     #[test]

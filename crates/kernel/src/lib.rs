@@ -25,6 +25,7 @@ pub mod live;
 pub mod load;
 pub mod machine;
 pub mod map;
+mod neighbour;
 mod netlink;
 pub mod packet;
 mod packets;

@@ -3,6 +3,9 @@
 //!
 //! Layouts: include/uapi/linux/netlink.h (nlmsghdr, nlattr).
 
+use std::net::IpAddr;
+
+use crate::error::Error;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
@@ -172,6 +175,13 @@ impl AsFd for Netlink {
     }
 }
 
+/// All messages of a list; `what` says of what.
+pub(crate) fn list(what: &str, kind: u16, body: &[u8]) -> Result<Vec<Message>, Error> {
+    let failed = |errno| Error::os(format!("list {what}"), errno);
+    let mut netlink = Netlink::open().map_err(failed)?;
+    netlink.request(kind, DUMP, body).map_err(failed)
+}
+
 /// What the message says that ends an answer. The end of a dump that failed carries its errno, as an error does.
 fn outcome(kind: u16, body: &[u8]) -> Result<(), Errno> {
     match body.get(..4).map(|code| u32_at(code, 0) as i32) {
@@ -228,6 +238,15 @@ pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
     })
 }
 
+/// Bytes as an address.
+pub(crate) fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => None,
+    }
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_ne_bytes)
 }
@@ -253,6 +272,7 @@ mod tests {
         assert_eq!(attributes(&[2, 0, 1, 0]).count(), 0);
         assert_eq!(attributes(&[200, 0, 1, 0, 9]).count(), 0);
         assert_eq!(attributes(&[4]).count(), 0);
+        assert_eq!((ip(&[1, 2, 3]), ip(&[1, 2, 3, 4])), (None, Some([1, 2, 3, 4].into())));
     }
 
     #[test]

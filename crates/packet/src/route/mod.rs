@@ -13,7 +13,7 @@ mod table;
 pub use hop::{HOP_BYTES, Hop, Kind};
 pub use parse::{Device, Links, NextHop, Route, Target, parse};
 pub use prefix::Prefix;
-pub use table::{BUCKETS, Change, GROUP, GROUPS, HOPS, Step, Table};
+pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, Step, Table};
 
 /// What is wrong with a route.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

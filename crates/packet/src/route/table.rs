@@ -3,6 +3,11 @@
 //! A route's value is the number of a next hop, or [`GROUP`] with the number of a group: [`BUCKETS`] numbers of next hops,
 //! of which a flow's hash takes one. Each member gets the buckets for which its own hash is the greatest (rendezvous hashing),
 //! so a member that goes leaves the others' flows where they are.
+//!
+//! A group keeps its members while the interface of some is down: these have no buckets then, and no route changes. Only groups that
+//! follow another table do so, and only for who keeps this table: the maps say of a group no more than its buckets.
+
+mod live;
 
 use super::{Hop, Prefix, Route, RouteError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,6 +41,8 @@ pub enum Change {
 pub enum Step {
     /// A next hop, its counters begin at zero.
     Hop(u32, Hop),
+    /// What its interface is has changed; counters go on.
+    Renew(u32, Hop),
     /// An entry of the array of buckets: a next hop.
     Bucket(u32, u32),
     /// A route leads to a value.
@@ -57,7 +64,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The step that undoes it. Next hops and buckets need none: no route leads to them then.
+    /// The step that undoes it. Next hops and buckets need none: no route leads to them then, or they say what interfaces are like now.
     pub fn undone(&self) -> Option<Step> {
         match *self {
             Step::Route { prefix, value, before: Some(before) } => {
@@ -65,7 +72,7 @@ impl Step {
             }
             Step::Route { prefix, value, before: None } => Some(Step::Remove { prefix, before: value }),
             Step::Remove { prefix, before } => Some(Step::Route { prefix, value: before, before: None }),
-            Step::Hop(..) | Step::Bucket(..) => None,
+            Step::Hop(..) | Step::Renew(..) | Step::Bucket(..) => None,
         }
     }
 }
@@ -77,14 +84,34 @@ pub struct Table {
     hops: BTreeMap<u32, Hop>,
     /// Numbers by next hop.
     numbers: HashMap<Hop, u32>,
-    /// Buckets by group, of groups in use.
-    groups: BTreeMap<u32, Vec<u32>>,
-    /// Groups by their buckets.
+    /// Groups in use.
+    groups: BTreeMap<u32, Group>,
+    /// Groups by their members.
     shapes: HashMap<Vec<u32>, u32>,
     /// Values by prefix.
     routes: HashMap<Prefix, u32>,
     /// How many routes lead to each value, and groups to each next hop.
     uses: HashMap<u32, usize>,
+    /// Interfaces that are down, for groups that follow.
+    down: BTreeMap<u32, Down>,
+}
+
+/// Why next hops of an interface are not used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Down {
+    /// It is turned on but has no carrier.
+    Unconnected,
+    /// It is turned off.
+    Off,
+}
+
+/// A group of next hops.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Group {
+    /// Numbers of all its next hops, in their order.
+    members: Vec<u32>,
+    /// Which of them each bucket leads to.
+    buckets: Vec<u32>,
 }
 
 impl Table {
@@ -104,8 +131,9 @@ impl Table {
                     let group = value & !GROUP;
                     let first = group.saturating_mul(BUCKETS);
                     let buckets: Vec<u32> = (0..BUCKETS).map(|at| bucket(first.saturating_add(at))).collect();
-                    table.name_group(group, buckets.clone());
-                    buckets
+                    let members = distinct(&buckets);
+                    table.name_group(group, Group { members: members.clone(), buckets });
+                    members
                 }
             };
             *table.uses.entry(value).or_default() += count;
@@ -119,12 +147,12 @@ impl Table {
         table
     }
 
-    fn name_group(&mut self, group: u32, buckets: Vec<u32>) {
-        for member in buckets.iter().copied().collect::<BTreeSet<u32>>() {
-            *self.uses.entry(member).or_default() += 1;
+    fn name_group(&mut self, number: u32, group: Group) {
+        for member in &group.members {
+            *self.uses.entry(*member).or_default() += 1;
         }
-        self.shapes.insert(buckets.clone(), group);
-        self.groups.insert(group, buckets);
+        self.shapes.insert(group.members.clone(), number);
+        self.groups.insert(number, group);
     }
 
     /// All routes with the numbers of their next hops, by prefix.
@@ -158,6 +186,11 @@ impl Table {
     /// A next hop.
     pub fn hop(&self, number: u32) -> Option<&Hop> {
         self.hops.get(&number)
+    }
+
+    /// The neighbours that routes lead to, by the index of their interface and their address.
+    pub fn gateways(&self) -> BTreeSet<(u32, std::net::IpAddr)> {
+        self.hops.values().filter_map(|hop| Some((hop.device, hop.gateway?))).collect()
     }
 
     /// The route of an address, the longest that contains it.
@@ -195,19 +228,16 @@ impl Table {
     fn value_is_followed(&self, value: u32) -> bool {
         let number = match value & GROUP {
             0 => Some(value),
-            _ => self.groups.get(&(value & !GROUP)).and_then(|buckets| buckets.first().copied()),
+            _ => self.groups.get(&(value & !GROUP)).and_then(|group| group.members.first().copied()),
         };
         number.and_then(|n| self.hops.get(&n)).is_some_and(|hop| hop.followed)
     }
 
-    /// Next hops behind a route's value, each once, in the order of their numbers.
+    /// Next hops behind a route's value that packets go to, each once, in the order of their numbers.
     fn members(&self, value: u32) -> Vec<u32> {
         match value & GROUP {
             0 => vec![value],
-            _ => {
-                let buckets = self.groups.get(&(value & !GROUP)).into_iter().flatten().copied();
-                buckets.collect::<BTreeSet<u32>>().into_iter().collect()
-            }
+            _ => self.groups.get(&(value & !GROUP)).map_or(Vec::new(), |group| distinct(&group.buckets)),
         }
     }
 
@@ -327,18 +357,20 @@ impl Table {
         if let [one] = numbers[..] {
             return Ok(one);
         }
-        let buckets = self.shares(&numbers);
-        if let Some(group) = self.shapes.get(&buckets) {
+        numbers.sort_unstable();
+        if let Some(group) = self.shapes.get(&numbers) {
             return Ok(GROUP | group);
         }
+        let buckets = self.shares(&numbers);
         let group = free(&self.groups, GROUPS, "groups of next hops")?;
         steps.extend((0..).zip(&buckets).map(|(at, hop)| Step::Bucket(group * BUCKETS + at, *hop)));
-        self.name_group(group, buckets);
+        self.name_group(group, Group { members: numbers, buckets });
         Ok(GROUP | group)
     }
 
-    /// Which member each bucket leads to. Every one has at least one.
+    /// Which member each bucket leads to. Every one that packets go to has at least one.
     fn shares(&self, members: &[u32]) -> Vec<u32> {
+        let members = &self.live(members);
         let score = |member: u32, bucket: u32| {
             let (hash, weight) = self.hops.get(&member).map_or((0, 1), |hop| (identity(hop), hop.weight));
             // Between 0 and 1, neither included.
@@ -368,13 +400,9 @@ impl Table {
         let groups: Vec<u32> =
             self.groups.keys().copied().filter(|group| !used(&self.uses, GROUP | group)).collect();
         for group in groups {
-            let buckets = self.groups.remove(&group).unwrap_or_default();
-            self.shapes.remove(&buckets);
-            buckets
-                .into_iter()
-                .collect::<BTreeSet<u32>>()
-                .into_iter()
-                .for_each(|member| self.give_up(member));
+            let Group { members, .. } = self.groups.remove(&group).unwrap_or_default();
+            self.shapes.remove(&members);
+            members.into_iter().for_each(|member| self.give_up(member));
         }
         self.uses.retain(|_, count| *count > 0);
         let (uses, numbers) = (&self.uses, &mut self.numbers);
@@ -400,17 +428,22 @@ impl Step {
     }
 }
 
+/// Each number once, in their order.
+fn distinct(numbers: &[u32]) -> Vec<u32> {
+    numbers.iter().copied().collect::<BTreeSet<u32>>().into_iter().collect()
+}
+
 /// The lowest number that is not taken. What the batch before has given up is taken until it is done.
 fn free<T>(taken: &BTreeMap<u32, T>, count: u32, what: &str) -> Result<u32, RouteError> {
     let number = (1..count).find(|n| !taken.contains_key(n));
     number.ok_or_else(|| RouteError(format!("there are {} {what} already, no more are possible", count - 1)))
 }
 
-/// A number for what a next hop is, whatever its number and weight.
+/// A number for where a next hop is, whatever its number, its weight and what its interface is like now.
 fn identity(hop: &Hop) -> u64 {
-    let mut hop = Hop { followed: false, ..hop.clone() };
-    hop.weight = 0;
-    hop.to_bytes()
+    let Hop { kind, device, gateway, .. } = *hop;
+    Hop { device, gateway, weight: 0, ..Hop::plain(kind) }
+        .to_bytes()
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

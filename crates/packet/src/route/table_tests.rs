@@ -16,7 +16,7 @@ struct Maps {
 impl Maps {
     fn take(&mut self, step: &Step) {
         match step {
-            Step::Hop(number, hop) => drop(self.hops.insert(*number, hop.clone())),
+            Step::Hop(number, hop) | Step::Renew(number, hop) => drop(self.hops.insert(*number, hop.clone())),
             Step::Bucket(at, hop) => drop(self.buckets.insert(*at, *hop)),
             Step::Route { prefix, value, before } => {
                 assert_eq!(self.routes.insert(*prefix, *value), *before);
@@ -146,7 +146,7 @@ fn ways(text: &str) -> (Table, BTreeMap<u32, Hop>) {
     let mut table = Table::default();
     table.plan(&[Change::Add(read(text).unwrap())]).unwrap();
     let group = table.groups.values().next().cloned().unwrap_or_default();
-    let hops = (0..).zip(group).map(|(at, n)| (at, table.hop(n).cloned().unwrap())).collect();
+    let hops = (0..).zip(group.buckets).map(|(at, n)| (at, table.hop(n).cloned().unwrap())).collect();
     (table, hops)
 }
 
@@ -231,4 +231,75 @@ fn numbers_run_out_with_a_message() {
     assert!(table.plan(&all).unwrap_err().to_string().contains("no more are possible"));
     assert_eq!(table.routes().count(), 0);
     table.plan(&all[..HOPS as usize - 1]).unwrap();
+}
+
+fn followed(text: &str) -> Change {
+    Change::Follow(read(text).unwrap())
+}
+
+#[test]
+fn a_link_that_fails_changes_groups_and_no_route() {
+    let (mut table, mut maps) = (Table::default(), Maps::default());
+    let mut changes: Vec<Change> = (0..200)
+        .map(|n| followed(&format!("10.{n}.0.0/16 via 10.0.1.1 via 10.0.2.2 weight 3 via 10.0.2.3")))
+        .collect();
+    changes.push(followed("172.16.0.0/16 via 10.0.2.2"));
+    changes.push(Change::Add(read("172.17.0.0/16 via 10.0.1.1 via 10.0.2.2").unwrap()));
+    table.plan(&changes).unwrap().iter().for_each(|step| maps.take(step));
+    let before = maps.clone();
+    let down = |table: &mut Table, maps: &mut Maps, devices: &[u32]| {
+        let steps = table.set_down(&devices.iter().map(|device| (*device, Down::Off)).collect());
+        steps.iter().for_each(|step| maps.take(step));
+        assert!(steps.iter().all(|step| matches!(step, Step::Bucket(..))), "{steps:?}");
+        steps.len()
+    };
+    let devices = |maps: &Maps, address: [u8; 4]| {
+        (0..BUCKETS)
+            .filter_map(|hash| maps.forward(address.into(), hash))
+            .map(|hop| hop.device)
+            .collect::<BTreeSet<_>>()
+    };
+    let moved = down(&mut table, &mut maps, &[2]);
+    assert!((1..=64).contains(&moved), "{moved} buckets for 200 routes");
+    assert_eq!(devices(&maps, [10, 9, 0, 1]), [1].into());
+    assert_eq!(devices(&maps, [172, 16, 0, 1]), [2].into(), "it has no other");
+    assert_eq!(devices(&maps, [172, 17, 0, 1]), [1, 2].into(), "written by hand");
+    // What is planned meanwhile finds its group.
+    assert_eq!(table.plan(&changes[..200]).unwrap(), []);
+    // Read again, it knows the members that have no buckets now; not if somebody has written others in their place.
+    let mut again = maps.table();
+    again.remember(&table, |n| maps.hops.get(&n).cloned());
+    assert_eq!(again.plan(&changes[..200]).unwrap(), []);
+    let mut other = maps.table();
+    other.remember(&table, |_| None);
+    assert_eq!(
+        other.plan(&changes[..200]).unwrap().iter().filter(|s| matches!(s, Step::Route { .. })).count(),
+        200
+    );
+    assert_eq!(down(&mut again, &mut maps, &[]), moved);
+    assert_eq!(maps.buckets, before.buckets);
+    assert_eq!(maps.routes, before.routes);
+    // None is left: all stay.
+    assert_eq!(down(&mut again, &mut maps, &[1, 2]), 0);
+}
+
+#[test]
+fn next_hops_are_renewed_where_they_are() {
+    let (mut table, mut maps) = (Table::default(), Maps::default());
+    let changes = [followed("10.1.0.0/16 via 10.0.1.1 via 10.0.2.2"), followed("10.2.0.0/16 via 10.0.1.1")];
+    table.plan(&changes).unwrap().iter().for_each(|step| maps.take(step));
+    assert_eq!(table.renew(|index| Some(device(if index == 1 { "a" } else { "b" }, index))), []);
+    let shorter = |index: u32| (index == 1).then(|| Device { mtu: 1280, ..device("a", 1) });
+    let steps = table.renew(shorter);
+    assert!(matches!(&steps[..], [Step::Renew(_, hop)] if hop.mtu == 1280), "{steps:?}");
+    steps.iter().for_each(|step| maps.take(step));
+    assert_eq!(maps.forward([10, 2, 0, 1].into(), 0).unwrap().mtu, 1280);
+    assert_eq!(table.renew(shorter), []);
+    // A route that is planned now leads to the same next hop.
+    let mut route = read("10.3.0.0/16 via 10.0.1.1").unwrap();
+    if let Target::Forward(hops) = &mut route.target {
+        hops[0].device.mtu = 1280;
+    }
+    let steps = table.plan(&[Change::Follow(route)]).unwrap();
+    assert!(matches!(&steps[..], [Step::Route { .. }]), "{steps:?}");
 }

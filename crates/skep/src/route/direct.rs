@@ -80,7 +80,7 @@ impl Lookups {
             let changes = steps.iter().filter_map(|step| match step {
                 Step::Route { prefix, value, .. } => Some((*prefix, Some(*value))),
                 Step::Remove { prefix, .. } => Some((*prefix, None)),
-                Step::Hop(..) | Step::Bucket(..) => None,
+                Step::Hop(..) | Step::Renew(..) | Step::Bucket(..) => None,
             });
             match kept {
                 true => direct.change(changes, mapped),

@@ -51,9 +51,9 @@ impl<'a> Maps<'a> {
                 routes.push((prefix, word(entry.value(), 0)));
             }
         }
-        let (hops, buckets) = (self.named("hops")?, self.named("buckets")?);
+        let buckets = self.named("buckets")?;
         let read = |map: &Map, at: u32| map.lookup(&at.to_ne_bytes()).ok();
-        let hop = |at: u32| Hop::from_bytes(read(hops, at)?.get(0)?.value());
+        let hop = |at: u32| self.hop(at);
         let bucket = |at: u32| read(buckets, at).and_then(|e| Some(word(e.get(0)?.value(), 0))).unwrap_or(0);
         // Of many routes that lead to one next hop each array entry is read once.
         let mut known: BTreeMap<u32, u32> = BTreeMap::new();
@@ -64,6 +64,12 @@ impl<'a> Maps<'a> {
             known.extend((first..first.saturating_add(BUCKETS)).map(|at| (at, bucket(at))));
         }
         Ok(Table::of(routes, hop, |at| known.get(&at).copied().unwrap_or(0)))
+    }
+
+    /// A next hop, whether or not a route leads to it.
+    pub(super) fn hop(self, number: u32) -> Option<Hop> {
+        let entries = self.find("hops")?.lookup(&number.to_ne_bytes()).ok()?;
+        Hop::from_bytes(entries.get(0)?.value())
     }
 
     /// Does the steps, in their order; where one fails, those before it are undone.
@@ -120,7 +126,7 @@ impl<'a> Maps<'a> {
                     map = self.fib(*prefix);
                     keys.extend(key(*prefix));
                 }
-                Step::Hop(..) => {}
+                Step::Hop(..) | Step::Renew(..) => {}
             }
         }
         let map = map.map_err(|error| Stopped { done: 0, error })?;
@@ -209,10 +215,12 @@ impl Write {
 pub(super) fn writes(step: &Step) -> Vec<Write> {
     let fib = |prefix: &Prefix| if prefix.address().is_ipv4() { "fib4" } else { "fib6" };
     match step {
-        Step::Hop(number, hop) => {
+        Step::Hop(number, hop) | Step::Renew(number, hop) => {
             let key = number.to_ne_bytes();
-            let mut all: Vec<Write> =
-                ["packets", "octets"].map(|counter| Write::new(counter, key, [0; 8])).into();
+            let mut all = Vec::new();
+            if matches!(step, Step::Hop(..)) {
+                all.extend(["packets", "octets"].map(|counter| Write::new(counter, key, [0; 8])));
+            }
             if hop.fast {
                 let index = hop.device.to_ne_bytes();
                 all.push(Write::new("ports", index, index));

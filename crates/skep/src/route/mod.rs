@@ -19,6 +19,7 @@ use maps::Maps;
 use skep_kernel::device::{self, Device};
 use skep_kernel::map::Map;
 use skep_packet::route::{Change, Hop, Kind, Prefix, Route, Step, Table, Target, parse};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -174,9 +175,11 @@ impl Router {
         let writer = Writer::begin(maps)?;
         let mut table = maps.table()?;
         let mut steps = own(&mut table, &self.machine)?;
+        steps.extend(table.renew(|index| self.machine.exit(index)));
         let changes = changes(&table)?;
         steps.extend(table.plan(&changes).map_err(|e| Error::Route(e.to_string()))?);
-        self.apply(writer, &mut Lookups::default(), (&table, &steps)).map(drop)
+        self.apply(writer, &mut Lookups::default(), (&table, &steps))?;
+        Ok(device::keep_known(&table.gateways())?)
     }
 
     /// Does the steps that made the table what it is; gives the table's number behind them.
@@ -281,6 +284,7 @@ impl Router {
             names.push(port.device.name.clone());
         }
         skep_kernel::pin::unpin_folder(&folder()?)?;
+        device::keep_known(&BTreeSet::new())?;
         Ok(names)
     }
 }

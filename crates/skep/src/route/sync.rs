@@ -11,6 +11,8 @@ use skep_kernel::proc::Signals;
 use skep_kernel::routes::{self, Changes, Message, News, Waited};
 use skep_packet::route::fib::Mirror;
 use skep_packet::route::{Change, Step, Table};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use skep_packet::route::fib::{Selection, protocol_number};
@@ -27,6 +29,8 @@ const PATIENCE: usize = 64;
 /// How often it is looked whether others have changed the table, and at how many of these times whether the router is still there.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOKS: usize = 4;
+/// After so many of them without a message what is only doubtful is compared.
+const CALM: usize = 2;
 /// `RTM_NEWLINK`, `RTM_DELLINK`, `RTM_NEWADDR`, `RTM_DELADDR`
 const MACHINE: [u16; 4] = [16, 17, 20, 21];
 
@@ -70,6 +74,8 @@ pub struct Sync {
     generation: u64,
     /// Interfaces or addresses have changed.
     other_machine: bool,
+    /// Neighbours that the kernel was told to keep known.
+    gateways: BTreeSet<(u32, IpAddr)>,
     _turn: Turn,
 }
 
@@ -90,13 +96,14 @@ impl Sync {
             lookups: Lookups::default(),
             generation: u64::MAX,
             other_machine: false,
+            gateways: BTreeSet::new(),
             _turn: turn,
         })
     }
 
     /// Follows until a signal comes.
     pub fn run(&mut self, signals: &Signals, tell: &mut dyn FnMut(Happened)) -> Result<(), Error> {
-        let (mut batches, mut looks) = (0, 0);
+        let (mut batches, mut looks, mut quiet) = (0, 0, 0);
         self.list(tell)?;
         loop {
             let stale = self.mirror.is_stale();
@@ -105,10 +112,12 @@ impl Sync {
                 Waited::Messages => {
                     self.follow(tell)?;
                     batches += 1;
+                    quiet = 0;
                 }
                 Waited::Time if stale => batches = PATIENCE,
                 Waited::Time => {
                     looks += 1;
+                    quiet += 1;
                     if looks % LOOKS == 0 {
                         self.find_router()?;
                     }
@@ -118,7 +127,8 @@ impl Sync {
                     }
                 }
             }
-            if batches >= PATIENCE && self.mirror.is_stale() {
+            let doubts = self.mirror.is_doubtful() && quiet >= CALM;
+            if doubts || batches >= PATIENCE && self.mirror.is_stale() {
                 self.list(tell)?;
             }
             if !self.mirror.is_stale() {
@@ -162,24 +172,30 @@ impl Sync {
 
     /// Makes the table what the messages say; gives how many steps that took.
     fn apply(&mut self, tell: &mut dyn FnMut(Happened)) -> Result<usize, Error> {
-        if std::mem::take(&mut self.other_machine) {
+        let other_machine = std::mem::take(&mut self.other_machine);
+        if other_machine {
             let machine = super::Machine::read()?;
             if machine.devices != self.router.machine.devices {
-                self.mirror.look_again();
+                self.mirror.look_at_directions();
             }
             self.router.machine = machine;
-            // Its own addresses are compared again.
-            self.generation = u64::MAX;
         }
         let maps = Maps(&self.router.maps);
         let writer = Writer::begin(maps)?;
         let mut steps = Vec::new();
         if writer.generation() != self.generation {
-            self.table = maps.table()?;
+            let mut table = maps.table()?;
+            table.remember(&self.table, |number| maps.hop(number));
+            self.table = table;
             self.lookups = Lookups::default();
-            steps = own(&mut self.table, &self.router.machine)?;
         }
+        // Few entries, whatever the number of routes: they come first.
+        steps.extend(self.table.set_down(&self.mirror.down()));
         let machine = &self.router.machine;
+        if other_machine || writer.generation() != self.generation {
+            steps.extend(self.table.renew(|index| machine.exit(index)));
+            steps.extend(own(&mut self.table, machine)?);
+        }
         let changes = self
             .mirror
             .changes(&self.table, &|index| machine.exit(index), &|prefix| machine.is_never_forwarded(prefix));
@@ -188,6 +204,11 @@ impl Sync {
         // Should the steps fail, the table is read again.
         self.generation = u64::MAX;
         self.generation = self.router.apply(writer, &mut self.lookups, (&self.table, &steps))?;
+        let gateways = self.table.gateways();
+        if other_machine || gateways != self.gateways {
+            device::keep_known(&gateways)?;
+            self.gateways = gateways;
+        }
         if let Some((routes, why)) = refused {
             tell(Happened::Refused { routes, why });
         }

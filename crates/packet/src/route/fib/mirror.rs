@@ -2,9 +2,14 @@
 //! of those destinations leave whose routes differ from what was handed out before.
 //!
 //! The kernel says nothing of some changes (of IPv4 routes that go with their interface, their address or their next-hop object). After
-//! a message that may stand for such ones [`Mirror::is_stale`] asks for the whole list, which is compared.
+//! a message that may stand for such ones [`Mirror::is_stale`] asks for the whole list, which is compared. Of a link that fails it is known
+//! what the kernel does: the list is asked for, but later ([`Mirror::is_doubtful`]).
+//!
+//! Routes lead in few directions. When links or next-hop objects change, those are looked at, and of the routes only such whose direction
+//! leads elsewhere now. Next hops on links that are down stay in their routes while there are others ([`Mirror::down`]): the table knows
+//! how to do without them.
 
-use super::super::{Change, Device, NextHop, Prefix, Route, Table, Target};
+use super::super::{Change, Device, Down, NextHop, Prefix, Route, Table, Target};
 use super::message::{
     self, Change as News, KernelHop, KernelRoute, Link, MOST_HOPS, Object, RouteKind, Ways,
 };
@@ -73,6 +78,37 @@ impl Directions {
     }
 }
 
+fn is_connected(link: Link) -> bool {
+    link.up && link.carrier
+}
+
+/// Whether two targets are the same but for what their interfaces are like.
+fn is_same_way(one: &Option<Target>, other: &Option<Target>) -> bool {
+    let (Some(Target::Forward(one)), Some(Target::Forward(other))) = (one, other) else {
+        return one == other;
+    };
+    let way = |hop: &NextHop| (hop.gateway, hop.device.index, hop.weight);
+    one.iter().map(way).eq(other.iter().map(way))
+}
+
+/// Notes the destinations whose routes are not the same in both.
+fn note_differences(before: &Routes, now: &Routes, changed: &mut HashSet<Prefix>) {
+    let (mut old, mut new) = (before.iter().peekable(), now.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+        };
+        let (gone, come) =
+            (if order.is_le() { old.next() } else { None }, if order.is_ge() { new.next() } else { None });
+        if gone.map(|g| g.1) != come.map(|c| c.1) {
+            changed.extend(gone.or(come).map(|(key, _)| key.0));
+        }
+    }
+}
+
 /// From so many directions on those that are not used are forgotten with the next list.
 const MANY: usize = 1024;
 
@@ -91,7 +127,12 @@ pub struct Mirror {
     changed: HashSet<Prefix>,
     /// All destinations are to be looked at.
     all_changed: bool,
+    /// Where each direction leads, as it was handed out.
+    targets: HashMap<u32, Option<Target>>,
+    /// Directions may lead elsewhere.
+    turned: bool,
     stale: bool,
+    doubtful: bool,
     /// The routes before the list that is being read.
     before: Option<Routes>,
 }
@@ -107,7 +148,10 @@ impl Mirror {
             links: HashMap::new(),
             changed: HashSet::new(),
             all_changed: true,
+            targets: HashMap::new(),
+            turned: false,
             stale: true,
+            doubtful: false,
             before: None,
         }
     }
@@ -115,6 +159,18 @@ impl Mirror {
     /// Whether the whole list is needed.
     pub fn is_stale(&self) -> bool {
         self.stale
+    }
+
+    /// Whether the whole list should be compared when there is time: nothing that is known is missing.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// Interfaces whose next hops are not to be used where a route has others.
+    pub fn down(&self) -> BTreeMap<u32, Down> {
+        let down = |link: &Link| if link.up { Down::Unconnected } else { Down::Off };
+        let down = self.links.iter().map(|(index, link)| (*index, *link, down(link)));
+        down.filter(|(_, link, _)| !is_connected(*link)).map(|(index, _, down)| (index, down)).collect()
     }
 
     /// Messages were lost, or are not to be trusted.
@@ -143,16 +199,10 @@ impl Mirror {
     /// The list has ended; `whole`: nothing changed while it was read.
     pub fn end(&mut self, whole: bool) {
         let Some(before) = self.before.take() else { return };
-        for (key, direction) in &self.routes {
-            if before.get(key) != Some(direction) {
-                self.changed.insert(key.0);
-            }
-        }
-        for key in before.keys().filter(|key| !self.routes.contains_key(key)) {
-            self.changed.insert(key.0);
-        }
+        note_differences(&before, &self.routes, &mut self.changed);
         // Objects and links may be others than before.
-        self.all_changed = true;
+        self.turned = true;
+        self.doubtful = false;
         self.stale = !whole;
         self.forget_directions();
     }
@@ -162,6 +212,8 @@ impl Mirror {
         if self.directions.all.len() < MANY {
             return;
         }
+        self.targets.clear();
+        self.all_changed = true;
         let old = std::mem::take(&mut self.directions);
         for direction in self.routes.values_mut() {
             if let Some((kind, ways)) = old.get(*direction) {
@@ -181,13 +233,13 @@ impl Mirror {
             News::Object { id, object: Some(object) } => {
                 if self.objects.get(&id) != Some(&object) {
                     self.objects.insert(id, object);
-                    self.all_changed = true;
+                    self.turned = true;
                 }
             }
             News::Object { id, object: None } => {
                 self.objects.remove(&id);
                 // Its routes go without a word.
-                (self.all_changed, self.stale) = (true, true);
+                (self.turned, self.stale) = (true, true);
             }
             News::Link { index, link } => {
                 let before = match link {
@@ -195,7 +247,11 @@ impl Mirror {
                     None => self.links.remove(&index),
                 };
                 if before != link && !listing {
-                    (self.all_changed, self.stale) = (true, true);
+                    (self.turned, self.doubtful) = (true, true);
+                    let was_up = before.is_some_and(|link| link.up);
+                    if was_up && !link.is_some_and(|link| link.up) {
+                        self.forget_by(index);
+                    }
                 }
             }
             News::Address => self.stale = true,
@@ -208,7 +264,31 @@ impl Mirror {
             && self.selection.protocol.is_none_or(|protocol| protocol == route.protocol)
     }
 
-    fn put(&mut self, route: KernelRoute, appended: bool) {
+    /// Forgets the routes of IPv4 that lead to this interface alone: the kernel drops them without a word when it is turned off.
+    fn forget_by(&mut self, device: u32) {
+        let by = |(_, ways): &(RouteKind, Ways)| matches!(ways, Ways::Hops(hops) if !hops.is_empty() && hops.iter().all(|h| h.device == device));
+        let gone: HashSet<u32> =
+            (0..).zip(&self.directions.all).filter(|(_, direction)| by(direction)).map(|d| d.0).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let changed = &mut self.changed;
+        self.routes.retain(|(prefix, _), direction| {
+            let keep = prefix.address().is_ipv6() || !gone.contains(direction);
+            if !keep {
+                changed.insert(*prefix);
+            }
+            keep
+        });
+    }
+
+    fn put(&mut self, mut route: KernelRoute, appended: bool) {
+        // That a next hop is dead because its link is down is known from the link, and ends without a word.
+        if let Ways::Hops(hops) = &mut route.ways {
+            let links = &self.links;
+            let known = |hop: &KernelHop| links.get(&hop.device).is_some_and(|link| !is_connected(*link));
+            hops.iter_mut().filter(|hop| hop.dead && known(hop)).for_each(|hop| hop.dead = false);
+        }
         let key = (route.prefix, route.metric);
         // A second IPv4 route beside the first has no effect while that is there.
         if appended && route.prefix.address().is_ipv4() && self.routes.contains_key(&key) {
@@ -260,12 +340,15 @@ impl Mirror {
         device: &dyn Fn(u32) -> Option<Device>,
         skip: &dyn Fn(Prefix) -> bool,
     ) -> Vec<Change> {
+        if std::mem::take(&mut self.turned) {
+            self.turn(device);
+        }
         let mut changed = std::mem::take(&mut self.changed);
         if std::mem::take(&mut self.all_changed) {
             changed.extend(self.routes.keys().map(|key| key.0));
             changed.extend(table.those(|hop| hop.followed));
         }
-        let mut targets: HashMap<u32, Option<Target>> = HashMap::new();
+        let mut targets = std::mem::take(&mut self.targets);
         let mut target = |direction: u32| {
             targets.entry(direction).or_insert_with(|| self.target(direction, device)).clone()
         };
@@ -277,7 +360,30 @@ impl Mirror {
                 None => changes.push(Change::Unfollow(prefix)),
             }
         }
+        self.targets = targets;
         changes
+    }
+
+    /// Notes the destinations whose routes lead elsewhere now because links, next-hop objects or interfaces are others.
+    fn turn(&mut self, device: &dyn Fn(u32) -> Option<Device>) {
+        let before = std::mem::take(&mut self.targets);
+        let mut turned = HashSet::new();
+        for (direction, old) in before {
+            let new = self.target(direction, device);
+            if !is_same_way(&old, &new) {
+                turned.insert(direction);
+            }
+            self.targets.insert(direction, new);
+        }
+        if !turned.is_empty() {
+            let routes = self.routes.iter().filter(|(_, direction)| turned.contains(direction));
+            self.changed.extend(routes.map(|(key, _)| key.0));
+        }
+    }
+
+    /// Directions are looked at again: what interfaces are has changed.
+    pub fn look_at_directions(&mut self) {
+        self.turned = true;
     }
 
     /// All destinations are looked at again: the table, or what interfaces are, has changed otherwise.
@@ -285,7 +391,7 @@ impl Mirror {
         self.all_changed = true;
     }
 
-    /// What becomes of packets that go there; `None` where nothing leads on.
+    /// What becomes of packets that go there; `None` where no link that it leads to is up.
     fn target(&self, direction: u32, device: &dyn Fn(u32) -> Option<Device>) -> Option<Target> {
         let (kind, ways) = self.directions.get(direction)?;
         let hops = match (kind, ways) {
@@ -304,10 +410,12 @@ impl Mirror {
         if hops.iter().any(|hop| link(hop).is_some_and(|link| link.loopback)) {
             return Some(Target::Pass);
         }
-        let up: Vec<&KernelHop> = hops.iter().filter(|h| !h.dead && link(h).is_some_and(|l| l.up)).collect();
-        let connected = up.iter().copied().filter(|h| link(h).is_some_and(|l| l.carrier));
-        let connected: Vec<&KernelHop> = connected.collect();
-        let used = if connected.is_empty() { up } else { connected };
+        // What the kernel does not use although its link is there has no address there any more.
+        let used: Vec<&KernelHop> =
+            hops.iter().filter(|h| !(h.dead && link(h).is_some_and(is_connected))).collect();
+        if !used.iter().any(|hop| link(hop).is_some_and(|link| link.up)) {
+            return None;
+        }
         let next = |hop: &KernelHop| {
             Some(NextHop { gateway: hop.gateway, device: device(hop.device)?, weight: hop.weight })
         };

@@ -87,6 +87,7 @@ impl World {
 
     fn follow(&mut self) {
         let skip = |prefix: Prefix| prefix.to_string().starts_with("fe80");
+        self.table.set_down(&self.mirror.down());
         let changes = self.mirror.changes(&self.table, &device, &skip);
         self.table.plan(&changes).unwrap();
     }
@@ -195,7 +196,7 @@ fn several_next_hops_and_links_that_fail() {
     assert_eq!(world.ways("10.1.0.0/16"), [1, 2]);
     world.say(NEWLINK, &link(2, true, false));
     assert_eq!(world.ways("10.1.0.0/16"), [1], "without a carrier");
-    assert!(world.mirror.is_stale(), "the kernel may have dropped routes without a word");
+    assert!(world.mirror.is_doubtful(), "the kernel may have dropped routes without a word");
     world.say(NEWLINK, &link(1, false, false));
     assert_eq!(world.ways("10.1.0.0/16"), [2], "up at least");
     world.say(NEWLINK, &link(2, true, true));
@@ -205,7 +206,29 @@ fn several_next_hops_and_links_that_fail() {
     (1..4).for_each(|index| assert!(world.mirror.take(NEWLINK, 0, &link(index, true, true))));
     world.mirror.end(true);
     world.follow();
-    assert!(world.ways("10.1.0.0/16").is_empty() && !world.mirror.is_stale());
+    assert!(world.ways("10.1.0.0/16").is_empty() && !world.mirror.is_stale() && !world.mirror.is_doubtful());
+}
+
+#[test]
+fn a_link_is_turned_off_and_its_routes_go_before_any_list() {
+    let mut world = World::new(None);
+    let both = [nexthop(0, 1, [10, 0, 1, 1]), nexthop(0, 2, [10, 0, 2, 2])].concat();
+    world.say(NEWROUTE, &route("10.1.0.0/16", 1, 4, &[(9, &both)]));
+    world.say(NEWROUTE, &route("10.2.0.0/16", 1, 4, &[OIF1, VIA1]));
+    world.say(NEWROUTE, &route("10.3.0.0/16", 1, 4, &[OIF1, VIA1, (6, &[10, 0, 0, 0])]));
+    world.say(NEWROUTE, &route("10.3.0.0/16", 1, 4, &[OIF2, VIA2, (6, &[20, 0, 0, 0])]));
+    world.say(NEWLINK, &link(1, false, false));
+    let seen = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"].map(|p| world.ways(p));
+    assert_eq!(seen, [vec![2], vec![], vec![2]]);
+    assert!(!world.mirror.is_stale() && world.mirror.is_doubtful());
+    // What it says of the same route while the link is down: a next hop is dead, which ends without a word.
+    let mut dead = both;
+    dead[2] = 1;
+    world.mirror.take(NEWROUTE, 0, &route("10.1.0.0/16", 1, 4, &[(9, &dead)]));
+    world.mirror.take(NEWLINK, 0, &link(1, true, true));
+    world.table.set_down(&world.mirror.down());
+    assert_eq!(world.mirror.changes(&world.table, &device, &|_| false), [], "no route changes");
+    assert_eq!(world.ways("10.1.0.0/16"), [1, 2]);
 }
 
 #[test]
@@ -314,21 +337,20 @@ proptest! {
         }
         // Every one of them again as a list: the router's table is what the list says, by whatever way it came about.
         let mut lists = Vec::new();
-        for mirror in [&mut world.mirror, &mut Mirror::new(Selection { table: 254, protocol: None })] {
-            let mut table = Table::default();
-            mirror.begin();
+        let mirror = Mirror::new(Selection { table: 254, protocol: None });
+        for mut world in [world, World { mirror, table: Table::default() }] {
+            world.mirror.begin();
             for (kind, body) in &messages {
-                mirror.take(*kind, 0, body);
+                world.mirror.take(*kind, 0, body);
             }
-            mirror.end(true);
-            let changes = mirror.changes(&table, &device, &|_| false);
-            table.plan(&changes).unwrap();
+            world.mirror.end(true);
+            world.follow();
             let text = |(prefix, hops): (Prefix, Vec<u32>)| {
-                let mut hops: Vec<_> = hops.iter().filter_map(|n| table.hop(*n).cloned()).collect();
+                let mut hops: Vec<_> = hops.iter().filter_map(|n| world.table.hop(*n).cloned()).collect();
                 hops.sort();
                 (prefix, hops)
             };
-            lists.push(table.routes().map(text).collect::<Vec<_>>());
+            lists.push(world.table.routes().map(text).collect::<Vec<_>>());
         }
         prop_assert_eq!(&lists[0], &lists[1]);
     }
