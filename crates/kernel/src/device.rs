@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::error::Error;
 use crate::netlink::{Netlink, attributes, ip, list, put, u32_at};
 use crate::prog::Prog;
+use crate::sys;
 
 pub use crate::link::tc::{HeldFilter, held as tc_filters, hold as hold_tc};
 pub use crate::neighbour::{Neighbour, keep_known, neighbours};
@@ -27,8 +28,16 @@ const RTM_GETADDR: u16 = 22;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
+/// `ETH_P_8021Q`
+const VLAN: u16 = 0x8100;
+/// `ARPHRD_ETHER`
+const ETHERNET: u32 = 1;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_FD: u16 = 1;
 const IFLA_XDP_FLAGS: u16 = 3;
@@ -50,9 +59,13 @@ const DEV_GET: u8 = 1;
 const DEV_IFINDEX: u16 = 1;
 const DEV_XDP_FEATURES: u16 = 3;
 const NDO_XMIT: u64 = 4;
+/// `NETDEV_XDP_ACT_BASIC`
+const BASIC: u64 = 1;
+/// `ETH_FLAG_RXVLAN` (include/uapi/linux/ethtool.h)
+const RXVLAN: u32 = 1 << 8;
 
 /// An interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Device {
     /// Name.
     pub name: String,
@@ -64,8 +77,33 @@ pub struct Device {
     pub mac: [u8; 6],
     /// Id of the XDP program that it runs.
     pub xdp: Option<u32>,
-    /// It is one end of a pair (veth), whose other end leaves checksums of what it sends undone.
-    pub is_veth: bool,
+    /// Kind of its hardware (`ARPHRD_*`, include/uapi/linux/if_arp.h).
+    pub hardware: u32,
+    /// What the kernel calls it: `veth`, `vlan`, `bridge`, `tun`; empty for a network card.
+    pub kind: String,
+    /// Of a VLAN device (802.1Q) what it lies on.
+    pub tag: Option<Tag>,
+}
+
+/// What a VLAN device lies on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tag {
+    /// Index of the interface whose frames bear the tag.
+    pub lower: u32,
+    /// The tag's number.
+    pub id: u16,
+}
+
+impl Device {
+    /// Whether its frames begin with an Ethernet header.
+    pub fn is_ethernet(&self) -> bool {
+        self.hardware == ETHERNET
+    }
+
+    /// Whether it is one end of a pair, whose other end leaves checksums of what it sends undone.
+    pub fn is_veth(&self) -> bool {
+        self.kind == "veth"
+    }
 }
 
 /// An address of an interface.
@@ -89,25 +127,23 @@ pub fn devices() -> Result<Vec<Device>, Error> {
 }
 
 fn device(body: &[u8]) -> Option<Device> {
-    let mut found = Device {
-        name: String::new(),
-        index: u32_at(body.get(..16)?, 4),
-        mtu: 0,
-        mac: [0; 6],
-        xdp: None,
-        is_veth: false,
-    };
+    let head = body.get(..16)?;
+    let hardware = u32::from(u16::from_ne_bytes([head[2], head[3]]));
+    let mut found = Device { index: u32_at(head, 4), hardware, ..Device::default() };
+    let mut lower = 0;
     for (kind, value) in attributes(&body[16..]) {
         match kind {
             IFLA_IFNAME => {
-                let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-                found.name = String::from_utf8_lossy(&value[..end]).into_owned();
+                found.name = word(value);
             }
             IFLA_MTU => found.mtu = u32_at(value, 0),
             IFLA_ADDRESS => found.mac = value.try_into().unwrap_or([0; 6]),
+            IFLA_LINK => lower = u32_at(value, 0),
             IFLA_LINKINFO => {
-                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                found.is_veth = kind.is_some_and(|(_, name)| name.starts_with(b"veth"));
+                let part = |wanted: u16| attributes(value).find(|(kind, _)| *kind == wanted).map(|p| p.1);
+                found.kind = part(IFLA_INFO_KIND).map(word).unwrap_or_default();
+                let data = part(IFLA_INFO_DATA).filter(|_| found.kind == "vlan");
+                found.tag = data.and_then(tag);
             }
             IFLA_XDP => {
                 let id = attributes(value).find(|(kind, _)| *kind == IFLA_XDP_PROG_ID);
@@ -116,7 +152,31 @@ fn device(body: &[u8]) -> Option<Device> {
             _ => {}
         }
     }
+    match &mut found.tag {
+        Some(tag) if lower != 0 => tag.lower = lower,
+        // What it lies on is in another network namespace.
+        other => *other = None,
+    }
     (!found.name.is_empty()).then_some(found)
+}
+
+/// Bytes up to a zero.
+fn word(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// What a VLAN device says of itself; on what it lies is said elsewhere.
+fn tag(data: &[u8]) -> Option<Tag> {
+    let (mut id, mut protocol) = (None, VLAN);
+    for (kind, value) in attributes(data) {
+        match kind {
+            IFLA_VLAN_ID => id = Some(u16::from_ne_bytes(value.get(..2)?.try_into().ok()?)),
+            IFLA_VLAN_PROTOCOL => protocol = u16::from_be_bytes(value.get(..2)?.try_into().ok()?),
+            _ => {}
+        }
+    }
+    Some(Tag { lower: 0, id: id.filter(|_| protocol == VLAN)? })
 }
 
 /// The addresses of all interfaces.
@@ -179,6 +239,31 @@ fn set_xdp(index: u32, fd: i32, flags: u32) -> Result<(), Errno> {
 /// Whether an interface takes frames that XDP programs send to it; `false` where the kernel does not say (before 6.3).
 pub fn takes_frames(index: u32) -> bool {
     features(index).is_ok_and(|features| features & NDO_XMIT != 0)
+}
+
+/// Whether the driver of an interface runs XDP programs; `None` where the kernel does not say (before 6.3).
+pub fn runs_xdp(index: u32) -> Option<bool> {
+    features(index).ok().map(|features| features & BASIC != 0)
+}
+
+/// Whether the card of an interface takes the outermost VLAN tag out of what it receives, so that XDP programs do not see it.
+pub fn takes_tags_off(name: &str) -> Result<bool, Error> {
+    let flags = sys::ethtool::flags(name);
+    let flags = flags.or_else(|errno| if errno == Errno::OPNOTSUPP { Ok(0) } else { Err(errno) });
+    flags
+        .map(|flags| flags & RXVLAN != 0)
+        .map_err(|errno| Error::os(format!("ask {name} whether it takes VLAN tags off"), errno))
+}
+
+/// Lets the card of an interface take VLAN tags off what it receives, or leave them; `false` where it cannot.
+pub fn take_tags_off(name: &str, on: bool) -> Result<bool, Error> {
+    let set = sys::ethtool::flags(name)
+        .and_then(|flags| sys::ethtool::set_flags(name, if on { flags | RXVLAN } else { flags & !RXVLAN }));
+    match set {
+        Ok(()) => Ok(takes_tags_off(name)? == on),
+        Err(Errno::OPNOTSUPP | Errno::INVAL) => Ok(false),
+        Err(errno) => Err(Error::os(format!("change how {name} handles VLAN tags"), errno)),
+    }
 }
 
 fn features(index: u32) -> Result<u64, Errno> {
@@ -249,11 +334,32 @@ mod tests {
     fn loopback_has_its_address() {
         let lo = devices().unwrap().into_iter().find(|d| d.name == "lo").unwrap();
         assert_eq!((lo.mac, lo.xdp), ([0; 6], None));
+        assert!(!lo.is_ethernet() && lo.kind.is_empty() && lo.tag.is_none());
+        assert!(!takes_tags_off("lo").unwrap());
         let all = addresses().unwrap();
         let own =
             all.iter().find(|a| a.device == lo.index && a.address == IpAddr::from([127, 0, 0, 1])).unwrap();
         assert_eq!(own.network.1, 8);
         assert!(!takes_frames(lo.index));
+    }
+
+    #[test]
+    fn vlan_devices_say_what_they_lie_on() {
+        let mut body = vec![0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let (mut data, mut info) = (Vec::new(), Vec::new());
+        put(&mut data, IFLA_VLAN_ID, &100u16.to_ne_bytes());
+        put(&mut data, IFLA_VLAN_PROTOCOL, &VLAN.to_be_bytes());
+        put(&mut info, IFLA_INFO_KIND, b"vlan\0");
+        put(&mut info, IFLA_INFO_DATA | NESTED, &data);
+        put(&mut body, IFLA_IFNAME, b"eth3.100\0");
+        put(&mut body, IFLA_LINKINFO, &info);
+        assert_eq!(device(&body).unwrap().tag, None, "on nothing that is known");
+        put(&mut body, IFLA_LINK, &7u32.to_ne_bytes());
+        let found = device(&body).unwrap();
+        assert_eq!(
+            (found.tag, found.is_ethernet()),
+            (Some(Tag { lower: 7, id: 100 }), cfg!(target_endian = "little"))
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub(crate) mod attr;
 pub(crate) mod bpf;
+pub(crate) mod ethtool;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod link;

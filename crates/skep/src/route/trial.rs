@@ -337,8 +337,8 @@ fn machine(case: &Case) -> Machine {
             index,
             mtu: interface.mtu,
             mac: interface.mac,
-            xdp: None,
-            is_veth: false,
+            hardware: ETHERNET,
+            ..Device::default()
         };
         devices.push((device, interface.xdp));
         let own = interface.addresses.iter();

@@ -177,7 +177,7 @@ fn attach(loaded: &Loaded, ports: &[Device], native: bool) -> Result<Vec<PortRep
         for port in ports {
             device::hold_tc(tc, port.index, &port.name)?;
             // Frames that come out of a veth may lack their checksums, which XDP does not see and a network card would send so.
-            let path = match native || !port.is_veth {
+            let path = match native || !port.is_veth() {
                 true if device::hold_xdp(xdp, port)? => PortPath::Xdp,
                 true if native => return Err(no_driver(port)),
                 _ => PortPath::Tc,
@@ -214,8 +214,7 @@ mod tests {
             index: 1,
             mtu: 1500,
             mac: [2; 6],
-            xdp: None,
-            is_veth: false,
+            ..Device::default()
         };
         let text = source(&[port("eth1"), port("eth2")], Lookup::Trie);
         assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
