@@ -182,14 +182,17 @@ fn hosts_reach_each_other_through_a_kernel_that_does_not_forward() {
     let Some(output) = in_network(true, &script) else { return };
     let shown = good(&output);
     assert!(shown.contains("10.0.2.2: 0 of 20, stream of \n"), "not without the router: {shown}");
-    assert!(shown.contains("r1: TC\nr2: TC\n"), "{shown}");
+    assert!(shown.contains("r1: TC: the other end of a veth pair leaves checksums undone"), "{shown}");
     for line in ["10.0.2.2: 20 of 20, stream of 3000000", "2001:db8:2::2: 20 of 20, stream of 3000000"] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let counted = shown.lines().find(|l| l.ends_with(" dev r2")).unwrap();
     let packets: u64 = counted.split_whitespace().next().unwrap().parse().unwrap();
     assert!(packets > 42, "{shown}");
-    assert!(shown.contains("10.0.2.255 local") && shown.contains("# ports: r1 (TC), r2 (TC)"), "{shown}");
+    assert!(
+        shown.contains("10.0.2.255 local") && shown.contains("# port r2: TC: the other end of a veth pair"),
+        "{shown}"
+    );
     assert!(shown.contains("no router runs in this network namespace"), "{shown}");
     assert!(!shown.contains("skep-route-"), "pins stay: {shown}");
 }
@@ -293,7 +296,7 @@ fn the_table_is_changed_and_printed() {
         "there is no interface `nothing`",
         "a router runs here already, on r1, r2",
         "10.0.3.1 local\nstopped on r1, r2",
-        "lo has no Ethernet address",
+        "lo is no port: it has hardware of kind 772",
     ] {
         assert!(shown.contains(part), "{part}\n---\n{shown}");
     }
@@ -408,4 +411,46 @@ fn gateways_stay_known_and_next_hops_follow_their_interfaces() {
         shown.matches("02:00:00:00:00:09").count() == 2 && shown.matches("PERMANENT").count() == 2,
         "{shown}"
     );
+}
+
+/// Reads what the kernel sends into a tun device and answers each datagram to port 7 with its own bytes.
+const TUN: &str = r#"
+import fcntl, os, struct, sys
+tun = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", sys.argv[1].encode(), 0x1001))
+print("open", flush=True)
+while True:
+    packet = bytearray(os.read(tun, 4096))
+    if packet[0] >> 4 != 4 or packet[9] != 17: continue
+    print("ttl", packet[8], flush=True)
+    packet[12:16], packet[16:20] = packet[16:20], packet[12:16]
+    packet[20:22], packet[22:24] = packet[22:24], packet[20:22]
+    packet[26:28] = b"\0\0"
+    os.write(tun, packet)
+"#;
+
+#[test]
+fn a_tun_device_is_a_port() {
+    let script = format!(
+        "command -v python3 >/dev/null && [ -c /dev/net/tun ] || {{ echo 'no tun'; exit 0; }}
+        cat > $D/tun.py <<'PY'\n{TUN}\nPY
+        python3 $D/tun.py t0 > $D/tun 2>&1 & U=$!
+        for i in $(seq 100); do grep -q open $D/tun && break; sleep 0.05; done
+        ip addr add 10.0.7.1/24 dev t0; ip link set t0 up
+        $S route up --ports r1,t0
+        $S route add 10.0.1.0/24 dev r1
+        $S route add 10.7.0.0/16 dev t0
+        echo answers; ROUTE_TEST_ROLE='probe 10.7.1.1' $a $T
+        $S route show -a; $S route down; kill $U; cat $D/tun"
+    );
+    let script = format!("D=$(mktemp -d); trap 'kill $A $B $U 2>/dev/null; rm -rf $D' EXIT; U=\n{script}");
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    if shown.contains("no tun") {
+        eprintln!("skipped: no python3 or no /dev/net/tun");
+        return;
+    }
+    assert!(shown.contains("t0: TC: its packets have no Ethernet header"), "{shown}");
+    assert!(shown.contains("10.7.1.1: 3 of 3"), "{shown}");
+    assert!(shown.contains("ttl 63"), "{shown}");
 }

@@ -84,6 +84,12 @@ fn mistakes_have_places() {
         ("10.2.0.0/16 drop", "10.1.0.0/16 drop", "t.yaml:7:1: there is a route to 10.1.0.0/16 already"),
         ("via 10.0.2.2", "via 10.0.9.2", "t.yaml:6:1: 10.0.9.2 is in no network"),
         (
+            "10.0.2.1/24}",
+            "10.0.2.1/24, vlan: 5}",
+            "t.yaml:3:3: a VLAN device has `on`, an interface before it, and `vlan`",
+        ),
+        ("10.0.2.1/24}", "10.0.2.1/24, on: eth1, vlan: 4095}", "a VLAN tag from 1 to 4094 was expected"),
+        (
             "neighbours: {10.0.2.2",
             "neighbours: {10.0.7.2",
             "t.yaml:4:14: 10.0.7.2 is in no network of the interfaces",

@@ -21,8 +21,11 @@ pub(crate) enum RouteAction {
         #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
         ports: Vec<String>,
         /// Run the XDP program in the driver of all ports, also of veth devices (whose peers must not leave checksums undone)
-        #[arg(long)]
+        #[arg(long, conflicts_with = "generic")]
         native: bool,
+        /// Run no XDP program: TC forwards everything, on any device
+        #[arg(long)]
+        generic: bool,
     },
     /// Add a route
     Add(RouteWords),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use skep::machine::Signals;
-use skep::route::{Happened, HopStats, PortPath, Router, Selection, Sync, Watch, up};
+use skep::route::{Happened, HopStats, Mode, Router, Selection, Sync, Watch, up};
 
 use crate::args::{Route, RouteAction, RouteSync, RouteWords};
 use crate::exit::Exit;
@@ -15,7 +15,14 @@ use crate::exit::Exit;
 /// Runs the command.
 pub(crate) fn run(options: &Route) -> Result<ExitCode> {
     match &options.action {
-        RouteAction::Up { ports, native } => start(ports, *native)?,
+        RouteAction::Up { ports, native, generic } => {
+            let mode = match (native, generic) {
+                (true, _) => Mode::Native,
+                (_, true) => Mode::Generic,
+                _ => Mode::Automatic,
+            };
+            start(ports, mode)?;
+        }
         RouteAction::Add(words) => set(words, false)?,
         RouteAction::Replace(words) => set(words, true)?,
         RouteAction::Del { destination } => Router::open()?.delete(destination)?,
@@ -23,7 +30,7 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
             let router = Router::open()?;
             let mut out = std::io::stdout().lock();
             if *all {
-                writeln!(out, "# ports: {}", router.ports().join(", "))?;
+                router.ports().iter().try_for_each(|port| writeln!(out, "# port {port}"))?;
                 writeln!(out, "# lookup of IPv4: {}", router.lookup()?)?;
             }
             router.show(*all)?.iter().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -47,14 +54,10 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
     Ok(Exit::Ok.into())
 }
 
-fn start(ports: &[String], native: bool) -> Result<()> {
-    let report = up(ports, native)?;
+fn start(ports: &[String], mode: Mode) -> Result<()> {
+    let report = up(ports, mode)?;
     for port in &report.ports {
-        let path = match port.path {
-            PortPath::Xdp => "XDP, then TC",
-            PortPath::Tc => "TC",
-        };
-        println!("{}: {path}", port.name);
+        println!("{}: {}", port.name, port.way);
     }
     if let Some(why) = &report.unfollowed {
         eprintln!("warning: neighbours cannot be followed, so TC forwards everything: {why}");

@@ -138,6 +138,11 @@ impl Frame {
         }
     }
 
+    /// What it begins with.
+    pub fn link(&self) -> LinkType {
+        self.link
+    }
+
     /// From now on, finds network and transport layer by calling a function that [`locator`] made for the same mode, link
     /// type and depth. The verifier follows such a function once, and not once for each way through it and all that
     /// comes behind.

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use skep_bpf::kinds::ProgType;
+use skep_bpf::object::Attach;
 
 use super::{Loaded, attach};
 use crate::error::Error;
@@ -15,6 +16,16 @@ impl Loaded {
     /// The first program of a kind.
     pub fn program_of(&self, kind: ProgType) -> Option<&Prog> {
         self.programs.iter().map(|placed| &placed.prog).find(|prog| prog.kind() == kind)
+    }
+
+    /// The program of a kind that is made for an interface.
+    pub fn program_at(&self, kind: ProgType, interface: &str) -> Option<&Prog> {
+        let here = |at: &Attach| match at {
+            Attach::Xdp { interface: name, .. } | Attach::Tc { interface: name, .. } => name == interface,
+            _ => false,
+        };
+        let found = self.programs.iter().filter(|p| p.prog.kind() == kind);
+        found.into_iter().find(|p| p.points.iter().any(|point| here(&point.at))).map(|p| &p.prog)
     }
 
     /// Attaches the programs that are not of interfaces and pins their links below `folder` of a BPF file system. Gives the

@@ -10,10 +10,11 @@ use super::module::ModuleCx;
 use super::{BuildError, Result, internal};
 use crate::hir::{Expr, FilterMemory, PacketChange, PacketPart, PacketRead, PacketSource, Stmt};
 use crate::ty::Ty;
+use skep_bpf::helpers::id as helper;
 use skep_compiler::ir::{Block, Cc, FuncBuilder, FuncId, PtrKind, Type, Value};
 use skep_compiler::layers::walk::{self, Mark};
 use skep_compiler::layers::{
-    At, Depth, Field, Frame, IcmpError, LayerId, Mode, NewValue, Reader, Tier, Window,
+    At, Depth, Field, Frame, IcmpError, LayerId, LinkType, Mode, NewValue, Reader, Tier, Window,
 };
 
 mod memory;
@@ -23,6 +24,8 @@ mod value;
 pub(super) use reads::reads_packet;
 use reads::{depths, is_straight, stmt_reads};
 
+/// Bytes of an Ethernet header.
+const ETHERNET: u64 = 14;
 /// `AF_INET`, `AF_INET6`.
 const FAMILIES: [u64; 2] = [2, 10];
 
@@ -134,6 +137,20 @@ impl Fx<'_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Puts an empty Ethernet header before a packet that has none: bpf_redirect_neigh fills it, and drops packets without one.
+    pub(super) fn make_ethernet_header(&mut self) -> Result<()> {
+        let (ctx, packet) = (self.ctx()?, self.packet()?);
+        let (bare, end) = (packet.frame.link() == LinkType::Raw, packet.end);
+        if bare {
+            let (room, flags) = (self.f.u64(ETHERNET), self.f.u64(0));
+            let result = self.f.helper(helper::SKB_CHANGE_HEAD, &[ctx, room, flags], Type::I64);
+            let (zero, good) = (self.f.iconst(Type::I64, 0), self.f.block(&[]));
+            self.f.branch(Cc::Ne, result, zero, end, good);
+            self.f.switch_to(good);
+        }
+        Ok(())
     }
 
     /// Makes of the packet an ICMP error about itself, of the family of the address that it comes from.

@@ -34,10 +34,19 @@ pub struct Hop {
     pub mac: [u8; 6],
     /// Share of the flows among several.
     pub weight: u16,
-    /// The interface takes frames from XDP programs.
-    pub fast: bool,
+    /// What takes frames for the interface from XDP programs.
+    pub fast: Option<Through>,
     /// Its routes follow the kernel's; those that were written by hand have next hops of their own.
     pub followed: bool,
+}
+
+/// What takes frames for an interface from XDP programs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Through {
+    /// Index of an interface: the same one, or what a VLAN device lies on.
+    pub device: u32,
+    /// The VLAN tag that they bear there; 0: none.
+    pub tag: u16,
 }
 
 /// Bytes of a next hop in the map.
@@ -48,7 +57,7 @@ const FAMILIES: (u32, u32) = (2, 10);
 impl Hop {
     /// One that sends nothing on.
     pub fn plain(kind: Kind) -> Hop {
-        Hop { kind, device: 0, mtu: 0, gateway: None, mac: [0; 6], weight: 1, fast: false, followed: false }
+        Hop { kind, device: 0, mtu: 0, gateway: None, mac: [0; 6], weight: 1, fast: None, followed: false }
     }
 
     /// As it lies in the map.
@@ -66,8 +75,10 @@ impl Hop {
         out[16..32].copy_from_slice(&address);
         out[32..38].copy_from_slice(&self.mac);
         out[38..40].copy_from_slice(&self.weight.to_ne_bytes());
-        out[40..44].copy_from_slice(&u32::from(self.fast).to_ne_bytes());
-        out[44..48].copy_from_slice(&u32::from(self.followed).to_ne_bytes());
+        let Through { device, tag } = self.fast.unwrap_or(Through { device: 0, tag: 0 });
+        out[40..44].copy_from_slice(&device.to_ne_bytes());
+        out[44..46].copy_from_slice(&u16::from(self.followed).to_ne_bytes());
+        out[46..48].copy_from_slice(&tag.to_ne_bytes());
         out
     }
 
@@ -75,6 +86,7 @@ impl Hop {
     pub fn from_bytes(bytes: &[u8]) -> Option<Hop> {
         let bytes: &[u8; HOP_BYTES] = bytes.get(..HOP_BYTES)?.try_into().ok()?;
         let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         let kind = match word(0)? {
             1 => Kind::Forward,
             2 => Kind::Drop,
@@ -98,9 +110,9 @@ impl Hop {
             mtu: word(8)?,
             gateway,
             mac: bytes[32..38].try_into().ok()?,
-            weight: u16::from_ne_bytes([bytes[38], bytes[39]]),
-            fast: word(40)? != 0,
-            followed: word(44)? != 0,
+            weight: half(38),
+            fast: Some(Through { device: word(40)?, tag: half(46) }).filter(|through| through.device != 0),
+            followed: half(44) != 0,
         })
     }
 }
@@ -117,10 +129,10 @@ mod tests {
     #[test]
     fn bytes_read_back() {
         for gateway in [None, Some("192.0.2.1".parse().unwrap()), Some("fe80::1".parse().unwrap())] {
-            let mac = [2, 0, 0, 0, 0, 9];
+            let (mac, fast) =
+                ([2, 0, 0, 0, 0, 9], Some(Through { device: 4, tag: gateway.map_or(0, |_| 100) }));
             let plain = Hop::plain(Kind::Forward);
-            let hop =
-                Hop { device: 7, mtu: 1500, gateway, mac, weight: 3, fast: true, followed: true, ..plain };
+            let hop = Hop { device: 7, mtu: 1500, gateway, mac, weight: 3, fast, followed: true, ..plain };
             assert_eq!(Hop::from_bytes(&hop.to_bytes()), Some(hop));
         }
         assert_eq!(Hop::from_bytes(&[0; HOP_BYTES]), None);

@@ -1,6 +1,6 @@
 //! Routes as they are written: `10.1.0.0/16 via 192.0.2.1 dev eth2`. Words enter, a route leaves or what is wrong with them.
 
-use super::{Hop, Kind, Prefix, RouteError, quoted};
+use super::{Hop, Kind, Prefix, RouteError, Through, quoted};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the table has to know of an interface.
@@ -14,8 +14,8 @@ pub struct Device {
     pub mtu: u32,
     /// Its own address.
     pub mac: [u8; 6],
-    /// It takes frames from XDP programs.
-    pub fast: bool,
+    /// What takes frames for it from XDP programs.
+    pub fast: Option<Through>,
 }
 
 /// The interfaces of the machine.
@@ -212,7 +212,8 @@ pub(crate) mod tests {
     pub(crate) struct Two;
 
     pub(crate) fn device(name: &str, index: u32) -> Device {
-        Device { name: name.to_owned(), index, mtu: 1500, mac: [2, 0, 0, 0, 0, index as u8], fast: true }
+        let fast = Some(Through { device: index, tag: 0 });
+        Device { name: name.to_owned(), index, mtu: 1500, mac: [2, 0, 0, 0, 0, index as u8], fast }
     }
 
     impl Links for Two {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use skep_kernel::device::{self, Address, Device};
-use skep_packet::route::{Device as Exit, Links, Prefix};
+use skep_packet::route::{Device as Exit, Links, Prefix, Through};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ pub(super) struct Machine {
     pub(super) devices: Vec<Device>,
     addresses: Vec<Address>,
     never: Vec<Prefix>,
-    /// By index of an interface, whether it takes frames from XDP programs: a question to the kernel each.
+    /// By index of an interface, whether it takes frames from XDP programs itself: a question to the kernel each.
     fast: RefCell<HashMap<u32, bool>>,
 }
 
@@ -59,9 +59,28 @@ impl Machine {
 
     fn exit_of(&self, device: &Device) -> Exit {
         let Device { index, mtu, mac, .. } = *device;
-        let ask = || mac != [0; 6] && device::takes_frames(index);
-        let fast = *self.fast.borrow_mut().entry(index).or_insert_with(ask);
-        Exit { name: device.name.clone(), index, mtu, mac, fast }
+        Exit { name: device.name.clone(), index, mtu, mac, fast: self.through(device) }
+    }
+
+    /// What takes frames for an interface from XDP programs: itself, or of a VLAN device what it lies on.
+    fn through(&self, device: &Device) -> Option<Through> {
+        if self.takes_frames(device) {
+            return Some(Through { device: device.index, tag: 0 });
+        }
+        let tag = device.tag?;
+        let lower = self.devices.iter().find(|d| d.index == tag.lower && d.tag.is_none())?;
+        self.takes_frames(lower).then_some(Through { device: lower.index, tag: tag.id })
+    }
+
+    /// Whether an interface itself takes frames from XDP programs.
+    pub(super) fn takes_frames(&self, device: &Device) -> bool {
+        let ask = || device.is_ethernet() && device.mac != [0; 6] && device::takes_frames(device.index);
+        *self.fast.borrow_mut().entry(device.index).or_insert_with(ask)
+    }
+
+    /// Whether VLAN devices lie on an interface.
+    pub(super) fn has_vlans(&self, device: &Device) -> bool {
+        self.devices.iter().any(|d| d.tag.is_some_and(|tag| tag.lower == device.index))
     }
 
     /// Whether no address of a block is ever forwarded.

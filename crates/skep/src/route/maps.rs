@@ -1,7 +1,7 @@
 //! The maps of `programs/router/router.bt`, by their names there: the table is read from them and steps are written to them.
 
 use crate::error::Error;
-use skep_kernel::device::{Device, Neighbour};
+use skep_kernel::device::{Device, Neighbour, Tag};
 use skep_kernel::map::{Map, Unfinished};
 use skep_packet::route::{BUCKETS, GROUP, HOP_BYTES, Hop, Prefix, Step, Table};
 use std::collections::BTreeMap;
@@ -20,6 +20,10 @@ struct Stopped {
 
 /// Bit of a link address' number that says that it is known.
 const KNOWN: u64 = 1 << 48;
+/// Maps that only the XDP program has; they are gone where it runs on no port.
+const XDP_ALONE: [&str; 2] = ["ports", "tags"];
+/// What stands for a tag in `@tags` where it is noted what a port's card did: no tag has this number.
+const TAKES_OFF: u32 = 4096;
 /// Bits of a key of `@fib6` before the address: its family.
 const FAMILY_BITS: u32 = 32;
 /// `AF_INET` and `AF_INET6`
@@ -139,6 +143,9 @@ impl<'a> Maps<'a> {
     }
 
     fn write(self, Write { map, key, value }: &Write) -> Result<(), Error> {
+        if XDP_ALONE.contains(map) && self.find(map).is_none() {
+            return Ok(());
+        }
         let map = self.named(map)?;
         match value {
             Some(value) => map.update(key, value)?,
@@ -172,6 +179,22 @@ impl<'a> Maps<'a> {
     /// Tells the programs the ports' own link addresses.
     pub(super) fn name_ports<'d>(self, ports: impl Iterator<Item = &'d Device>) -> Result<(), Error> {
         ports.map(name_port).try_for_each(|write| self.write(&write))
+    }
+
+    /// Tells the programs which VLAN devices are ports.
+    pub(super) fn name_tags<'d>(self, mut ports: impl Iterator<Item = &'d Device>) -> Result<(), Error> {
+        ports.try_for_each(|port| name_tag(port).iter().try_for_each(|write| self.write(write)))
+    }
+
+    /// Notes that the card of a port took VLAN tags off before the router ran.
+    pub(super) fn note_tags_off(self, port: u32) -> Result<(), Error> {
+        self.write(&Write::new("tags", tag_key(port, TAKES_OFF), port.to_ne_bytes()))
+    }
+
+    /// Whether that was noted.
+    pub(super) fn took_tags_off(self, port: u32) -> Result<bool, Error> {
+        let Some(tags) = self.find("tags") else { return Ok(false) };
+        Ok(tags.lookup(&tag_key(port, TAKES_OFF))?.get(0).is_some())
     }
 
     /// Tells the programs the addresses that errors come from, by port.
@@ -221,9 +244,8 @@ pub(super) fn writes(step: &Step) -> Vec<Write> {
             if matches!(step, Step::Hop(..)) {
                 all.extend(["packets", "octets"].map(|counter| Write::new(counter, key, [0; 8])));
             }
-            if hop.fast {
-                let index = hop.device.to_ne_bytes();
-                all.push(Write::new("ports", index, index));
+            if let Some(through) = hop.fast {
+                all.push(Write::new("ports", hop.device.to_ne_bytes(), through.device.to_ne_bytes()));
             }
             all.push(Write::new("hops", key, hop.to_bytes()));
             all
@@ -237,6 +259,16 @@ pub(super) fn writes(step: &Step) -> Vec<Write> {
 /// Tells the programs a port's own link address.
 pub(super) fn name_port(port: &Device) -> Write {
     Write::new("own", port.index.to_ne_bytes(), number_of(port.mac).to_ne_bytes())
+}
+
+/// Tells the programs that frames with a tag are a VLAN device's; `None` for other devices.
+pub(super) fn name_tag(port: &Device) -> Option<Write> {
+    let Tag { lower, id } = port.tag?;
+    Some(Write::new("tags", tag_key(lower, id.into()), port.index.to_ne_bytes()))
+}
+
+fn tag_key(device: u32, tag: u32) -> Vec<u8> {
+    [device.to_ne_bytes(), tag.to_ne_bytes()].concat()
 }
 
 /// Tells the programs of a neighbour.

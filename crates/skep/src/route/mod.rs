@@ -6,6 +6,7 @@ mod change;
 mod direct;
 mod machine;
 mod maps;
+mod ports;
 mod sync;
 mod trial;
 mod up;
@@ -23,9 +24,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use ports::PortReport;
 pub use sync::{Happened, MAIN_TABLE, Selection, Sync, protocol_number};
 pub use trial::{Tested, test};
-pub use up::{PortPath, PortReport, UpReport, up};
+pub use up::{Mode, UpReport, up};
 pub use watch::{Look, Watch};
 
 /// A running router.
@@ -216,12 +218,11 @@ impl Router {
 
     /// The ports, and how packets of each are handled.
     pub fn ports(&self) -> Vec<String> {
-        let way = |port: &Port| match (port.xdp, port.filters.is_empty()) {
-            (true, false) => "XDP, then TC",
-            (true, true) => "XDP alone: its TC program is gone",
-            _ => "TC",
+        let way = |port: &Port| match port.filters.is_empty() {
+            true => "XDP alone: its TC program is gone".to_owned(),
+            false => ports::way(&self.machine, &port.device, port.xdp, None),
         };
-        self.ports.iter().map(|port| format!("{} ({})", port.device.name, way(port))).collect()
+        self.ports.iter().map(|port| format!("{}: {}", port.device.name, way(port))).collect()
     }
 
     /// How addresses of IPv4 are looked up.
@@ -275,11 +276,14 @@ impl Router {
 
     /// Ends the router: takes its programs off the ports. Gives the names of these.
     pub fn down(self) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
+        let (mut names, maps) = (Vec::new(), Maps(&self.maps));
         for port in &self.ports {
             port.filters.iter().try_for_each(device::HeldFilter::release)?;
             if port.xdp {
                 device::release_xdp(&port.device)?;
+            }
+            if maps.took_tags_off(port.device.index)? {
+                device::take_tags_off(&port.device.name, true)?;
             }
             names.push(port.device.name.clone());
         }

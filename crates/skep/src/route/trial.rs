@@ -3,7 +3,7 @@
 //! through the kernel. What fails leaves, each with its place.
 
 use super::machine::Machine;
-use super::maps::{Write, name_neighbour, name_port, name_source, writes};
+use super::maps::{Write, name_neighbour, name_port, name_source, name_tag, writes};
 use super::{own, up};
 use crate::error::Error;
 use crate::run::{Guest, GuestOptions};
@@ -15,7 +15,7 @@ use skep_bpf::version::KernelVersion;
 use skep_engine::helpers::env::effects::Redirect;
 use skep_engine::vm::context::Input;
 use skep_engine::vm::machine::forward::Destination;
-use skep_kernel::device::{Address, Device, Neighbour};
+use skep_kernel::device::{Address, Device, Neighbour, Tag};
 use skep_packet::file::Reader;
 use skep_packet::route::case::{Case, Frame, Frames, Out, Passage, Stage};
 use skep_packet::route::{Change, Links, Table, parse};
@@ -169,7 +169,10 @@ impl Bench {
             bench.write(&name_neighbour(&known))?;
             bench.neighbours.push(known);
         }
-        ports.iter().try_for_each(|port| bench.write(&name_port(port)))?;
+        for port in &ports {
+            bench.write(&name_port(port))?;
+            name_tag(port).iter().try_for_each(|write| bench.write(write))?;
+        }
         let sources = bench.machine.sources(ports.iter().map(|port| port.index));
         sources.iter().try_for_each(|source| bench.write(&name_source(source)))?;
         bench.fill(case, at)?;
@@ -203,7 +206,8 @@ impl Bench {
     fn send(&mut self, passage: &Passage, frame: &[u8]) -> Result<Went, String> {
         let into = passage.into;
         let mut left = frame.to_vec();
-        if self.machine.exit(into).is_some_and(|port| port.fast) {
+        if self.machine.exit(into).is_some_and(|port| port.fast.is_some_and(|through| through.device == into))
+        {
             let (verdict, frame, to) = self.run(self.xdp, ProgType::Xdp, &left, into)?;
             let went = |out, frame| Ok(Went { out, by: Stage::Xdp, frame, asks: None });
             match verdict {
@@ -338,6 +342,7 @@ fn machine(case: &Case) -> Machine {
             mtu: interface.mtu,
             mac: interface.mac,
             hardware: ETHERNET,
+            tag: interface.tag.map(|(lower, id)| Tag { lower, id }),
             ..Device::default()
         };
         devices.push((device, interface.xdp));

@@ -1,7 +1,8 @@
 //! Starting a router: its programs are compiled for the ports, loaded, their maps filled, and only then attached. When
 //! anything fails, nothing stays.
 
-use super::{Maps, Port, Router, folder, own};
+use super::ports::{self, PortReport};
+use super::{Machine, Maps, Port, Router, folder, own};
 use crate::error::Error;
 use crate::script::Script;
 use skep_bpf::kinds::{ProgType, map_flags};
@@ -26,24 +27,6 @@ const DIRECT: &[(&str, &str)] = &[
 /// Maps that commands write through a mapping.
 const MAPPED: &[&str] = &["@short4", "@wide4", "@deep4"];
 
-/// What became of a port.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PortReport {
-    /// Its name.
-    pub name: String,
-    /// Where its packets are forwarded.
-    pub path: PortPath,
-}
-
-/// Where packets of a port are forwarded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PortPath {
-    /// By XDP in the driver, what that leaves by TC.
-    Xdp,
-    /// By TC.
-    Tc,
-}
-
 /// What starting did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpReport {
@@ -53,24 +36,33 @@ pub struct UpReport {
     pub unfollowed: Option<String>,
 }
 
-/// Starts a router on these ports; with `native` XDP runs on all of them, or none is started.
-pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
+/// Where XDP may run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// On the ports whose driver runs it, but not where frames may lack their checksums.
+    Automatic,
+    /// On all ports, or the router is not started.
+    Native,
+    /// Nowhere: TC forwards everything.
+    Generic,
+}
+
+/// Starts a router on these ports.
+pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
     if let Some(router) = super::find()? {
-        let names: Vec<_> = router.ports.iter().map(|p| p.device.name.as_str()).collect();
-        let names = names.join(", ");
+        let running: Vec<_> = router.ports.iter().map(|p| p.device.name.as_str()).collect();
+        let running = running.join(", ");
         return Err(Error::Route(format!(
-            "a router runs here already, on {names}: `skep route down` ends it"
+            "a router runs here already, on {running}: `skep route down` ends it"
         )));
     }
     let machine = super::Machine::read()?;
     let mut devices: Vec<Device> = Vec::new();
-    for name in ports {
+    for name in names {
         let found = machine.devices.iter().find(|d| d.name == *name);
         let device =
             found.ok_or_else(|| Error::Route(format!("there is no interface `{}`", name.escape_debug())))?;
-        if device.mac == [0; 6] {
-            return Err(Error::Route(format!("{name} has no Ethernet address: a port needs one")));
-        }
+        ports::check(device)?;
         if devices.iter().any(|d| d.name == *name) {
             return Err(Error::Route(format!("{name} is named twice")));
         }
@@ -81,12 +73,13 @@ pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
     let mut table = Table::default();
     maps.apply(&own(&mut table, &machine)?)?;
     maps.name_ports(devices.iter())?;
+    maps.name_tags(devices.iter())?;
     maps.name_sources(&machine.sources(devices.iter().map(|d| d.index)))?;
     let folder = folder()?;
     // What a router left that ended without `down`.
     skep_kernel::pin::unpin_folder(&folder)?;
     let unfollowed = follow(&loaded, maps, &folder)?;
-    match attach(&loaded, &devices, native) {
+    match attach(&loaded, &machine, &devices, mode) {
         Ok(ports) => Ok(UpReport { ports, unfollowed }),
         Err(error) => {
             skep_kernel::pin::unpin_folder(&folder)?;
@@ -97,11 +90,7 @@ pub fn up(ports: &[String], native: bool) -> Result<UpReport, Error> {
 
 /// The program with its ports named, without what learns of neighbours: for a machine that has no kernel.
 pub(super) fn source_alone(ports: &[Device]) -> String {
-    let source = source(ports, Lookup::Trie);
-    match source.split_once(FOLLOWS).and_then(|(before, rest)| Some((before, rest.split_once("\n}\n")?.1))) {
-        Some((before, behind)) => format!("{before}\n{behind}"),
-        None => source,
-    }
+    without(&source(ports, Lookup::Trie), FOLLOWS)
 }
 
 /// How the programs look addresses up.
@@ -127,37 +116,50 @@ pub(super) fn load(ports: &[Device], lookup: Lookup, reuse: Vec<u32>) -> Result<
 
 /// Puts programs in the place of those that the ports run.
 pub(super) fn replace(loaded: &Loaded, ports: &[Port]) -> Result<(), Error> {
-    let (xdp, tc) = programs(loaded)?;
     for port in ports {
+        let tc = program(loaded, ProgType::SchedCls, &port.device)?;
         port.filters.iter().try_for_each(|filter| filter.replace(tc))?;
         if port.xdp {
-            device::replace_xdp(xdp, &port.device)?;
+            device::replace_xdp(program(loaded, ProgType::Xdp, &port.device)?, &port.device)?;
         }
     }
     Ok(())
 }
 
-/// The program of each kind.
-fn programs(loaded: &Loaded) -> Result<(&Prog, &Prog), Error> {
-    let missing = || Error::Internal("the router's programs are not there".to_owned());
-    let xdp = loaded.program_of(ProgType::Xdp).ok_or_else(missing)?;
-    Ok((xdp, loaded.program_of(ProgType::SchedCls).ok_or_else(missing)?))
+/// The program of a kind for a port: ports whose packets have no Ethernet header have another one.
+fn program<'l>(loaded: &'l Loaded, kind: ProgType, port: &Device) -> Result<&'l Prog, Error> {
+    let missing = || Error::Internal(format!("the router has no program for {}", port.name));
+    loaded.program_at(kind, &port.name).ok_or_else(missing)
 }
 
 /// The program with its ports named.
 fn source(ports: &[Device], lookup: Lookup) -> String {
-    let list = |before: &str, after: &str| {
+    let list = |before: &str, after: &str, ports: &[&Device]| {
         let each: Vec<_> = ports.iter().map(|p| format!("{before}{}{after}", p.name)).collect();
         each.join(", ")
     };
+    let all: Vec<&Device> = ports.iter().collect();
+    let framed: Vec<&Device> = ports.iter().filter(|port| port.is_ethernet()).collect();
     let mut text = SOURCE.to_owned();
     if lookup == Lookup::Direct {
         for (small, large) in DIRECT {
             text = text.replace(small, large);
         }
     }
-    text.replace(&format!("\nxdp:{PORTS} {{"), &format!("\n{} {{", list("xdp:", "")))
-        .replace(&format!("\ntc:{PORTS}:ingress {{"), &format!("\n{} {{", list("tc:", ":ingress")))
+    let xdp = format!("\nxdp:{PORTS} {{");
+    if framed.is_empty() {
+        text = without(&text, &xdp);
+    }
+    text.replace(&xdp, &format!("\n{} {{", list("xdp:", "", &framed)))
+        .replace(&format!("\ntc:{PORTS}:ingress {{"), &format!("\n{} {{", list("tc:", ":ingress", &all)))
+}
+
+/// The text without the probe that begins so.
+fn without(text: &str, start: &str) -> String {
+    match text.split_once(start).and_then(|(before, rest)| Some((before, rest.split_once("\n}\n")?.1))) {
+        Some((before, behind)) => format!("{before}\n{behind}"),
+        None => text.to_owned(),
+    }
 }
 
 /// Lets the programs learn of neighbours for as long as the router runs; why not, where that is impossible. What would not be
@@ -170,19 +172,28 @@ fn follow(loaded: &Loaded, maps: Maps<'_>, folder: &Path) -> Result<Option<Strin
     Ok(None)
 }
 
-fn attach(loaded: &Loaded, ports: &[Device], native: bool) -> Result<Vec<PortReport>, Error> {
-    let (xdp, tc) = programs(loaded)?;
+fn attach(
+    loaded: &Loaded,
+    machine: &Machine,
+    ports: &[Device],
+    mode: Mode,
+) -> Result<Vec<PortReport>, Error> {
     let mut reports = Vec::new();
     let mut all = || -> Result<(), Error> {
         for port in ports {
-            device::hold_tc(tc, port.index, &port.name)?;
-            // Frames that come out of a veth may lack their checksums, which XDP does not see and a network card would send so.
-            let path = match native || !port.is_veth() {
-                true if device::hold_xdp(xdp, port)? => PortPath::Xdp,
-                true if native => return Err(no_driver(port)),
-                _ => PortPath::Tc,
+            device::hold_tc(program(loaded, ProgType::SchedCls, port)?, port.index, &port.name)?;
+            let why_not = match mode {
+                Mode::Generic => Some("`--generic`".to_owned()),
+                _ => attach_xdp(loaded, machine, port, mode == Mode::Native)?,
             };
-            reports.push(PortReport { name: port.name.clone(), path });
+            if let (Mode::Native, Some(why)) = (mode, &why_not) {
+                return Err(Error::Route(format!(
+                    "XDP does not run on {}: {why}; without `--native` TC forwards its packets",
+                    port.name
+                )));
+            }
+            let way = ports::way(machine, port, why_not.is_none(), why_not);
+            reports.push(PortReport { name: port.name.clone(), way });
         }
         Ok(())
     };
@@ -196,11 +207,32 @@ fn attach(loaded: &Loaded, ports: &[Device], native: bool) -> Result<Vec<PortRep
     Ok(reports)
 }
 
-fn no_driver(port: &Device) -> Error {
-    let name = &port.name;
-    Error::Route(format!(
-        "the driver of {name} runs no XDP programs, or not for its MTU and offloads: without `--native` TC forwards its packets"
-    ))
+/// Runs XDP on a port; why not, where that is not possible or not wanted.
+fn attach_xdp(
+    loaded: &Loaded,
+    machine: &Machine,
+    port: &Device,
+    native: bool,
+) -> Result<Option<String>, Error> {
+    if let Some(why) = ports::why_no_xdp(port, native) {
+        return Ok(Some(why));
+    }
+    // XDP programs do not see a tag that the card has taken off: frames of a VLAN would be taken for the port's own.
+    let maps = Maps(loaded.maps());
+    let takes_off = machine.has_vlans(port) && device::takes_tags_off(&port.name)?;
+    if takes_off {
+        maps.note_tags_off(port.index)?;
+        if !device::take_tags_off(&port.name, false)? {
+            return Ok(Some(ports::TAGS.to_owned()));
+        }
+    }
+    if device::hold_xdp(program(loaded, ProgType::Xdp, port)?, port)? {
+        return Ok(None);
+    }
+    if takes_off {
+        device::take_tags_off(&port.name, true)?;
+    }
+    Ok(Some(ports::REFUSED.to_owned()))
 }
 
 #[cfg(test)]
@@ -214,6 +246,7 @@ mod tests {
             index: 1,
             mtu: 1500,
             mac: [2; 6],
+            hardware: 1,
             ..Device::default()
         };
         let text = source(&[port("eth1"), port("eth2")], Lookup::Trie);
@@ -223,6 +256,10 @@ mod tests {
         let alone = source_alone(&[port("eth1")]);
         assert!(text.contains(FOLLOWS) && !alone.contains("rawtracepoint"));
         assert!(alone.contains("\nxdp:eth1 {") && alone.contains("\ntc:eth1:ingress {"));
+        let bare = Device { hardware: 0xfffe, ..port("tun0") };
+        let mixed = source(&[port("eth1"), bare.clone()], Lookup::Trie);
+        assert!(mixed.contains("\nxdp:eth1 {") && mixed.contains("\ntc:eth1:ingress, tc:tun0:ingress {"));
+        assert!(!source(&[bare], Lookup::Trie).contains("\nxdp:"));
         let direct = source(&[port("eth1")], Lookup::Direct);
         for (small, large) in DIRECT {
             assert!(text.contains(small) && direct.contains(large) && !direct.contains(small), "{small}");

@@ -44,6 +44,7 @@ pub(super) fn redirect_neigh(fx: &mut Fx<'_, '_>, args: &[Expr], e: &Expr) -> Re
             (at, fx.f.u64(NEXT_HOP))
         }
     };
+    fx.make_ethernet_header()?;
     let flags = fx.f.u64(0);
     Ok(fx.f.helper(helper::REDIRECT_NEIGH, &[index, hop, size, flags], Type::I64))
 }

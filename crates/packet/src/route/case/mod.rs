@@ -37,6 +37,8 @@ pub struct Interface {
     pub xdp: bool,
     /// The router receives from it.
     pub port: bool,
+    /// Of a VLAN device the index of the interface that it lies on, and its tag.
+    pub tag: Option<(u32, u16)>,
 }
 
 /// A neighbour.
@@ -117,7 +119,8 @@ impl Case {
         let mut case =
             Case { interfaces: Vec::new(), neighbours: Vec::new(), routes: Vec::new(), packets: Vec::new() };
         for (number, (name, node)) in (1..).zip(interfaces.ok_or_else(|| missing("interfaces"))?.map()?) {
-            case.interfaces.push(interface(name, node, number)?);
+            let interface = interface(name, node, number, &case)?;
+            case.interfaces.push(interface);
         }
         if let Some(ports) = ports {
             case.interfaces.iter_mut().for_each(|i| i.port = false);
@@ -220,7 +223,7 @@ fn truth(node: &Node) -> Result<bool, Mistake> {
     }
 }
 
-fn interface(key: &Node, node: &Node, number: u32) -> Result<Interface, Mistake> {
+fn interface(key: &Node, node: &Node, number: u32, before: &Case) -> Result<Interface, Mistake> {
     let name = key.text()?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > NAME || !name.chars().all(plain) || ["drop", "pass"].contains(&name) {
@@ -229,7 +232,18 @@ fn interface(key: &Node, node: &Node, number: u32) -> Result<Interface, Mistake>
             quoted(name)
         )));
     }
-    let [addresses, mac, mtu, xdp] = node.fields(["addresses", "mac", "mtu", "xdp"])?;
+    let [addresses, mac, mtu, xdp, on, vlan] =
+        node.fields(["addresses", "mac", "mtu", "xdp", "on", "vlan"])?;
+    let tag = match (on, vlan) {
+        (None, None) => None,
+        (Some(on), Some(vlan)) => {
+            let wrong = || vlan.wrong("a VLAN tag from 1 to 4094 was expected");
+            let id = vlan.text()?.parse().ok().filter(|id| (1..=4094).contains(id)).ok_or_else(wrong)?;
+            Some((before.device(on)?, id))
+        }
+        _ => return Err(key.wrong("a VLAN device has `on`, an interface before it, and `vlan`, its tag")),
+    };
+    let below = tag.and_then(|(lower, _)| before.interfaces.get(lower as usize - 1));
     let mut list = Vec::new();
     for node in addresses.map_or(&[][..], Node::list) {
         let text = node.text()?;
@@ -244,10 +258,14 @@ fn interface(key: &Node, node: &Node, number: u32) -> Result<Interface, Mistake>
     Ok(Interface {
         name: name.to_owned(),
         addresses: list,
-        mac: mac.map_or(Ok([2, 0, 0, 0, (number >> 8) as u8, number as u8]), link_address)?,
+        mac: mac.map_or(
+            Ok(below.map_or([2, 0, 0, 0, (number >> 8) as u8, number as u8], |i| i.mac)),
+            link_address,
+        )?,
         mtu: mtu.map_or(Ok(1500), |node| parsed(node, "a number of bytes"))?,
-        xdp: xdp.map_or(Ok(true), truth)?,
+        xdp: xdp.map_or(Ok(below.is_none()), truth)?,
         port: true,
+        tag,
     })
 }
 

@@ -60,7 +60,7 @@ fn device(index: u32) -> Option<Device> {
         index,
         mtu: 1500,
         mac: [2; 6],
-        fast: false,
+        fast: None,
     })
 }
 
