@@ -7,8 +7,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use rustix::io::Errno;
-
 use crate::error::Error;
 use crate::netlink::{self, Netlink, attributes, ip, put, u32_at};
 
@@ -89,15 +87,12 @@ pub fn neighbours() -> Result<Vec<Neighbour>, Error> {
 /// are, and interfaces that are down or ask for nobody have none.
 pub fn keep_known(wanted: &BTreeSet<(u32, IpAddr)>) -> Result<(), Error> {
     let entries = entries()?;
-    let failed = |errno| Error::os("mark neighbours", errno);
-    let mut netlink = Netlink::open().map_err(failed)?;
+    let mut netlink = Netlink::open().map_err(|errno| Error::os("mark neighbours", errno))?;
     let mut mark = |device: u32, address: IpAddr, managed: bool| {
         let flags = if managed { netlink::CREATE } else { 0 };
-        match netlink.request(RTM_NEWNEIGH, flags, &request(device, address, managed)) {
-            // It has gone meanwhile, or its interface has, or is down.
-            Ok(_) | Err(Errno::NOENT | Errno::NODEV | Errno::NETDOWN | Errno::INVAL) => Ok(()),
-            Err(errno) => Err(failed(errno)),
-        }
+        // The entry or its interface may have gone meanwhile or be down, the table may be full: then the neighbour is asked for when a
+        // packet goes there.
+        let _ = netlink.request(RTM_NEWNEIGH, flags, &request(device, address, managed));
     };
     let mut settled = BTreeSet::new();
     for Entry { device, address, state, managed, protocol, .. } in entries {
@@ -105,11 +100,12 @@ pub fn keep_known(wanted: &BTreeSet<(u32, IpAddr)>) -> Result<(), Error> {
         let ours = managed && protocol == SKEP;
         match wanted.contains(&place) {
             true if managed || state & FIXED != 0 => drop(settled.insert(place)),
-            false if ours => mark(device, address, false)?,
+            false if ours => mark(device, address, false),
             _ => {}
         }
     }
-    wanted.difference(&settled).try_for_each(|(device, address)| mark(*device, *address, true))
+    wanted.difference(&settled).for_each(|(device, address)| mark(*device, *address, true));
+    Ok(())
 }
 
 /// struct ndmsg and its attributes.

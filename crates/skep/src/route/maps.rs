@@ -20,8 +20,8 @@ struct Stopped {
 
 /// Bit of a link address' number that says that it is known.
 const KNOWN: u64 = 1 << 48;
-/// Maps that only the XDP program has; they are gone where it runs on no port.
-const XDP_ALONE: [&str; 2] = ["ports", "tags"];
+/// Maps that are gone where no port runs XDP, or none has Ethernet headers.
+const OPTIONAL: [&str; 3] = ["ports", "tags", "own"];
 /// What stands for a tag in `@tags` where it is noted what a port's card did: no tag has this number.
 const TAKES_OFF: u32 = 4096;
 /// Bits of a key of `@fib6` before the address: its family.
@@ -43,7 +43,7 @@ impl<'a> Maps<'a> {
 
     /// Whether they are those of a router.
     pub(super) fn are_ours(self) -> bool {
-        ["fib4", "fib6", "buckets", "hops", "own"].iter().all(|name| self.find(name).is_some())
+        ["fib4", "fib6", "buckets", "hops", "sources"].iter().all(|name| self.find(name).is_some())
     }
 
     /// The table that they hold.
@@ -143,7 +143,7 @@ impl<'a> Maps<'a> {
     }
 
     fn write(self, Write { map, key, value }: &Write) -> Result<(), Error> {
-        if XDP_ALONE.contains(map) && self.find(map).is_none() {
+        if OPTIONAL.contains(map) && self.find(map).is_none() {
             return Ok(());
         }
         let map = self.named(map)?;
