@@ -301,7 +301,8 @@ fn one(skep: &str, network: &Network, size: u32) -> Result<()> {
     let quiet = Arc::new(AtomicBool::new(false));
     let (sending, receiving) = stream(network, size, &quiet);
     std::thread::sleep(Duration::from_secs(1));
-    (kernel.take(), router.take());
+    kernel.take();
+    router.take();
     let failure = Instant::now();
     run("nsenter", &format!("-t {} -n ip link set h1 down", network.peer.0.id()))?;
     let (k, r) = settle(&kernel, &router, size)?;
