@@ -1,5 +1,5 @@
 //! Packets of a capture file through a filter: the same file in the page cache and the same expression for skep and for
-//! tcpdump, mostly only counted. A file of a gigabyte is made first and removed at the end.
+//! tcpdump, mostly only counted. Files of a gigabyte, of small packets and of large ones, are made first and removed at the end.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -11,13 +11,40 @@ use anyhow::{Context, Result, ensure};
 
 const BYTES: u64 = 1 << 30;
 
-/// Expressions, from simple to complex.
-const FILTERS: [&str; 4] = [
+/// Expressions, from simple to complex; the last two are what an incident leaves: addresses and ports as they were found, with
+/// exceptions, in no order.
+const FILTERS: [&str; 6] = [
     "",
     "tcp port 443",
     "ip and tcp[tcpflags] & (tcp-syn|tcp-fin) != 0 and not src and dst net 10.0.0.0/16",
     "(tcp port 80 or tcp port 443 or udp portrange 5000-6000) and (net 10.1.0.0/16 or ip6) \
      and not (tcp[tcpflags] & tcp-rst != 0) and (ip[8] > 30 or ip6) and greater 60",
+    "(host 10.0.17.4 or host 10.1.33.9 or host 10.2.201.77 or host 10.3.4.15 or host 10.0.250.31 or host 10.2.18.6 \
+     or host 10.1.144.200 or host 192.0.2.15 or host 198.51.100.23 or host 203.0.113.9 or src net 10.0.128.0/20 \
+     or dst net 10.2.64.0/19 or net 172.16.0.0/12 or net 192.168.0.0/16 or net 10.3.160.0/21 or src net 10.1.8.0/24 \
+     or ip6 host 2001:db8::15 or ip6 net fd00::/8) and not host 10.0.128.1 and not net 10.2.80.0/24 \
+     and (tcp port 22 or tcp port 443 or tcp port 8443 or tcp port 3389 or udp port 53 or udp portrange 5000-6000 \
+     or tcp portrange 5400-5600 or icmp) \
+     and (tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0 or ip[8] < 65 or ip6) \
+     and not (udp and dst port 123) and greater 54 and less 1600",
+    "(host 10.2.201.77 or host 198.51.100.23 or host 10.0.17.4 or host 203.0.113.201 or host 10.1.33.9 or host 192.0.2.15 \
+     or host 10.3.4.15 or host 203.0.113.9 or host 10.0.250.31 or host 198.51.100.77 or host 10.2.18.6 or host 192.0.2.200 \
+     or host 10.1.144.200 or host 10.3.90.41 or host 203.0.113.44 or host 10.0.61.8 or host 10.2.7.113 or host 198.51.100.4 \
+     or host 10.1.250.19 or host 10.3.222.3 or host 192.0.2.78 or host 10.0.99.142 or host 10.2.130.55 or host 203.0.113.130 \
+     or host 10.1.12.231 or host 10.3.71.166 or host 198.51.100.190 or host 10.0.201.5 or host 10.2.44.87 or host 10.1.77.60 \
+     or net 10.0.128.0/20 or net 172.16.0.0/12 or net 10.2.64.0/19 or net 192.168.0.0/16 or net 10.3.160.0/21 \
+     or net 10.1.8.0/24 or net 100.64.0.0/10 or net 10.2.208.0/22 or net 169.254.0.0/16 or net 10.3.16.0/24 \
+     or ip6 host 2001:db8::15 or ip6 host 2001:db8:9::77 or ip6 net fd00::/8 or ip6 net 2001:db8:40::/48) \
+     and (tcp port 443 or tcp port 22 or udp port 53 or tcp port 8443 or tcp port 3389 or tcp port 5985 or udp port 4789 \
+     or tcp port 445 or udp portrange 5000-6000 or tcp portrange 5400-5600) \
+     and not (host 10.0.128.1 or net 10.2.80.0/24 or udp dst port 123) \
+     and (tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0 or udp or ip6) and ip[6:2] & 0x1fff = 0 or icmp[icmptype] = icmp-unreach",
+];
+
+/// Bytes of payload: a server's answers, and downloads.
+const MIXES: [(&str, [usize; 8]); 2] = [
+    ("small packets", [0, 0, 6, 20, 40, 100, 200, 512]),
+    ("large packets", [0, 0, 6, 536, 1448, 1448, 1448, 1448]),
 ];
 
 /// Removes the file when the measuring ends.
@@ -29,13 +56,17 @@ impl Drop for Folder {
     }
 }
 
-/// Prints a line for each expression, then one for each other way to use the packets.
+/// Prints for each mix of packets a line for each expression, then one for each other way to use the packets.
 pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
+    MIXES.iter().try_for_each(|(what, payloads)| mix(skep, rounds, what, payloads))
+}
+
+fn mix(skep: &str, rounds: usize, what: &str, payloads: &[usize]) -> Result<()> {
     let folder = Folder(std::env::temp_dir().join(format!("skep-bench-{}", std::process::id())));
     fs::create_dir(&folder.0).with_context(|| folder.0.display().to_string())?;
     let path = folder.0.join("packets.pcap");
-    let packets = make(&path)?;
-    println!("\n{packets} packets in a file of {BYTES} bytes, million packets a second (best of {rounds})");
+    let packets = make(&path, payloads)?;
+    println!("\n{packets} {what} in a file of {BYTES} bytes, million packets a second (best of {rounds})");
     println!("  {:>8}{:>10}{:>8}{:>12}  filter", "skep", "tcpdump", "ratio", "matched");
     let line = |filter: &str, uses: [&str; 2]| -> Result<([f64; 3], u64)> {
         let mut best = [f64::INFINITY; 2];
@@ -56,10 +87,14 @@ pub(crate) fn measure(skep: &str, rounds: usize) -> Result<()> {
         let ([skep, tcpdump, ratio], matched) = line(filter, ["--count"; 2])?;
         println!("  {skep:>8.2}{tcpdump:>10.2}{ratio:>8.2}{matched:>12}  {filter}");
     }
-    println!("The same with the last filter, by what becomes of the packets");
-    for (what, uses) in USES {
-        let ([skep, tcpdump, ratio], _) = line(FILTERS[FILTERS.len() - 1], uses)?;
-        println!("  {skep:>8.2}{tcpdump:>10.2}{ratio:>8.2}{:>12}  {what}", "");
+    println!(
+        "The same by what becomes of the packets: with the filter of 31 tests, then with the one behind it"
+    );
+    for filter in &FILTERS[3..5] {
+        for (what, uses) in USES {
+            let ([skep, tcpdump, ratio], _) = line(filter, uses)?;
+            println!("  {skep:>8.2}{tcpdump:>10.2}{ratio:>8.2}{:>12}  {what}", "");
+        }
     }
     Ok(())
 }
@@ -107,9 +142,9 @@ impl Random {
 }
 
 /// Writes the file; how many packets it has.
-fn make(path: &Path) -> Result<u64> {
+fn make(path: &Path, payloads: &[usize]) -> Result<u64> {
     let mut random = Random(0x5eed_5eed_5eed_5eed);
-    let pool: Vec<Vec<u8>> = (0..20_000).map(|_| packet(&mut random)).collect();
+    let pool: Vec<Vec<u8>> = (0..20_000).map(|_| packet(&mut random, payloads)).collect();
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
     for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 262_144, 1] {
         out.write_all(&word.to_le_bytes())?;
@@ -130,8 +165,8 @@ fn make(path: &Path) -> Result<u64> {
 }
 
 /// One frame: TCP, UDP and ICMP over IPv4, TCP over IPv6, ARP, as a server sees them.
-fn packet(random: &mut Random) -> Vec<u8> {
-    let len = random.pick(&[0usize, 0, 6, 20, 40, 100, 200, 512]);
+fn packet(random: &mut Random, payloads: &[usize]) -> Vec<u8> {
+    let len = random.pick(payloads);
     let payload = vec![0u8; len];
     let known = [80u16, 443, 443, 22, 53, 8080, 5432, 5555];
     let (mut sport, mut dport) = (1024 + random.next(60_000) as u16, random.pick(&known));

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use skep::capture::dump as stages;
-use skep::capture::{Expression, Input, Kept, Limits, Offline};
+use skep::capture::{Expression, Input, Kept, Limits, Memory, Offline};
 use skep::machine::{MappedFile, Signals, UntilSignal};
 
 use crate::args::{Capture, FilterStage};
@@ -121,7 +121,11 @@ enum Opened {
 impl Opened {
     fn input(&self) -> io::Result<Input<'_>> {
         match self {
-            Opened::Mapped(file) => Input::memory(file.bytes(), || file.present()),
+            Opened::Mapped(file) => Ok(Input::memory(Memory {
+                bytes: file.bytes(),
+                present: Box::new(|| file.present()),
+                fetch: MappedFile::fetch,
+            })),
             Opened::Stream(source) => Input::new(Shared(source)),
         }
     }

@@ -147,6 +147,12 @@ impl Reader {
         reader
     }
 
+    /// A reader of the bytes between two packet pointers, for programs that go through several packets; both must dominate every
+    /// use.
+    pub fn between(ctx: Value, context: Context, data: Value, end: Value) -> Reader {
+        Reader { mode: Mode::Direct { context, beyond: false }, ctx, data: Some((data, end)), veil: None }
+    }
+
     /// The value unchanged, but as one of which the verifier knows nothing (of its low 15 bits). Where ways meet that differ
     /// in where a layer was found, it would otherwise follow all that comes behind once for each of them.
     pub fn veil(&self, f: &mut FuncBuilder, value: Value) -> Value {

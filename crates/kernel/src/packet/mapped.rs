@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use crate::sys::mmap::FileMapping;
+use crate::sys::mmap::{FileMapping, fetch};
 
 /// A file's bytes.
 #[derive(Debug)]
@@ -29,6 +29,11 @@ impl MappedFile {
     /// All bytes that it had. What is behind [`MappedFile::present`] must not be read: the kernel would end this process.
     pub fn bytes(&self) -> &[u8] {
         self.mapping.as_ref()
+    }
+
+    /// Brings bytes that will be needed soon nearer to the processor, without waiting for them.
+    pub fn fetch(bytes: &[u8]) {
+        fetch(bytes);
     }
 
     /// How many bytes it has now: somebody may have cut it.

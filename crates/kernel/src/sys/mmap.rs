@@ -126,6 +126,23 @@ impl FileMapping {
     }
 }
 
+/// Bytes that come into the processor's cache together.
+const LINE: usize = 64;
+
+/// Brings bytes nearer to the processor, without waiting for them.
+pub(crate) fn fetch(bytes: &[u8]) {
+    for byte in bytes.iter().step_by(LINE) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which changes nothing and faults nowhere; every such processor has it.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        std::hint::black_box(*byte);
+    }
+}
+
 impl AsRef<[u8]> for FileMapping {
     fn as_ref(&self) -> &[u8] {
         // SAFETY: nothing of ours writes the file. Debug information is written once, when it is built or installed

@@ -23,15 +23,18 @@ pub struct Input<'s> {
 }
 
 enum Source<'s> {
-    Stream {
-        source: Box<dyn Read + 's>,
-        buffer: Vec<u8>,
-    },
-    /// All of a file, and how many bytes of it are there still.
-    Memory {
-        bytes: &'s [u8],
-        present: Box<dyn Fn() -> usize + 's>,
-    },
+    Stream { source: Box<dyn Read + 's>, buffer: Vec<u8> },
+    Memory(Memory<'s>),
+}
+
+/// All of a file in memory.
+pub struct Memory<'s> {
+    /// Its bytes.
+    pub bytes: &'s [u8],
+    /// How many of them are there at the moment: it is asked before others are looked at.
+    pub present: Box<dyn Fn() -> usize + 's>,
+    /// Brings bytes that will be needed soon nearer to the processor.
+    pub fetch: fn(&[u8]),
 }
 
 impl std::fmt::Debug for Input<'_> {
@@ -54,13 +57,12 @@ impl<'s> Input<'s> {
         Ok(plain)
     }
 
-    /// A file whose bytes lie in memory. `present` tells how many of them are there at the moment, and is asked before others
-    /// are looked at.
-    pub fn memory(bytes: &'s [u8], present: impl Fn() -> usize + 's) -> io::Result<Input<'s>> {
-        if bytes.starts_with(&GZIP) {
-            return Ok(Input::stream(Box::new(MultiGzDecoder::new(bytes))));
+    /// A file whose bytes lie in memory.
+    pub fn memory(file: Memory<'s>) -> Input<'s> {
+        if file.bytes.starts_with(&GZIP) {
+            return Input::stream(Box::new(MultiGzDecoder::new(file.bytes)));
         }
-        Ok(Input::over(Source::Memory { bytes, present: Box::new(present) }))
+        Input::over(Source::Memory(file))
     }
 
     fn stream(source: Box<dyn Read + 's>) -> Input<'s> {
@@ -84,8 +86,8 @@ impl<'s> Input<'s> {
     fn fill(&mut self, wanted: usize) -> io::Result<bool> {
         let (source, buffer) = match &mut self.source {
             Source::Stream { source, buffer } => (source, buffer),
-            Source::Memory { bytes, present } => {
-                let there = present().min(bytes.len());
+            Source::Memory(file) => {
+                let there = (file.present)().min(file.bytes.len());
                 self.end = there.min(self.start.saturating_add(wanted).saturating_add(CHUNK)).max(self.start);
                 return Ok(self.end - self.start >= wanted);
             }
@@ -115,9 +117,18 @@ impl<'s> Input<'s> {
     pub(super) fn bytes(&self) -> &[u8] {
         let all = match &self.source {
             Source::Stream { buffer, .. } => buffer.as_slice(),
-            Source::Memory { bytes, .. } => bytes,
+            Source::Memory(file) => file.bytes,
         };
         all.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Brings bytes of a file in memory nearer; those of a stream have just been written.
+    #[inline]
+    pub(super) fn fetcher(&self) -> Option<fn(&[u8])> {
+        match &self.source {
+            Source::Stream { .. } => None,
+            Source::Memory(file) => Some(file.fetch),
+        }
     }
 
     /// Goes on by `count` bytes, which must lie ahead.

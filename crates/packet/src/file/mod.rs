@@ -4,6 +4,7 @@
 //! A file is hostile input: lengths are bounded before anything is reserved for them, and what is damaged ends the file
 //! with a [`Damage`] that says where, after everything before it was handed out.
 
+mod ahead;
 mod input;
 mod merge;
 mod pcap;
@@ -15,7 +16,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use input::Input;
+pub use ahead::Tests;
+pub use input::{Input, Memory};
 pub use merge::Merge;
 pub use read::Reader;
 pub use write::{PcapWriter, PcapngWriter};

@@ -57,6 +57,22 @@ pub(super) enum Block {
     Other,
 }
 
+/// Whether what a block of this type says changes how later packets are read.
+pub(super) fn changes_nothing(kind: u32) -> bool {
+    !matches!(kind, SECTION | INTERFACE)
+}
+
+/// Type and length of the block that `bytes` begin with; `None`: not all of it is there, or something is wrong with it.
+#[inline]
+pub(super) fn whole_block(order: Order, bytes: &[u8]) -> Option<(u32, usize)> {
+    if bytes.len() < AROUND {
+        return None;
+    }
+    let len = block_length(order, bytes, 0).ok()?;
+    (len <= bytes.len() && order.u32_at(bytes, len - 4) as usize == len)
+        .then(|| (order.u32_at(bytes, 0), len))
+}
+
 /// Whether blocks of this type hold a packet.
 pub(super) fn has_packet(kind: u32) -> bool {
     matches!(kind, PACKET | OLD_PACKET | SIMPLE_PACKET)
@@ -84,12 +100,19 @@ impl Section {
 
     /// Reads a block's body; of one that is not `whole`, a packet's data may be missing.
     pub(super) fn block(&mut self, kind: u32, body: &[u8], whole: bool) -> Result<Block, String> {
+        if kind == INTERFACE {
+            return self.interface(body).map(Block::Interface);
+        }
+        Ok(self.packet_of(kind, body, whole)?.map_or(Block::Other, Block::Packet))
+    }
+
+    /// The packet of a block that is not [`INTERFACE`]; `None`: it holds none.
+    pub(super) fn packet_of(&self, kind: u32, body: &[u8], whole: bool) -> Result<Option<Found>, String> {
         match kind {
-            INTERFACE => self.interface(body).map(Block::Interface),
-            PACKET => self.packet(body, self.order.u32_at(body, 0), whole).map(Block::Packet),
-            OLD_PACKET => self.packet(body, u32::from(self.order.u16_at(body, 0)), whole).map(Block::Packet),
-            SIMPLE_PACKET => self.simple_packet(body).map(Block::Packet),
-            _ => Ok(Block::Other),
+            PACKET => self.packet(body, self.order.u32_at(body, 0), whole).map(Some),
+            OLD_PACKET => self.packet(body, u32::from(self.order.u16_at(body, 0)), whole).map(Some),
+            SIMPLE_PACKET => self.simple_packet(body).map(Some),
+            _ => Ok(None),
         }
     }
 

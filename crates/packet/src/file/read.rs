@@ -1,6 +1,7 @@
 //! A capture file as packets, in the order in which they stand. [`Reader::advance`] goes to the next one, which
 //! [`Reader::packet`] shows until then.
 
+use super::ahead::{Ahead, Asked, record_at};
 use super::pcap;
 use super::pcapng::{self, Block, Section};
 use super::{Damage, Direction, FileError, Input, Interface, MAX_INTERFACES, Packet};
@@ -35,14 +36,14 @@ impl Order {
 }
 
 #[derive(Debug)]
-enum Format {
+pub(super) enum Format {
     Pcap(pcap::Format),
     Pcapng(Section),
 }
 
 /// Where the current packet lies in the input, and what is told of it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Current {
+pub(super) struct Current {
     interface: usize,
     time: u64,
     len: u32,
@@ -52,33 +53,24 @@ struct Current {
     options: (usize, usize),
     direction: Option<Direction>,
     /// Bytes of the whole record or block, which the next step consumes.
-    whole: usize,
+    pub(super) whole: usize,
 }
 
 /// A capture that is being read.
 #[derive(Debug)]
 pub struct Reader<'s> {
-    input: Input<'s>,
-    format: Format,
-    interfaces: Vec<Interface>,
-    current: Current,
-    count: u64,
+    pub(super) input: Input<'s>,
+    pub(super) format: Format,
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) current: Current,
+    pub(super) count: u64,
     /// Nothing can be read any more.
-    ended: bool,
+    pub(super) ended: bool,
     /// What is told after the packet that the end of the file cuts.
-    damage: Option<Damage>,
-    ahead: Ahead,
-    /// Offset in the file up to which bytes were asked for, see [`ask_for`].
+    pub(super) damage: Option<Damage>,
+    pub(super) ahead: Ahead,
+    /// Offset in the file up to which bytes were asked for, see [`Asked`].
     asked: u64,
-}
-
-/// Records that were looked at already: the wanted ones among them, and how far that goes.
-#[derive(Debug, Default)]
-struct Ahead {
-    /// Offsets in the file, and the number of each record.
-    wanted: std::collections::VecDeque<(u64, u64)>,
-    /// Behind the last record that was looked at, and its number.
-    end: (u64, u64),
 }
 
 impl<'s> Reader<'s> {
@@ -195,9 +187,10 @@ impl<'s> Reader<'s> {
         self.input.consume(self.current.whole);
         self.current.whole = 0;
         let (bytes, offset) = (self.input.bytes(), self.input.offset());
-        let mut asked = usize::try_from(self.asked.saturating_sub(offset)).unwrap_or(0);
-        ask_for(bytes, 0, &mut asked);
-        self.asked = offset + asked as u64;
+        let before = usize::try_from(self.asked.saturating_sub(offset)).unwrap_or(0);
+        let mut asked = Asked::new(self.input.fetcher(), before);
+        asked.ask(bytes, 0);
+        self.asked = offset + asked.to() as u64;
         let Some((record, _)) = record_at(format, bytes, 0) else { return false };
         let (start, kept) = (format.header(), record.captured as usize);
         let (data, whole) = ((start, kept), start + kept);
@@ -206,59 +199,10 @@ impl<'s> Reader<'s> {
         true
     }
 
-    /// Looks at the records of a pcap file that lie ahead just now, from the next one on, and notes those that are wanted, for
-    /// [`Reader::next_wanted`]: bytes and length of each are given. Whether there were any.
-    pub fn look_ahead(&mut self, mut wanted: impl FnMut(&[u8], u32) -> bool) -> bool {
-        let Format::Pcap(format) = self.format else { return false };
-        if self.ended || self.damage.is_some() {
-            return false;
-        }
-        self.input.consume(self.current.whole);
-        self.current = Current::default();
-        let (bytes, offset) = (self.input.bytes(), self.input.offset());
-        let (mut at, mut number, mut asked) = (0, self.count, 0);
-        while let Some((record, data)) = record_at(format, bytes, at) {
-            ask_for(bytes, at, &mut asked);
-            number += 1;
-            if wanted(data, record.len) {
-                self.ahead.wanted.push_back((offset + at as u64, number));
-            }
-            at += format.header() + data.len();
-        }
-        self.ahead.end = (offset + at as u64, number);
-        at > 0
-    }
-
-    /// Forgets what was noted.
-    pub fn forget_ahead(&mut self) {
-        self.ahead = Ahead::default();
-    }
-
-    /// The link type of all packets: a pcap file has one.
+    /// The link type of all packets that were met: `None` where there are several.
     pub fn only_link(&self) -> Option<u16> {
-        let Format::Pcap(_) = self.format else { return None };
-        self.interfaces.first().map(|interface| interface.link)
-    }
-
-    /// Goes to the next record that was noted; `false`: there is none, and the next one has not been looked at.
-    pub fn next_wanted(&mut self) -> bool {
-        let Format::Pcap(format) = self.format else { return false };
-        let next = self.ahead.wanted.pop_front();
-        let (offset, number) = next.unwrap_or(self.ahead.end);
-        let Some(distance) = offset.checked_sub(self.input.offset()).and_then(|d| usize::try_from(d).ok())
-        else {
-            return false;
-        };
-        if next.is_none() && distance <= self.current.whole {
-            return false;
-        }
-        self.input.consume(distance);
-        (self.current, self.count) = (Current::default(), number);
-        if next.is_some() {
-            self.count -= 1;
-            return self.whole_record(format);
-        }
-        false
+        let link = self.interfaces.first()?.link;
+        self.interfaces.iter().all(|interface| interface.link == link).then_some(link)
     }
 
     fn next_record(&mut self, format: pcap::Format) -> Result<bool, FileError> {
@@ -364,35 +308,6 @@ impl<'s> Reader<'s> {
         let missing = wanted.saturating_sub(self.input.bytes().len()) as u64;
         Damage::Cut { what, offset: self.input.offset(), wanted: wanted as u64, missing }
     }
-}
-
-/// How far ahead bytes are asked for, so that they are in the processor's cache when they are needed: where a record begins is only
-/// known when the one before is, and memory would be waited for each time.
-const SOON: usize = 1024;
-/// Bytes that come into the cache together.
-const LINE: usize = 64;
-
-/// Asks for the bytes that will be needed soon; `asked` is how far that has gone.
-#[inline]
-fn ask_for(bytes: &[u8], at: usize, asked: &mut usize) {
-    if *asked >= at + SOON {
-        return;
-    }
-    *asked = (*asked).max(at);
-    let end = bytes.len().min(at + 2 * SOON);
-    while *asked < end {
-        std::hint::black_box(bytes.get(*asked).copied());
-        *asked += LINE;
-    }
-}
-
-/// The record that begins at `at`, and its data, if all of it is there and nothing is wrong with it.
-#[inline]
-fn record_at(format: pcap::Format, bytes: &[u8], at: usize) -> Option<(pcap::Record, &[u8])> {
-    let rest = bytes.get(at..)?;
-    let (header, data) = rest.split_at_checked(format.header())?;
-    let record = format.sound_record(header)?;
-    Some((record, data.get(..record.captured as usize)?))
 }
 
 fn pcap_header(input: &mut Input<'_>) -> Result<(pcap::Format, Interface), FileError> {

@@ -3,6 +3,36 @@
 use std::io::Write;
 
 use super::*;
+use crate::filter::batch::{Batch, Slots};
+
+/// A file in memory, of which `present` bytes are there.
+fn memory<'s>(bytes: &'s [u8], present: impl Fn() -> usize + 's) -> Input<'s> {
+    Input::memory(Memory { bytes, present: Box::new(present), fetch: |_| {} })
+}
+
+/// Tests of packets by a function of their bytes and length.
+struct By<F>(F, Batch, Vec<u8>);
+
+impl<F: Fn(&[u8], u32) -> bool> By<F> {
+    fn new(wanted: F, reach: usize) -> By<F> {
+        let layout = Batch::new(reach);
+        By(wanted, layout, vec![0; layout.size()])
+    }
+}
+
+impl<F: Fn(&[u8], u32) -> bool> Tests for By<F> {
+    fn slots(&mut self) -> Slots<'_> {
+        self.1.slots(&mut self.2)
+    }
+
+    fn test(&mut self, count: usize, found: impl FnMut(usize)) {
+        let wanted = |index: &usize| {
+            let (bytes, len) = self.1.packet(&self.2, *index).unwrap();
+            (self.0)(bytes, len)
+        };
+        (0..count).filter(wanted).for_each(found);
+    }
+}
 
 /// Interface, time, data, length.
 type Seen = (usize, u64, Vec<u8>, u32);
@@ -275,32 +305,59 @@ fn files_are_merged_by_time() {
     assert!(failed[0].starts_with("b: the file is cut"), "{failed:?}");
 }
 
+/// A block in the little byte order.
+fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+    let [kind, len] = [kind, body.len() as u32 + 12].map(u32::to_le_bytes);
+    [&kind[..], &len, body, &len].concat()
+}
+
+/// Numbers of the packets that are wanted, and how many there are; by looking ahead.
+fn ahead(file: &[u8], reach: usize, wanted: impl Fn(&[u8], u32) -> bool) -> (Vec<u64>, u64, bool) {
+    let mut reader = Reader::over(memory(file, || file.len())).unwrap();
+    let mut tests = By::new(&wanted, reach);
+    let (mut found, mut looked) = (Vec::new(), false);
+    loop {
+        if reader.next_wanted() {
+            assert!(wanted(reader.packet().data, reader.packet().len));
+            found.push(reader.count());
+        } else if reader.look_ahead(&mut tests) {
+            looked = true;
+        } else {
+            match reader.advance() {
+                Ok(true) if wanted(reader.packet().data, reader.packet().len) => found.push(reader.count()),
+                Ok(true) => {}
+                Ok(false) | Err(_) => return (found, reader.count(), looked),
+            }
+        }
+    }
+}
+
 #[test]
 fn looking_ahead_finds_what_going_on_finds() {
     let data: Vec<Vec<u8>> = (0..5000u32).map(|i| vec![(i % 7) as u8; (i % 300) as usize]).collect();
     let records: Vec<_> = (0u32..).zip(&data).map(|(i, d)| (i, 1, d.as_slice(), 300)).collect();
-    let file = pcap(0xa1b2_c3d4, true, &records);
-    let wanted = |bytes: &[u8]| bytes.first() == Some(&3);
-    let (all, _) = read(&file);
-    let expected: Vec<u64> = all.iter().filter(|p| wanted(&p.2)).map(|p| p.1).collect();
-    for end in [file.len(), file.len() - 10] {
-        let mut reader = Reader::over(Input::memory(&file[..end], || end).unwrap()).unwrap();
-        let mut found = Vec::new();
-        loop {
-            if reader.next_wanted() {
-                assert_eq!(reader.packet().time / 1_000_000_000 + 1, reader.count());
-                found.push(reader.packet().time);
-            } else if !reader.look_ahead(|bytes, len| len == 300 && wanted(bytes)) {
-                match reader.advance() {
-                    Ok(true) if wanted(reader.packet().data) => found.push(reader.packet().time),
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(_) => assert_ne!(end, file.len()),
-                }
+    let mut blocks = [section(true), section(false)].concat();
+    for (i, data) in data.iter().enumerate() {
+        let body: Vec<u8> =
+            [0, 0, i as u32, data.len() as u32, 300].into_iter().flat_map(u32::to_le_bytes).collect();
+        let mut data = data.clone();
+        data.resize(data.len().next_multiple_of(4), 0);
+        blocks.extend(block(pcapng::PACKET, &[body, data].concat()));
+        if i % 100 == 3 {
+            blocks.extend(block(5, &[0; 12]));
+        }
+    }
+    let wanted = |bytes: &[u8], len: u32| len == 300 && bytes.first() == Some(&3);
+    for file in [pcap(0xa1b2_c3d4, true, &records), blocks] {
+        for end in [file.len(), file.len() - 10] {
+            let (all, _) = read(&file[..end]);
+            let expected: Vec<u64> =
+                (1u64..).zip(&all).filter(|(_, p)| wanted(&p.2, p.3)).map(|(n, _)| n).collect();
+            assert!(expected.len() > 600);
+            for reach in [1, 64, 100, 300] {
+                assert_eq!(ahead(&file[..end], reach, wanted), (expected.clone(), all.len() as u64, true));
             }
         }
-        assert_eq!(found, expected);
-        assert_eq!(reader.count(), 5000);
     }
 }
 
@@ -310,7 +367,7 @@ fn a_file_in_memory_that_is_cut_meanwhile_ends_there() {
     let records: Vec<_> = (0..2000).map(|i| (i, 0, data.as_slice(), 1000)).collect();
     let file = pcap(0xa1b2_c3d4, false, &records);
     let present = std::cell::Cell::new(file.len());
-    let mut reader = Reader::over(Input::memory(&file, || present.get()).unwrap()).unwrap();
+    let mut reader = Reader::over(memory(&file, || present.get())).unwrap();
     let mut count = 0;
     let end = loop {
         match reader.advance() {
@@ -329,7 +386,7 @@ fn a_file_in_memory_that_is_cut_meanwhile_ends_there() {
         packed.write_all(&file).unwrap();
         packed.finish().unwrap()
     };
-    let mut reader = Reader::over(Input::memory(&packed, || packed.len()).unwrap()).unwrap();
+    let mut reader = Reader::over(memory(&packed, || packed.len())).unwrap();
     assert!(reader.advance().unwrap());
     assert_eq!(reader.packet().data, data);
 }

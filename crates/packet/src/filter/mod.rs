@@ -6,6 +6,7 @@
 //! emitted ([`emit`]) for a whole program ([`program`]) or a part of one.
 
 pub mod ast;
+pub mod batch;
 mod build;
 mod chain;
 mod cooked;

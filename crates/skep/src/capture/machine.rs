@@ -1,5 +1,5 @@
-//! A filter as machine code, for files of very many packets: the offline machine's translation of the same program that the
-//! kernel would run. What always holds: the verdict of the evaluation.
+//! A filter as machine code, for files of very many packets: the offline machine's translation of a program that goes through
+//! packets side by side. What always holds: the verdict of the evaluation.
 
 use skep_bpf::kinds::ProgType;
 use skep_compiler::compile::{CompileOptions, compile as compile_module};
@@ -8,49 +8,48 @@ use skep_engine::vm::context::Input;
 use skep_engine::vm::machine::{Engine, Options, Runner, Vm};
 use skep_engine::vm::memory::Addr;
 use skep_engine::vm::program::ProgId;
+use skep_packet::file;
 use skep_packet::filter::Filter;
+use skep_packet::filter::batch::{Batch, Slots};
 
-/// Places in struct xdp_md: the end of the packet, and the interface, which stands for the packet's length.
-const END: usize = 4;
-const LENGTH: usize = 12;
-const CONTEXT: u32 = 16;
+/// The place in struct xdp_md of the end of the packet.
+const END: u32 = 4;
 
 /// A filter that is ready to run.
 pub(super) struct Machine {
     vm: Vm,
     program: ProgId,
-    /// A packet of as many bytes as the filter may read.
+    layout: Batch,
+    /// As many bytes as a batch has.
     input: Input,
-    reach: usize,
 }
 
 impl std::fmt::Debug for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Machine").field("reach", &self.reach).finish_non_exhaustive()
+        f.debug_struct("Machine").field("layout", &self.layout).finish_non_exhaustive()
     }
 }
 
-/// Tests of packets, one after the other.
+/// Tests of packets, many at once.
 pub(super) struct Tests<'m> {
     runner: Runner<'m>,
     data: Addr,
     context: Addr,
-    reach: usize,
+    layout: Batch,
     failed: bool,
 }
 
 impl Machine {
     /// Translates a filter; `None`: that cannot be, here or for this filter.
     pub(super) fn new(filter: &Filter) -> Option<Machine> {
-        let (module, reach) = filter.in_memory()?;
+        let (module, layout) = filter.batch()?;
         let object =
             compile_module(module, &mut CompileOptions { passes: true, ..CompileOptions::default() }).ok()?;
         let mut vm = Vm::new(Env::default()).ok()?;
         let program = *vm.load(&object, None).ok()?.programs.first()?;
         vm.code(program, None).ok()?;
-        let reach = reach as usize;
-        let input = Input::packet(ProgType::Xdp, &vec![0; reach])?;
-        Some(Machine { vm, program, input, reach })
+        let input = Input::packet(ProgType::Xdp, &vec![0; layout.size()])?;
+        Some(Machine { vm, program, layout, input })
     }
 
     /// Begins to test packets.
@@ -59,36 +58,39 @@ impl Machine {
         let mut runner = self.vm.runner(self.program, &self.input, options).ok()?;
         let run = &runner.state().run;
         let (data, context) = (run.packet?.data, run.context);
-        Some(Tests { runner, data, context, reach: self.reach, failed: false })
+        Some(Tests { runner, data, context, layout: self.layout, failed: false })
     }
 }
 
 impl Tests<'_> {
-    /// Whether a packet matches.
-    #[inline]
-    pub(super) fn matches(&mut self, bytes: &[u8], len: u32) -> bool {
-        let head = bytes.get(..self.reach).unwrap_or(bytes);
-        let kept = head.len() as u32;
-        let memory = &mut self.runner.state().memory;
-        let (Some(place), end) = (memory.host_mut(self.data, kept), self.data.plus(kept)) else {
-            return false;
-        };
-        place.copy_from_slice(head);
-        if let Some(context) = memory.host_mut(self.context, CONTEXT) {
-            context[END..END + 4].copy_from_slice(&(end.get() as u32).to_le_bytes());
-            context[LENGTH..LENGTH + 4].copy_from_slice(&len.to_le_bytes());
-        }
-        match self.runner.run() {
-            Ok(verdict) => verdict as u32 == 1,
-            Err(_) => {
-                self.failed = true;
-                false
-            }
-        }
-    }
-
     /// Whether a run did not end as it should: then no verdict counts.
     pub(super) fn failed(&self) -> bool {
         self.failed
+    }
+}
+
+impl file::Tests for Tests<'_> {
+    #[inline]
+    fn slots(&mut self) -> Slots<'_> {
+        let size = self.layout.size() as u32;
+        let memory = &mut self.runner.state().memory;
+        self.layout.slots(memory.host_mut(self.data, size).unwrap_or_default())
+    }
+
+    #[inline]
+    fn test(&mut self, count: usize, mut found: impl FnMut(usize)) {
+        let memory = &mut self.runner.state().memory;
+        let end = self.data.plus(self.layout.entries(count) as u32).get() as u32;
+        if let Some(place) = memory.host_mut(self.context.plus(END), 4) {
+            place.copy_from_slice(&end.to_le_bytes());
+        }
+        let Ok(matched) = self.runner.run() else {
+            self.failed = true;
+            return;
+        };
+        let entries = self.layout.entries(count) as u32;
+        let memory = &self.runner.state().memory;
+        let Some(list) = memory.host(self.data, entries) else { return };
+        (0..matched as usize).for_each(|index| found(self.layout.found(list, index)));
     }
 }

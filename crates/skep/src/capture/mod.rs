@@ -17,7 +17,7 @@ use skep_kernel::packet::Lease;
 pub use filter::Expression;
 pub use rotate::{Files, Kept, Rotation};
 pub use sink::{Form, Sink};
-pub use skep_packet::file::{Damage, Direction, FileError, Input};
+pub use skep_packet::file::{Damage, Direction, FileError, Input, Memory};
 pub use skep_packet::print::{Dump, Stamp, Style, Zone};
 
 use crate::Error;
@@ -71,8 +71,8 @@ pub struct Offline<'s> {
 enum Speed {
     /// One after the other, by evaluation; after [`MANY`] of them machine code may be worth it.
     Start,
-    /// By machine code, all that lie ahead at once.
-    Ahead,
+    /// By machine code, all that lie ahead at once. `swapped`: made for files of the other byte order.
+    Ahead { swapped: bool },
     /// By evaluation to the end.
     Steady,
 }
@@ -184,9 +184,7 @@ impl<'s> Offline<'s> {
             }
             self.speed = self.translate();
         }
-        if self.speed != Speed::Ahead {
-            return false;
-        }
+        let Speed::Ahead { swapped } = self.speed else { return false };
         loop {
             let found = self.files.next_wanted();
             let Some(reader) = self.files.only() else { return false };
@@ -194,8 +192,13 @@ impl<'s> Offline<'s> {
             if found {
                 return true;
             }
+            // A section of a file may be of a machine of the other byte order.
+            if reader.swapped() != swapped {
+                self.speed = Speed::Steady;
+                return false;
+            }
             let Some(mut tests) = self.expression.tests() else { return false };
-            let some = reader.look_ahead(|bytes, len| tests.matches(bytes, len));
+            let some = reader.look_ahead(&mut tests);
             if tests.failed() {
                 reader.forget_ahead();
                 self.speed = Speed::Steady;
@@ -214,7 +217,7 @@ impl<'s> Offline<'s> {
             Some((link, reader.swapped()))
         });
         match swapped_link {
-            Some((link, swapped)) if self.expression.translate(link, swapped) => Speed::Ahead,
+            Some((link, swapped)) if self.expression.translate(link, swapped) => Speed::Ahead { swapped },
             _ => Speed::Steady,
         }
     }
