@@ -15,6 +15,7 @@ const MIXES: &[(&str, Statement)] = &[
     ("@a = 1", |s, n| writeln!(s, "@a{} = {n};", n % 8)),
     ("$x = $x + 1", |s, n| writeln!(s, "$x = $x + {n};")),
     ("@[i] = count()", |s, n| writeln!(s, "@[{}] = count();", n % 4000)),
+    ("@[i]++", |s, n| writeln!(s, "@[{}]++;", n % 4000)),
     ("@[i, tid] = nsecs", |s, n| writeln!(s, "@k[{}, tid] = nsecs;", n % 4000)),
     ("printf", |s, n| writeln!(s, "printf(\"%d %d\\n\", {n}, pid);")),
     ("if", |s, n| writeln!(s, "if (pid == {n}) {{ @a{} = {n}; }}", n % 8)),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use skep_bpf::insn::{Insn, class, jmp};
+use skep_bpf::insn::{Insn, alu, class, jmp, source};
 use skep_bpf::object::RelocKind;
 
 use super::mir::MCond;
@@ -42,6 +42,25 @@ impl Item {
         1 + i64::from(self.second.is_some())
     }
 
+    /// Slots that the kernel may make of the item: it puts the code of some helpers in their place (array_map_gen_lookup and its like,
+    /// kernel/bpf; do_misc_fixups, kernel/bpf/verifier.c), checks divisors, and may blind constants. It moves the jumps across, and
+    /// refuses the program where one does not reach any more.
+    fn room(&self) -> i64 {
+        let code = self.insn.code;
+        let in_class = |classes: &[u8]| classes.contains(&(code & 0x07));
+        let constant = code & source::X == 0;
+        match () {
+            () if self.is_jump() => 1,
+            () if code == class::JMP | jmp::CALL && !matches!(self.open, Some(Open::Func(_))) => 12,
+            () if in_class(&[class::ALU, class::ALU64]) && matches!(code & 0xf0, alu::DIV | alu::MOD) => 6,
+            () if in_class(&[class::ALU, class::ALU64, class::JMP, class::JMP32]) && constant => 3,
+            () if in_class(&[class::ST]) => 3,
+            () if in_class(&[class::LD]) => 3 * self.slots(),
+            () if in_class(&[class::LDX]) => 2,
+            () => self.slots(),
+        }
+    }
+
     /// An unconditional jump.
     pub(crate) fn jump(to: Label, loc: Loc) -> Item {
         Item { insn: Insn::ja(0), second: None, target: Some(to), open: None, loc }
@@ -66,6 +85,8 @@ pub(crate) struct Code {
 
 /// Jumps farther than this are made in steps: below the 16 bits of the offset, so that steps can be put between.
 const REACH: i64 = 32_000;
+/// Rounds of making jumps reach: what is put between for one lengthens others.
+const ROUNDS: usize = 64;
 /// The farthest that a jump's offset reaches.
 const LIMIT: i64 = 32_767;
 
@@ -176,25 +197,31 @@ impl Code {
 
     /// Position of each item in slots, and the length.
     pub(crate) fn positions(&self) -> Vec<i64> {
+        self.sums(Item::slots)
+    }
+
+    /// The sum of `size` over the items before each, and over all.
+    fn sums(&self, size: impl Fn(&Item) -> i64) -> Vec<i64> {
         let mut at = 0;
         let mut out = Vec::with_capacity(self.items.len() + 1);
         for item in &self.items {
             out.push(at);
-            at += item.slots();
+            at += size(item);
         }
         out.push(at);
         out
     }
 
+    /// From the end of a jump to its target.
     fn distance(&self, positions: &[i64], i: usize) -> Option<i64> {
         let to = self.target(&self.items[i])?;
-        Some(positions[to.min(self.items.len())] - positions[i] - self.items[i].slots())
+        Some(positions[to.min(self.items.len())] - positions[i + 1])
     }
 
-    /// Makes every jump reach its target; `long`: there is a jump with 32 bits.
+    /// Makes every jump reach its target, also when the kernel has made more of what lies between; `long`: there is a jump with 32 bits.
     pub(crate) fn relax(&mut self, long: bool) {
-        loop {
-            let positions = self.positions();
+        for _ in 0..ROUNDS {
+            let positions = self.sums(Item::room);
             let far = |i: usize| self.distance(&positions, i).is_some_and(|d| d.abs() > REACH);
             let is_long = |item: &Item| item.insn.code == class::JMP32 | jmp::JA;
             let wanted: Vec<usize> = (0..self.items.len())

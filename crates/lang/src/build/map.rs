@@ -368,9 +368,29 @@ impl Fx<'_, '_> {
             return self.add_to(&info, address, by, reg, pre);
         }
         let at = self.key(&info, key, 0)?;
+        if self.shares(Operation::Increment, &info) {
+            let old = self.shared_operation(Operation::Increment, map, &info, Some(at), by)?;
+            let result = match pre {
+                Some(true) => self.f.bin(BinOp::Add, Type::U64, old, by),
+                _ => old,
+            };
+            return Ok(self.narrow(result, reg));
+        }
+        self.increment_at(&info, at, by, pre)
+    }
+
+    /// Adds `by` to the entry of the key in memory; the result as of [`inc_map`](Fx::inc_map), 0 where there is no room for it.
+    pub(super) fn increment_at(
+        &mut self,
+        info: &MapInfo,
+        at: Value,
+        by: Value,
+        pre: Option<bool>,
+    ) -> Result<Value> {
+        let reg = ir_type(&info.value)?;
         let (lost, join) = (self.f.cold_block(), self.f.block(&[reg]));
-        let entry = self.find_or_make(&info, at, info.value_size, lost)?;
-        let value = self.add_to(&info, entry, by, reg, pre)?;
+        let entry = self.find_or_make(info, at, info.value_size, lost)?;
+        let value = self.add_to(info, entry, by, reg, pre)?;
         self.f.jump(join, &[value]);
         self.f.switch_to(lost);
         let zero = self.zero_of(reg);

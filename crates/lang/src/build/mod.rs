@@ -104,6 +104,7 @@ fn internal<T>(why: impl Into<String>) -> Result<T> {
 /// Builds the IR of a checked program. `source` is the file's name as shown and its text, which spans point into.
 /// `Module::object` holds maps, event layouts, session and license; programs and BTF are the compiler's.
 pub fn build(program: &hir::Program, target: &dyn Target, source: (&str, &str)) -> Result<ir::Module> {
+    parts::check_unrolls(program)?;
     let mut cx = module::ModuleCx::new(program, target, source)?;
     for probe in &program.probes {
         probe::build_probe(&mut cx, probe)?;

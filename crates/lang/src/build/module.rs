@@ -38,10 +38,12 @@ pub(super) struct ModuleCx<'a> {
     pub(super) raw_programs_nest: bool,
     /// Functions of the script that were called; `None` while one is built.
     pub(super) functions: HashMap<usize, Option<FuncId>>,
-    /// Built for the verifier's sake: shared functions, parts, rare code out of line (see `parts`).
+    /// The probe is built for the verifier's sake: shared functions, parts, rare code out of line (see `parts`).
     pub(super) large: bool,
     /// Functions that several places call, by what they do.
     pub(super) shared: HashMap<(String, &'static str, usize), FuncId>,
+    /// Events that say that a helper failed at a place, for those functions.
+    pub(super) failures: HashMap<(u32, Span), u32>,
     /// Functions that find the layers of packets.
     pub(super) locators: Vec<((PacketSource, Depth), FuncId)>,
     module: Module,
@@ -82,8 +84,9 @@ impl<'a> ModuleCx<'a> {
             padded_comm: target.kernel_version()? >= KernelVersion::new(5, 17),
             raw_programs_nest: target.kernel_version()? < KernelVersion::new(6, 1),
             functions: HashMap::new(),
-            large: super::parts::is_large(program) && target.kernel_version()? >= super::parts::SINCE,
+            large: false,
             shared: HashMap::new(),
+            failures: HashMap::new(),
             locators: Vec::new(),
             module,
             text,

@@ -6,10 +6,10 @@
 //! What always holds: a part needs neither the context nor memory of its caller but the shared object, which holds the
 //! scalar variables that several parts use, one word each; and a part tells by its result whether the program ends.
 
-use super::Result;
 use super::func::Fx;
 use super::walk::{LoopRules, Node, used, walk_stmts};
-use crate::hir::{ExprKind, Probe, Program, Stmt, StmtKind, Var};
+use super::{BuildError, Result};
+use crate::hir::{Expr, ExprKind, Probe, Program, Stmt, StmtKind, Var};
 use skep_bpf::version::KernelVersion;
 use skep_compiler::ir::{FuncBuilder, FuncKind, PtrKind, Type};
 use std::ops::Range;
@@ -17,14 +17,17 @@ use std::ops::Range;
 /// First kernel whose global functions take memory (btf_prepare_func_args, kernel/bpf/btf.c).
 pub(super) const SINCE: KernelVersion = KernelVersion::new(5, 13);
 
-/// Statements and expressions of a program from which on it counts as large.
+/// Weight of a probe's body from which on it counts as large.
 const LARGE: usize = 4_000;
-/// Statements and expressions of a part, at least.
+/// Weight of a part, at least.
 const PART: usize = 600;
 /// Parts of a program at most. The kernel allows 256 functions (BPF_MAX_SUBPROGS, include/linux/bpf_verifier.h).
 const MOST_PARTS: usize = 120;
 /// Variables that parts share at most: their words lie on the stack.
 const MOST_SHARED: usize = 24;
+
+/// Weight of all that `unroll` repeats in a program, at most.
+const MOST_UNROLLED: usize = 200_000;
 
 /// Builtins that need nothing but themselves.
 const FREE: &[&str] = &[
@@ -51,16 +54,76 @@ const FREE: &[&str] = &[
     "ntop",
 ];
 
-/// How many statements and expressions there are.
+/// How much there is to build: statements and expressions by what they cost, those in `unroll` as often as they are repeated.
 fn weight(stmts: &[Stmt]) -> usize {
-    let mut count = 0;
-    walk_stmts(stmts, &mut |node| count += usize::from(matches!(node, Node::Stmt(_) | Node::Expr(_))));
+    let (mut count, mut copies) = (0usize, vec![1usize]);
+    walk_stmts(stmts, &mut |node| {
+        let now = copies.last().copied().unwrap_or(1);
+        match node {
+            Node::Stmt(stmt) => count = count.saturating_add(now.saturating_mul(stmt_cost(stmt))),
+            Node::Expr(e) => count = count.saturating_add(now.saturating_mul(expr_cost(e))),
+            Node::EnterBody(Stmt { kind: StmtKind::Unroll { count, .. }, .. }) => {
+                copies.push(now.saturating_mul(*count as usize));
+            }
+            Node::LeaveBody(Stmt { kind: StmtKind::Unroll { .. }, .. }) => {
+                copies.pop();
+            }
+            Node::EnterBody(_) | Node::LeaveBody(_) => {}
+        }
+    });
     count
 }
 
-/// Whether a program is large enough to be built for the verifier's sake rather than for speed.
-pub(super) fn is_large(program: &Program) -> bool {
-    program.probes.iter().map(|p| weight(&p.body)).sum::<usize>() > LARGE
+/// What a statement counts: some eight instructions are one.
+fn stmt_cost(stmt: &Stmt) -> usize {
+    match &stmt.kind {
+        StmtKind::Aggregate { key, .. } if !key.is_empty() => 12,
+        StmtKind::AssignMap { key, .. } if !key.is_empty() => 8,
+        _ => 1,
+    }
+}
+
+/// What an expression counts, in the same measure.
+fn expr_cost(e: &Expr) -> usize {
+    match &e.kind {
+        ExprKind::IncMap { key, .. } if !key.is_empty() => 12,
+        _ => 1,
+    }
+}
+
+/// Refuses what `unroll` repeats beyond measure, at the one that is too much.
+pub(super) fn check_unrolls(program: &Program) -> Result<()> {
+    let mut unrolled = 0usize;
+    let probes = program.probes.iter().map(|p| &p.body);
+    for body in probes.chain(program.functions.iter().map(|f| &f.body)) {
+        let (mut depth, mut found) = (0usize, None);
+        walk_stmts(body, &mut |node| match node {
+            Node::EnterBody(stmt @ Stmt { kind: StmtKind::Unroll { .. }, .. }) => {
+                if depth == 0 {
+                    unrolled = unrolled.saturating_add(weight(std::slice::from_ref(stmt)));
+                }
+                if unrolled > MOST_UNROLLED && found.is_none() {
+                    found = Some(stmt.span);
+                }
+                depth += 1;
+            }
+            Node::LeaveBody(Stmt { kind: StmtKind::Unroll { .. }, .. }) => depth -= 1,
+            _ => {}
+        });
+        if let Some(span) = found {
+            let message = format!(
+                "`unroll` repeats too much up to here: a weight of {unrolled} statements and expressions, at most {MOST_UNROLLED}; \
+                 use `for` or `while`"
+            );
+            return Err(BuildError::Limit { message, span });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a probe is large enough to be built for the verifier's sake rather than for speed.
+pub(super) fn is_large(probe: &Probe) -> bool {
+    weight(&probe.body) > LARGE
 }
 
 /// The runs of top-level statements of `probe` that become parts, in order.

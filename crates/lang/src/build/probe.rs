@@ -39,6 +39,7 @@ pub(super) fn build_probe<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe) -> Result
 
 /// Builds what one probe does, as a program's main function or one that it calls with the context.
 pub(super) fn build_body<'a>(cx: &mut ModuleCx<'a>, probe: &'a Probe, kind: FuncKind) -> Result<FuncId> {
+    cx.large = parts::is_large(probe) && cx.target.kernel_version()? >= parts::SINCE;
     let rules = LoopRules { bpf_loop: cx.has(Feature::Loop)? };
     let trial = probe.attach.iter().any(|a| matches!(a.at, Attach::Test | Attach::Bench));
     let parts = match cx.large && kind == FuncKind::Main && !trial && probe.packet.is_none() {

@@ -26,6 +26,8 @@ pub(super) enum Operation {
     Assign,
     /// `@m[k]`.
     Get,
+    /// What `@m[k]` was before `@m[k] += n`.
+    Increment,
 }
 
 impl Operation {
@@ -34,6 +36,7 @@ impl Operation {
             Operation::Aggregate => "aggregate",
             Operation::Assign => "assign",
             Operation::Get => "get",
+            Operation::Increment => "increment",
         }
     }
 }
@@ -81,11 +84,15 @@ impl Fx<'_, '_> {
 
     /// The number of the event that says that a helper failed here.
     fn failure_event(&mut self, id: u32) -> Value {
+        if let Some(number) = self.cx.failures.get(&(id, self.here)) {
+            return self.f.u64(u64::from(*number));
+        }
         let name = helpers::by_id(id).map_or("?", |h| h.name);
         let action = Action::HelperError { helper: name.to_owned() };
         let mut layout = lay_out(action, vec![ValueType::Int { size: 8, signed: true }], 0);
         self.cx.place(&mut layout, self.here);
         let number = self.cx.add_event(layout);
+        self.cx.failures.insert((id, self.here), number);
         self.f.u64(u64::from(number))
     }
 
@@ -135,6 +142,10 @@ impl Fx<'_, '_> {
             Operation::Get => {
                 let value = inner.get_at(info, key)?;
                 Some(inner.number(value))
+            }
+            Operation::Increment => {
+                let old = inner.increment_at(info, key, number, Some(false))?;
+                Some(inner.number(old))
             }
         };
         let result = match result {

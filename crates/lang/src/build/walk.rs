@@ -343,7 +343,7 @@ pub(super) enum Node<'t> {
     Stmt(&'t Stmt),
     /// An expression, before its parts.
     Expr(&'t Expr),
-    /// Before what a loop repeats.
+    /// Before what a loop or `unroll` repeats.
     EnterBody(&'t Stmt),
     /// Behind it.
     LeaveBody(&'t Stmt),
@@ -392,7 +392,11 @@ fn walk_stmt<'t>(stmt: &'t Stmt, see: &mut dyn FnMut(Node<'t>)) {
             walk_stmts(body, see);
             see(Node::LeaveBody(stmt));
         }
-        StmtKind::Unroll { body, .. } => walk_stmts(body, see),
+        StmtKind::Unroll { body, .. } => {
+            see(Node::EnterBody(stmt));
+            walk_stmts(body, see);
+            see(Node::LeaveBody(stmt));
+        }
         StmtKind::ForMap { body, .. } => {
             see(Node::EnterBody(stmt));
             walk_stmts(body, see);

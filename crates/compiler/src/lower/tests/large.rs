@@ -110,3 +110,14 @@ fn far_jumps() {
         assert!(lines.is_sorted() && lines.first() == Some(&0));
     }
 }
+
+/// The kernel puts more instructions in the place of some, and refuses a program whose jumps then do not reach.
+#[test]
+fn jumps_reach_when_the_kernel_has_made_more_of_the_code() {
+    let module = module(1500);
+    let mut options = CompileOptions { features: features(Cpu::V4), ..CompileOptions::default() };
+    let object = compile(module, &mut options).unwrap();
+    let insns = &object.programs[0].insns;
+    assert!((16_000..32_000).contains(&insns.len()), "{}", insns.len());
+    assert!(insns.iter().any(|i| i.code == class::JMP32 | jmp::JA), "no jump across all of it has 32 bits");
+}

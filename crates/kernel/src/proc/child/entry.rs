@@ -125,6 +125,6 @@ mod tests {
         let pid = child.pid();
         let held = child.run_to_entry();
         drop(child);
-        assert!(held.is_err() || !super::super::exists(pid));
+        assert!(held.is_err() || !crate::proc::exists(pid));
     }
 }
