@@ -376,3 +376,109 @@ fn tags_go_in_and_out_and_all_else_is_found_behind_them() {
         format!("tc:lo:ingress {{ vlan_push(7); vlan_pop(); if (!packet.vlan && {seen}) {{ drop(); }} }}");
     assert_eq!(both(&script, true, &frame), (SAME[1], frame.clone()));
 }
+
+/// An outer IPv4 header as a tunnel gets it, and what it carries.
+fn outer(protocol: u8, rest: &[u8]) -> Vec<u8> {
+    let mut header = hex("45000000 00004000 09000000 c0000201 c0000202");
+    header[2..4].copy_from_slice(&((20 + rest.len()) as u16).to_be_bytes());
+    header[9] = protocol;
+    [header, rest.to_vec()].concat()
+}
+
+/// The frame within each tunnel: its name, the layer's test in the script, the frame.
+fn tunnels(frame: &[u8]) -> [(&'static str, &'static str, Vec<u8>); 3] {
+    let (kind, packet) = (&frame[12..14], &frame[14..]);
+    let ip_in_ip = if kind == hex("0800") { 4 } else { 41 };
+    let length = ((16 + frame.len()) as u16).to_be_bytes();
+    let within = [&hex("e000 12b5"), &length[..], &hex("0000 08000000 00002a00"), frame].concat();
+    let made = |protocol: u8, rest: &[u8]| {
+        let mut made = eth("0800", &outer(protocol, rest));
+        let right = !(sum(&made, &decode(LinkType::Ethernet, &made).layers, 1) as u16);
+        made[24..26].copy_from_slice(&right.to_be_bytes());
+        made
+    };
+    [
+        ("ipip", "true", made(ip_in_ip, packet)),
+        ("gre", "packet.gre", made(47, &[&hex("0000"), kind, packet].concat())),
+        ("vxlan", "packet.vxlan.vni == 42", made(17, &within)),
+    ]
+}
+
+#[test]
+fn packets_go_into_tunnels_and_out_again() {
+    let frames = [
+        eth("0800", &ip4(6, &tcp())),
+        eth("86dd", &ip6(6, &tcp())),
+        eth("0800", &ip4(17, &udp(9, b"abc"))),
+        eth("86dd", &ip6(17, &udp(9, b""))),
+    ];
+    for mut frame in frames {
+        complete(&mut frame, false);
+        for (name, layer, within) in tunnels(&frame) {
+            for (tc, probe) in [(false, "xdp:lo"), (true, "tc:lo:egress"), (true, "tc:lo:ingress")] {
+                let drop = SAME[usize::from(tc)];
+                let vni = if name == "vxlan" { "packet.vxlan.vni = 42;" } else { "" };
+                let into = format!(
+                    "$from = packet.ip.src; tunnel_push(\"{name}\"); packet.ip4.src = pton(\"192.0.2.1\"); \
+                     packet.ip4.dst = pton(\"192.0.2.2\"); packet.ip4.ttl = 9; {vni}"
+                );
+                let seen = format!(
+                    "{layer} && packet.ip.dst == pton(\"192.0.2.2\") && packet.inner.ip.src == $from"
+                );
+                let script = format!("{probe} {{ {into} if ({seen}) {{ drop(); }} pass(); }}");
+                assert_eq!(both(&script, tc, &frame), (drop, within.clone()), "{script}");
+                let script = format!(
+                    "{probe} {{ {into} packet.inner.ip.ttl -= 1; tunnel_pop(); packet.ip.ttl += 1; drop(); }}"
+                );
+                assert_eq!(both(&script, tc, &frame), (drop, frame.clone()), "{script}");
+                let script = format!(
+                    "{probe} {{ tunnel_pop(); if (!packet.inner.ip4 && packet.ip) {{ drop(); }} pass(); }}"
+                );
+                assert_eq!(both(&script, tc, &within), (drop, frame.clone()), "{script}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tunnels_of_others_are_taken_off_and_what_is_in_none_stays() {
+    let mut plain = eth("0800", &ip4(17, &udp(9, b"abc")));
+    complete(&mut plain, false);
+    let packet = &plain[14..];
+    let other_macs = [&hex("020000000099 020000000098 0800"), packet].concat();
+    let geneve = [hex("0100 6558 00002b00 00010001"), other_macs.clone()].concat();
+    let long =
+        [hex("47000000 00010000 40040000 0a000001 0a000002 01010101 01010100"), packet.to_vec()].concat();
+    for (frame, left) in [
+        (eth("0800", &ip4(47, &[&hex("2000 0800 0000002a"), packet].concat())), &plain),
+        (eth("0800", &ip4(47, &[&hex("0000 6558"), other_macs.as_slice()].concat())), &other_macs),
+        (eth("0800", &ip4(17, &udp(6081, &geneve))), &other_macs),
+        (eth("86dd", &ip6(17, &udp(4789, &[hex(VXLAN), other_macs.clone()].concat()))), &other_macs),
+        (eth("86dd", &ip6(4, packet)), &plain),
+        (eth("0800", &long), &plain),
+    ] {
+        for (tc, probe) in [(false, "xdp:lo"), (true, "tc:lo:ingress")] {
+            let script =
+                format!("{probe} {{ tunnel_pop(); if (packet.udp.dport == 9) {{ drop(); }} pass(); }}");
+            assert_eq!(
+                both(&script, tc, &frame),
+                (SAME[usize::from(tc)], left.clone()),
+                "{script} {frame:02x?}"
+            );
+        }
+    }
+    let tagged = [&plain[..12], &hex("8100 0005")[..], &plain[12..]].concat();
+    let arp = eth("0806", &hex("0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002"));
+    let inner_tag = [&hex("020000000099 020000000098 8100 0005 0800"), packet].concat();
+    let bridged = eth("0800", &ip4(17, &udp(4789, &[hex(VXLAN), inner_tag].concat())));
+    for (change, frame) in [
+        ("tunnel_pop();", &plain),
+        ("tunnel_pop();", &tagged),
+        ("tunnel_pop();", &bridged),
+        ("tunnel_push(\"gre\");", &tagged),
+        ("tunnel_push(\"vxlan\");", &arp),
+    ] {
+        let script = format!("xdp:lo {{ {change} drop(); }}");
+        assert_eq!(both(&script, false, frame), (GONE[0], frame.clone()), "{script} {frame:02x?}");
+    }
+}

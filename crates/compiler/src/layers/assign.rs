@@ -47,7 +47,7 @@ const PSEUDO_HEADER: u64 = 0x10;
 const MANGLED_ZERO: u64 = 0x20;
 /// Flag of bpf_skb_store_bytes: the sum over the whole packet, if the card has told it, is brought up to date
 /// (`BPF_F_RECOMPUTE_CSUM`).
-const RECOMPUTE: u64 = 1;
+pub(super) const RECOMPUTE: u64 = 1;
 
 /// A checksum that covers what changes.
 #[derive(Clone, Copy)]
@@ -367,7 +367,7 @@ fn move_macs(f: &mut FuncBuilder, start: Value, from: i32, to: i32) {
 }
 
 /// Goes on where a helper returned 0.
-fn go_on(f: &mut FuncBuilder, result: Value, missing: Block) {
+pub(super) fn go_on(f: &mut FuncBuilder, result: Value, missing: Block) {
     let (zero, good) = (f.iconst(Type::I64, 0), f.block(&[]));
     f.branch(Cc::Ne, result, zero, missing, good);
     f.switch_to(good);

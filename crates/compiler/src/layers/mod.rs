@@ -22,7 +22,7 @@ pub use decode::{Decoded, Place, Stop, decode, visit};
 pub use icmp::IcmpError;
 pub use table::{Field, FieldKind, Guard, Layer, LayerId, Length, LinkType, Next, Shown, Space, Tier};
 pub use value::Value;
-pub use walk::{Depth, Frame};
+pub use walk::{Depth, Frame, Tunnel};
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,9 @@ use crate::ir::{BinOp, Block, Cc, FuncBuilder, FuncId, FuncKind, Function, PtrKi
 
 mod network;
 mod transport;
+mod tunnel;
+
+pub use tunnel::Tunnel;
 
 /// Tags and labels before the network layer that are passed at most.
 pub const MAX_SHIMS: u32 = 6;

@@ -102,6 +102,10 @@ impl Fx<'_, '_> {
                 self.with_frame(|frame, f| frame.push_vlan(f, tci, end))
             }
             PacketChange::PopVlan => self.with_frame(|frame, f| frame.pop_vlan(f, end)),
+            PacketChange::PushTunnel(tunnel) => {
+                self.with_frame(|frame, f| frame.push_tunnel(f, *tunnel, end))
+            }
+            PacketChange::PopTunnel => self.with_frame(|frame, f| frame.pop_tunnel(f, end)),
             PacketChange::IcmpError(parts) => self.icmp_error(parts, end),
             PacketChange::Set { fields, depth, nth, value } => {
                 let value = match value.ty.is_scalar() {

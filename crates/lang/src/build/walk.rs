@@ -405,7 +405,9 @@ fn walk_stmt<'t>(stmt: &'t Stmt, see: &mut dyn FnMut(Node<'t>)) {
         StmtKind::ChangePacket(PacketChange::Set { value, .. } | PacketChange::PushVlan(value)) => {
             walk_expr(value, see);
         }
-        StmtKind::ChangePacket(PacketChange::PopVlan) => {}
+        StmtKind::ChangePacket(
+            PacketChange::PopVlan | PacketChange::PushTunnel(_) | PacketChange::PopTunnel,
+        ) => {}
         StmtKind::ChangePacket(PacketChange::IcmpError(parts)) => {
             parts.iter().for_each(|e| walk_expr(e, see))
         }

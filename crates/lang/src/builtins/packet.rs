@@ -9,7 +9,7 @@ use crate::filter::{FilterCode, FilterSource};
 use crate::hir::{ExprKind, FilterMemory, PacketChange, PacketPart, PacketRead, StmtKind};
 use crate::ty::Ty;
 use skep_bpf::target::TargetExt;
-use skep_compiler::layers::{Context, Depth, LinkType};
+use skep_compiler::layers::{Context, Depth, LinkType, Tunnel};
 
 pub(super) static ROWS: &[Builtin] = &[
     plain(
@@ -73,6 +73,27 @@ pub(super) static ROWS: &[Builtin] = &[
         },
     ),
     verdict(
+        "tunnel_push",
+        &["tunnel_push(\"ipip\")", "tunnel_push(\"gre\")", "tunnel_push(\"vxlan\")"],
+        "Puts the packet of an xdp or tc probe, IPv4 or IPv6 directly on Ethernet, into a tunnel over IPv4. The outer headers are layers like \
+         others: their addresses are zero until they are given values.",
+        "tc:lo:egress /packet.udp.dport == 9/ { tunnel_push(\"vxlan\"); packet.ip4.src = pton(\"192.0.2.1\"); packet.ip4.dst = pton(\"192.0.2.2\"); packet.vxlan.vni = 7; }",
+        (1, 1),
+        tunnel_push,
+    ),
+    verdict(
+        "tunnel_pop",
+        &["tunnel_pop()"],
+        "Takes the packet of an xdp or tc probe out of its outermost tunnel: IP in IP, GRE, VXLAN, GENEVE, over IPv4 or IPv6. One that is in \
+         none ends the probe.",
+        "tc:lo:ingress /packet.vxlan.vni == 7/ { tunnel_pop(); }",
+        (0, 0),
+        |c, call| {
+            c.may_change_packet(call.span)?;
+            Some(Checked::Stmt(StmtKind::ChangePacket(PacketChange::PopTunnel)))
+        },
+    ),
+    verdict(
         "redirect",
         &["redirect(\"INTERFACE\")", "redirect(INDEX)", "redirect(@DEVMAP[KEY])"],
         "Ends an xdp or tc probe: the packet leaves through another interface. Through a map only in xdp; without such an entry the packet passes.",
@@ -104,6 +125,16 @@ fn decided(c: &mut Checker<'_>, call: &Call<'_>, xdp: i64, tc: i64) -> Option<Ch
 
 fn returned(code: Typed) -> Checked {
     Checked::Stmt(StmtKind::Return(Some(code.expr)))
+}
+
+fn tunnel_push(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
+    c.may_change_packet(call.span)?;
+    let name = String::from_utf8_lossy(&call.literal_text(c, 0)?).into_owned();
+    let Some(tunnel) = Tunnel::from_name(&name) else {
+        let known: Vec<String> = Tunnel::names().map(|name| format!("\"{name}\"")).collect();
+        return call.wrong(c, call.args[0].span, &format!("knows the tunnels {}", known.join(", ")));
+    };
+    Some(Checked::Stmt(StmtKind::ChangePacket(PacketChange::PushTunnel(tunnel))))
 }
 
 fn tx(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {

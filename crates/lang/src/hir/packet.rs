@@ -2,7 +2,7 @@
 
 use super::Expr;
 use crate::filter::FilterCode;
-use skep_compiler::layers::{Context, Depth, Field, LayerId, LinkType};
+use skep_compiler::layers::{Context, Depth, Field, LayerId, LinkType, Tunnel};
 
 /// Where a probe's packets come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +69,10 @@ pub enum PacketChange {
     PushVlan(Expr),
     /// The outermost VLAN tag is taken out.
     PopVlan,
+    /// It is put into a tunnel.
+    PushTunnel(Tunnel),
+    /// It is taken out of its outermost tunnel.
+    PopTunnel,
     /// It becomes an ICMP error about itself: type, code and the four bytes behind, u64; the address that it comes from,
     /// `Inet`, whose family is the packet's.
     IcmpError(Box<[Expr; 4]>),

@@ -17,6 +17,12 @@ pub(super) fn depths(probe: Option<&Probe>) -> Vec<Depth> {
         {
             found.push(read.depth);
         }
+        // What a tunnel carries is looked for where it is taken out.
+        if let walk::Node::Stmt(Stmt { kind: StmtKind::ChangePacket(PacketChange::PopTunnel), .. }) = node
+            && !found.contains(&Depth::Inner)
+        {
+            found.push(Depth::Inner);
+        }
     };
     if let Some(probe) = probe {
         probe.predicate.iter().for_each(|e| walk::walk_expr(e, &mut see));
