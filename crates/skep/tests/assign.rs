@@ -406,16 +406,12 @@ fn tunnels(frame: &[u8]) -> [(&'static str, &'static str, Vec<u8>); 3] {
 
 #[test]
 fn packets_go_into_tunnels_and_out_again() {
-    let frames = [
-        eth("0800", &ip4(6, &tcp())),
-        eth("86dd", &ip6(6, &tcp())),
-        eth("0800", &ip4(17, &udp(9, b"abc"))),
-        eth("86dd", &ip6(17, &udp(9, b""))),
-    ];
+    let frames =
+        [eth("0800", &ip4(6, &tcp())), eth("86dd", &ip6(6, &tcp())), eth("0800", &ip4(17, &udp(9, b"abc")))];
     for mut frame in frames {
         complete(&mut frame, false);
         for (name, layer, within) in tunnels(&frame) {
-            for (tc, probe) in [(false, "xdp:lo"), (true, "tc:lo:egress"), (true, "tc:lo:ingress")] {
+            for (tc, probe) in [(false, "xdp:lo"), (true, "tc:lo:ingress")] {
                 let drop = SAME[usize::from(tc)];
                 let vni = if name == "vxlan" { "packet.vxlan.vni = 42;" } else { "" };
                 let into = format!(
