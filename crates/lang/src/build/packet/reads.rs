@@ -4,25 +4,23 @@ use crate::build::walk;
 use crate::hir::{Expr, ExprKind, PacketChange, PacketPart, PacketRead, Probe, Stmt, StmtKind};
 use skep_compiler::layers::{Depth, LayerId};
 
-/// In which depths a probe asks for layers of the packet.
+/// In which depths a probe asks for layers of the packet, or changes them.
 pub(super) fn depths(probe: Option<&Probe>) -> Vec<Depth> {
     let mut found = Vec::new();
     let mut see = |node: walk::Node<'_>| {
-        if let walk::Node::Expr(Expr { kind: ExprKind::Packet(read), .. }) = node
-            && !matches!(
-                read.what,
-                PacketPart::Len | PacketPart::Interface | PacketPart::Segment | PacketPart::Filter(_)
-            )
-            && !found.contains(&read.depth)
-        {
-            found.push(read.depth);
-        }
-        // What a tunnel carries is looked for where it is taken out.
-        if let walk::Node::Stmt(Stmt { kind: StmtKind::ChangePacket(PacketChange::PopTunnel), .. }) = node
-            && !found.contains(&Depth::Inner)
-        {
-            found.push(Depth::Inner);
-        }
+        let depth = match node {
+            walk::Node::Expr(Expr { kind: ExprKind::Packet(read), .. }) => match read.what {
+                PacketPart::Len | PacketPart::Interface | PacketPart::Segment | PacketPart::Filter(_) => None,
+                _ => Some(read.depth),
+            },
+            walk::Node::Stmt(Stmt { kind: StmtKind::ChangePacket(change), .. }) => match change {
+                PacketChange::Set { depth, .. } => Some(*depth),
+                PacketChange::PopTunnel => Some(Depth::Inner),
+                _ => None,
+            },
+            _ => None,
+        };
+        found.extend(depth.filter(|depth| !found.contains(depth)));
     };
     if let Some(probe) = probe {
         probe.predicate.iter().for_each(|e| walk::walk_expr(e, &mut see));
