@@ -47,7 +47,7 @@ struct Args {
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, route, sync, vm (all without; vm needs the feature of that name)
+    /// What to measure: start, attach, event, added, syscall, throughput, large, capture, live, filter, route (with cost, crossing, updates behind it only those parts), sync, vm (all without; vm needs the feature of that name)
     what: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ fn main() -> Result<()> {
         live::measure(&args.skep, args.rounds, args.folder.as_deref(), &args.only)?;
     }
     if wanted("route") {
-        route::measure(&args.skep, &args.forward, args.rounds)?;
+        route::measure(&args.skep, &args.forward, args.rounds, &args.what)?;
     }
     if wanted("sync") {
         sync::measure(&args.skep, args.rounds)?;

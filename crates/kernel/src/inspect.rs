@@ -18,7 +18,9 @@ mod link;
 mod program;
 
 pub use link::{LinkRow, detach, links};
-pub use program::{Code, ProgRow, code, maps_of, pin_program, programs, time_program};
+pub use program::{
+    Code, ProgRow, code, maps_of, pin_program, programs, receive_frames, time_program, try_program,
+};
 
 /// Most objects of a kind that are looked at, and bytes of types.
 const MAX_OBJECTS: usize = 1 << 16;

@@ -31,7 +31,18 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
             let mut out = std::io::stdout().lock();
             if *all {
                 router.ports().iter().try_for_each(|port| writeln!(out, "# port {port}"))?;
-                writeln!(out, "# lookup of IPv4: {}", router.lookup()?)?;
+                let arrays = router.lookup()?;
+                let mebi = |bytes: u64| bytes.div_ceil(1 << 20);
+                writeln!(
+                    out,
+                    "# lookup: arrays of {} MiB, {} in use",
+                    mebi(arrays.bytes),
+                    mebi(arrays.used)
+                )?;
+                if arrays.searched > 0 {
+                    let places = arrays.searched;
+                    writeln!(out, "# lookup: {places} places by the kernel's tries, for want of memory")?;
+                }
             }
             router.show(*all)?.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }

@@ -205,6 +205,22 @@ pub fn time_program(id: u32, frame: &[u8], interface: u32, repeat: u32) -> Resul
     bpf::test_run_time(fd.as_fd(), frame, interface, repeat).map_err(failed)
 }
 
+/// Runs the XDP program of this id once, as [`time_program`] does: what it returned, and the frame as it is then, if it did not grow.
+pub fn try_program(id: u32, frame: &[u8], interface: u32) -> Result<(u32, Vec<u8>), Error> {
+    let failed = |errno| Error::os(format!("run program {id}"), errno);
+    let (fd, mut out) = (objects::prog_by_id(id).map_err(failed)?, vec![0; frame.len()]);
+    let verdict = bpf::test_run_changed(fd.as_fd(), frame, interface, &mut out).map_err(failed)?;
+    Ok((verdict, out))
+}
+
+/// Lets the XDP program of this id receive a frame so many times as if it came in on an interface, and does with each what it says (Linux 5.18).
+/// Buffers are used again, with what was changed in them.
+pub fn receive_frames(id: u32, frame: &[u8], interface: u32, count: u32) -> Result<(), Error> {
+    let failed = |errno| Error::os(format!("run program {id} on frames"), errno);
+    let fd = objects::prog_by_id(id).map_err(failed)?;
+    bpf::test_run_live(fd.as_fd(), frame, interface, count).map_err(failed)
+}
+
 /// Pins a program.
 pub fn pin_program(which: &Which, path: &std::path::Path) -> Result<(), Error> {
     let fd = open_program(which)?;

@@ -278,15 +278,25 @@ pub(crate) fn test_run_time(
     interface: u32,
     repeat: u32,
 ) -> Result<(u32, u32), Errno> {
-    test_run_xdp(prog, frame, interface, repeat, 0)
+    test_run_xdp(prog, frame, interface, (repeat, 0), &mut [])
+}
+
+/// Runs an XDP program once on a frame that came in on the interface with this index; what it returned. `out` begins with the frame as it is then.
+pub(crate) fn test_run_changed(
+    prog: BorrowedFd<'_>,
+    frame: &[u8],
+    interface: u32,
+    out: &mut [u8],
+) -> Result<u32, Errno> {
+    test_run_xdp(prog, frame, interface, (1, 0), out).map(|(verdict, _)| verdict)
 }
 
 fn test_run_xdp(
     prog: BorrowedFd<'_>,
     frame: &[u8],
     interface: u32,
-    repeat: u32,
-    flags: u32,
+    (repeat, flags): (u32, u32),
+    out: &mut [u8],
 ) -> Result<(u32, u32), Errno> {
     let length = u32::try_from(frame.len()).map_err(|_| Errno::TOOBIG)?;
     // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
@@ -295,13 +305,15 @@ fn test_run_xdp(
         prog_fd: raw(prog),
         data_in: address(frame),
         data_size_in: length,
+        data_out: if out.is_empty() { 0 } else { address_mut(out) },
+        data_size_out: u32::try_from(out.len()).map_err(|_| Errno::TOOBIG)?,
         ctx_in: address(&context),
         ctx_size_in: size_of_val(&context) as u32,
         repeat,
         flags,
         ..TestRun::default()
     };
-    // SAFETY: `frame` and `context` outlive the call and have the given lengths; no output buffer is given.
+    // SAFETY: `frame`, `context` and `out` outlive the call and have the given lengths.
     unsafe { call(cmd::PROG_TEST_RUN, &mut attr) }?;
     Ok((attr.retval, attr.duration))
 }
@@ -337,7 +349,7 @@ pub(crate) fn test_run_live(
     interface: u32,
     repeat: u32,
 ) -> Result<(), Errno> {
-    test_run_xdp(prog, frame, interface, repeat, LIVE_FRAMES).map(drop)
+    test_run_xdp(prog, frame, interface, (repeat, LIVE_FRAMES), &mut []).map(drop)
 }
 
 /// The kernel's record of a program.

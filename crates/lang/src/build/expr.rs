@@ -371,6 +371,7 @@ impl Fx<'_, '_> {
                 self.field(mem, access)
             }
             ExprKind::Index { base, index, size, space } => self.element(base, index, *size, *space)?,
+            ExprKind::MapGet { map, key } => super::memory::Mem::own(self.entry(*map, key, &of.ty)?, 0),
             _ => self.place(of)?,
         };
         if mem.space == Space::Bpf {

@@ -6,9 +6,10 @@ use super::memory::Mem;
 use super::shared::Operation;
 use super::storage::{FLAG, MapInfo, PREFIX_LEN};
 use super::types::{alignment, ir_type, mem_size};
+use super::walk;
 use super::{Result, internal};
-use crate::ast::Span;
-use crate::hir::{Expr, MapNo};
+use crate::ast::{BinOp as BinaryOp, Span};
+use crate::hir::{Expr, ExprKind, MapNo};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
 use skep_bpf::kinds::ProgType;
@@ -239,6 +240,29 @@ impl Fx<'_, '_> {
         Ok(())
     }
 
+    /// Address of the entry `@m[k]` where it lies; where there is none, of zeros.
+    pub(super) fn entry(&mut self, map: MapNo, key: &[Expr], ty: &Ty) -> Result<Value> {
+        let info = self.map_info(map)?;
+        let stack = Type::Ptr(PtrKind::Stack);
+        if info.storage == Storage::Scalar {
+            let address = self.f.map_value_addr(info.id, FLAG);
+            return Ok(self.f.cast(address, stack));
+        }
+        let at = self.key(&info, key, 0)?;
+        let entry = self.lookup(info.id, at);
+        let (none, join) = (self.f.cold_block(), self.f.block(&[stack]));
+        let entry = self.f.check_null(entry, none);
+        let entry = self.f.cast(entry, stack);
+        self.f.jump(join, &[entry]);
+        self.f.switch_to(none);
+        let slot = self.slot_for(ty, "nothing");
+        let zeros = self.f.slot_addr(slot);
+        self.f.zero(zeros, 0, self.cx.size_of(ty).next_multiple_of(8), 8);
+        self.f.jump(join, &[zeros]);
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
+    }
+
     /// `@m[k] = value`.
     pub(super) fn assign_map(&mut self, map: MapNo, key: &[Expr], value: &Expr) -> Result<()> {
         self.written_map(map);
@@ -246,6 +270,14 @@ impl Fx<'_, '_> {
         let ty = info.value.clone();
         if info.storage == Storage::Scalar {
             return self.assign_scalar(&info, &ty, value);
+        }
+        if let ExprKind::Binary { op: BinaryOp::Add, a, b } = &value.kind
+            && info.array
+            && ty.is_scalar()
+            && matches!(&a.kind, ExprKind::MapGet { map: of, key: at } if *of == map && at == key)
+            && walk::is_pure(b)
+        {
+            return self.add_to_entry(&info, key, b);
         }
         if ty.is_scalar() && !info.array && self.shares(Operation::Assign, &info) {
             let number = self.value(value)?;
@@ -257,6 +289,30 @@ impl Fx<'_, '_> {
         self.put(value, &ty, from, 0)?;
         let at = self.key(&info, key, 0)?;
         self.update(&info, at, from, 0)
+    }
+
+    /// `@m[k] += b` in an array: its entry need not be looked for twice.
+    fn add_to_entry(&mut self, info: &MapInfo, key: &[Expr], b: &Expr) -> Result<()> {
+        let reg = ir_type(&info.value)?;
+        let by = self.value(b)?;
+        let by = self.number(by);
+        let at = self.key(info, key, 0)?;
+        let entry = self.lookup(info.id, at);
+        let (none, join) = (self.f.cold_block(), self.f.block(&[]));
+        let entry = self.f.check_null(entry, none);
+        let old = self.f.load(reg, entry, 0);
+        let old = self.number(old);
+        let new = self.f.bin(BinOp::Add, Type::U64, old, by);
+        self.f.store(mem_size(reg), entry, 0, new);
+        self.f.jump(join, &[]);
+        // Behind the array's end: the kernel refuses, and that is counted.
+        self.f.switch_to(none);
+        let from = self.scratch(8, "value");
+        self.f.store(mem_size(reg), from, 0, by);
+        self.update(info, at, from, 0)?;
+        self.f.jump(join, &[]);
+        self.f.switch_to(join);
+        Ok(())
     }
 
     fn assign_scalar(&mut self, info: &MapInfo, ty: &Ty, value: &Expr) -> Result<()> {

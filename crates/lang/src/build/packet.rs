@@ -8,7 +8,8 @@
 use super::func::Fx;
 use super::module::ModuleCx;
 use super::{BuildError, Result, internal};
-use crate::hir::{Expr, FilterMemory, PacketChange, PacketPart, PacketRead, PacketSource, Stmt};
+use crate::ast::BinOp;
+use crate::hir::{Expr, ExprKind, FilterMemory, PacketChange, PacketPart, PacketRead, PacketSource, Stmt};
 use crate::ty::Ty;
 use skep_bpf::helpers::id as helper;
 use skep_compiler::ir::{Block, Cc, FuncBuilder, FuncId, PtrKind, Type, Value};
@@ -217,6 +218,27 @@ impl Fx<'_, '_> {
             self.forget_packet(mark);
         }
         result
+    }
+
+    /// Takes note of what a condition that holds here says of the packet: where an EtherType is compared with a constant, the network
+    /// layer need not be looked for.
+    pub(super) fn learn(&mut self, cond: &Expr) -> Result<()> {
+        match &cond.kind {
+            ExprKind::Logical { and: true, a, b } => {
+                self.learn(a)?;
+                self.learn(b)
+            }
+            ExprKind::Compare { op: BinOp::Eq, a, b } if self.packet.is_some() => {
+                match (reads::ether_type(a), &b.kind, reads::ether_type(b), &a.kind) {
+                    (true, ExprKind::Int(code), ..) | (.., true, ExprKind::Int(code)) => {
+                        let code = *code as u64;
+                        self.with_frame(|frame, f| frame.assume_ether_type(f, code))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Looks for every part of the packet that a statement asks for in any case; ends the probe where one is missing.

@@ -109,6 +109,7 @@ impl Fx<'_, '_> {
         let mark = self.mark_packet();
         self.condition(cond, yes, no)?;
         self.f.switch_to(yes);
+        self.learn(cond)?;
         self.stmts(then)?;
         self.f.jump(done, &[]);
         self.forget_packet(mark);

@@ -422,6 +422,24 @@ fn walk_exprs<'t>(exprs: &'t [Expr], see: &mut dyn FnMut(Node<'t>)) {
     }
 }
 
+/// Whether evaluating an expression changes nothing.
+pub(super) fn is_pure(e: &Expr) -> bool {
+    let mut pure = true;
+    walk_expr(e, &mut |node| {
+        if let Node::Expr(Expr { kind, .. }) = node {
+            pure &= !matches!(
+                kind,
+                ExprKind::IncMap { .. }
+                    | ExprKind::IncVar { .. }
+                    | ExprKind::Delete { .. }
+                    | ExprKind::Block { .. }
+                    | ExprKind::CallFn { .. }
+            );
+        }
+    });
+    pure
+}
+
 /// Walks an expression.
 pub(super) fn walk_expr<'t>(expr: &'t Expr, see: &mut dyn FnMut(Node<'t>)) {
     see(Node::Expr(expr));

@@ -6,7 +6,7 @@ use super::coerce::retype;
 use super::{Checker, Typed};
 use crate::ast::{self, Span, TypeExpr, TypeExprKind};
 use crate::diag::Diagnostic;
-use crate::hir::{Expr, ExprKind, PacketPart, PacketRead};
+use crate::hir::{Access, Expr, ExprKind, PacketPart, PacketRead};
 use crate::ty::{Space, Ty};
 use crate::types::infer::{as_int, castable};
 use crate::types::name;
@@ -14,6 +14,9 @@ use skep_compiler::layers::FieldKind;
 
 /// Most bytes of a type as written.
 const MAX_SIZE: u64 = 1 << 20;
+/// Bytes of an `inet`'s family, and of the address behind it.
+const INET_FAMILY: u32 = 4;
+const INET_BYTES: u32 = 16;
 
 impl Checker<'_> {
     /// The type that a type expression means. Pointers in it point to the kernel.
@@ -257,6 +260,12 @@ impl Checker<'_> {
             Ty::Array { .. } => from == ty,
             _ => false,
         };
+        // The bytes of an address lie behind its family.
+        if let (Ty::Inet, 1, INET_BYTES) = (&from, unit, want) {
+            let access = Access { offset: INET_FAMILY, bits: None, core: None };
+            let kind = ExprKind::Field { base: Box::new(value.expr), access, space: Space::Bpf };
+            return Some(Typed::new(kind, ty, span));
+        }
         if !fits || want == 0 {
             return self.no_cast(&from, &ty, span);
         }

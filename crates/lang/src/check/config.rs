@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) raw_syscalls: bool,
     /// Where XDP programs run.
     pub(crate) xdp_mode: XdpMode,
+    /// XDP programs read a frame's first buffer alone.
+    pub(crate) xdp_first: bool,
     /// `-p`, `-c` and the like; of the parameters only the positional ones.
     pub(crate) options: Options,
     /// Options of the program, from the parameters.
@@ -131,6 +133,14 @@ static SETTINGS: &[(&str, Apply)] = &[
         };
         Ok(())
     }),
+    ("xdp_buffers", |s, v| {
+        s.xdp_first = match v.show().as_str() {
+            "all" => false,
+            "first" => true,
+            _ => return Err("all or first"),
+        };
+        Ok(())
+    }),
     ("stack_mode", |s, v| {
         s.stack_mode = stack_mode(&v.show()).ok_or("bpftrace, perf, raw or build_id")?;
         Ok(())
@@ -174,6 +184,7 @@ pub(crate) fn settings(
         limits: crate::resolve::Limits::default(),
         raw_syscalls: false,
         xdp_mode: XdpMode::Any,
+        xdp_first: false,
         options: Options { params, ..options.clone() },
         named,
         given: BTreeMap::new(),

@@ -72,6 +72,7 @@ pub fn check(
     resolver.limits = settings.limits;
     resolver.raw_syscalls = settings.raw_syscalls;
     resolver.xdp_mode = settings.xdp_mode;
+    resolver.xdp_first = settings.xdp_first;
     let script = &*mode::select(script, options, diags)?;
     let mut groups: Vec<_> = script
         .probes

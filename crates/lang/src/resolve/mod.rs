@@ -234,6 +234,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) raw_syscalls: bool,
     /// Where XDP programs run.
     pub(crate) xdp_mode: XdpMode,
+    /// XDP programs read a frame's first buffer alone.
+    pub(crate) xdp_first: bool,
     /// Whether each place of a wildcard needs a program of its own: the script asks for the probe's name.
     pub(crate) one_by_one: std::cell::Cell<bool>,
     /// Of the probe at hand.
@@ -253,6 +255,7 @@ impl<'a> Resolver<'a> {
             warnings: std::cell::RefCell::default(),
             raw_syscalls: false,
             xdp_mode: XdpMode::Any,
+            xdp_first: false,
             one_by_one: std::cell::Cell::new(false),
             arch: OnceCell::new(),
             features: std::cell::RefCell::default(),

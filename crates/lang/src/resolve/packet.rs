@@ -53,7 +53,8 @@ impl Resolver<'_> {
         self.on_interfaces(spec, name, span, &|name, link| {
             let at = Attach::Xdp { interface: name.to_owned(), mode: self.xdp_mode, frags };
             let shown = format!("xdp:{name}");
-            let source = PacketSource { link, context: Context::Xdp, beyond: frags, egress: false };
+            let source =
+                PacketSource { link, context: Context::Xdp, beyond: frags && !self.xdp_first, egress: false };
             let instance = Instance::new(ProbeKind::Xdp, shown, ProgType::Xdp, at, span);
             vec![Instance { packet: Some(source), ..instance }]
         })

@@ -50,7 +50,9 @@ pub struct Through {
 }
 
 /// Bytes of a next hop in the map.
-pub const HOP_BYTES: usize = 48;
+pub const HOP_BYTES: usize = 56;
+/// Where among them lies what `skep route` puts there: the number under which programs find the gateway's link address.
+pub const LINK_AT: usize = 52;
 /// `AF_INET` and `AF_INET6`.
 const FAMILIES: (u32, u32) = (2, 10);
 

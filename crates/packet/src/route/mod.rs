@@ -10,7 +10,7 @@ mod parse;
 mod prefix;
 mod table;
 
-pub use hop::{HOP_BYTES, Hop, Kind, Through};
+pub use hop::{HOP_BYTES, Hop, Kind, LINK_AT, Through};
 pub use parse::{Device, Links, NextHop, Route, Target, parse};
 pub use prefix::Prefix;
 pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, Step, Table};

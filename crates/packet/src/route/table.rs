@@ -64,6 +64,14 @@ pub enum Step {
 }
 
 impl Step {
+    /// The route that comes, or leads elsewhere.
+    pub fn comes(&self) -> Option<Prefix> {
+        match self {
+            Step::Route { prefix, .. } => Some(*prefix),
+            _ => None,
+        }
+    }
+
     /// The step that undoes it. Next hops and buckets need none: no route leads to them then, or they say what interfaces are like now.
     pub fn undone(&self) -> Option<Step> {
         match *self {
@@ -178,9 +186,10 @@ impl Table {
         self.routes.iter().map(|(prefix, value)| (*prefix, *value))
     }
 
-    /// How many routes of IPv4 there are.
-    pub fn count4(&self) -> usize {
-        self.routes.keys().filter(|prefix| prefix.address().is_ipv4()).count()
+    /// Length and value of the longest route around a block whose length is one of these.
+    pub fn longest(&self, prefix: Prefix, lengths: std::ops::Range<u8>) -> Option<(u8, u32)> {
+        let mut lengths = lengths.rev();
+        lengths.find_map(|l| Some((l, *self.routes.get(&Prefix::around(prefix.address(), l))?)))
     }
 
     /// A next hop.
@@ -442,8 +451,8 @@ fn free<T>(taken: &BTreeMap<u32, T>, count: u32, what: &str) -> Result<u32, Rout
 /// A number for where a next hop is, whatever its number, its weight and what its interface is like now.
 fn identity(hop: &Hop) -> u64 {
     let Hop { kind, device, gateway, .. } = *hop;
-    Hop { device, gateway, weight: 0, ..Hop::plain(kind) }
-        .to_bytes()
+    // What lies behind is no part of it.
+    Hop { device, gateway, weight: 0, ..Hop::plain(kind) }.to_bytes()[..48]
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

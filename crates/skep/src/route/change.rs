@@ -1,7 +1,7 @@
 //! Changing the table of a running router: steps enter, its maps have them, one command at a time. A number in the maps counts the
 //! changes, so that who keeps a copy of the table knows whether it still holds; it is odd while a change is under way.
 
-use super::direct::Lookups;
+use super::direct::{BLOCK_MAP, Lookups};
 use super::{Maps, Router};
 use crate::error::Error;
 use skep_kernel::device::{self, Turn};
@@ -15,6 +15,7 @@ const TURN: &str = "skep-route";
 pub(super) struct Writer<'m> {
     maps: Maps<'m>,
     generation: u64,
+    arrays: u32,
     _turn: Turn,
 }
 
@@ -26,7 +27,12 @@ impl<'m> Writer<'m> {
                 "another `skep route` has been changing this table for ten seconds: try again".to_owned(),
             )
         })?;
-        Ok(Writer { maps, generation: maps.generation()?, _turn: turn })
+        Ok(Writer { maps, generation: maps.generation()?, arrays: maps.arrays()?, _turn: turn })
+    }
+
+    /// Whether the router's programs still look addresses up in the arrays that were found with it.
+    pub(super) fn knows(&self, router: &Router) -> Result<bool, Error> {
+        Ok(self.arrays == 0 || Maps(&router.maps).named(BLOCK_MAP)?.id()? == self.arrays)
     }
 
     /// The table's number; odd: the command that changed it last did not come to its end.
@@ -46,7 +52,7 @@ impl<'m> Writer<'m> {
         if steps.is_empty() && !unfinished && !router.mixed {
             return Ok(self.generation);
         }
-        self.maps.set_generation(self.generation | 1)?;
+        self.maps.set_generation(self.generation | 1, self.arrays)?;
         let applied = self.maps.apply(steps);
         let behind = (self.generation | 1) + 1;
         match &applied {
@@ -55,7 +61,7 @@ impl<'m> Writer<'m> {
             Err(_) if unfinished => return applied.map(|()| behind),
             Err(_) => {}
         }
-        self.maps.set_generation(behind)?;
+        self.maps.set_generation(behind, lookups.arrays().unwrap_or(self.arrays))?;
         applied.map(|()| behind)
     }
 }

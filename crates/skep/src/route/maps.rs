@@ -3,8 +3,9 @@
 use crate::error::Error;
 use skep_kernel::device::{Device, Neighbour, Tag};
 use skep_kernel::map::{Map, Unfinished};
-use skep_packet::route::{BUCKETS, GROUP, HOP_BYTES, Hop, Prefix, Step, Table};
-use std::collections::BTreeMap;
+use skep_packet::route::direct;
+use skep_packet::route::{BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Prefix, Step, Table};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Maps of a router, as its loader has them or as the kernel names them.
@@ -28,6 +29,8 @@ const TAKES_OFF: u32 = 4096;
 const FAMILY_BITS: u32 = 32;
 /// `AF_INET` and `AF_INET6`
 const FAMILIES: (u32, u32) = (2, 10);
+/// Interfaces with numbers below it are looked up in an array.
+const NEAR: u32 = 4096;
 
 impl<'a> Maps<'a> {
     pub(super) fn find(self, name: &str) -> Option<&'a Map> {
@@ -52,7 +55,7 @@ impl<'a> Maps<'a> {
         for name in ["fib4", "fib6"] {
             for entry in self.named(name)?.entries()?.iter() {
                 let Some(prefix) = prefix(entry.key) else { continue };
-                routes.push((prefix, word(entry.value(), 0)));
+                routes.push((prefix, direct::parts(long(entry.value())).0));
             }
         }
         let buckets = self.named("buckets")?;
@@ -124,7 +127,7 @@ impl<'a> Maps<'a> {
                 Step::Route { prefix, value, .. } => {
                     map = self.fib(*prefix);
                     keys.extend(key(*prefix));
-                    values.extend(value.to_ne_bytes());
+                    values.extend(direct::route(*value, prefix.length()).to_ne_bytes());
                 }
                 Step::Remove { prefix, .. } => {
                     map = self.fib(*prefix);
@@ -139,7 +142,45 @@ impl<'a> Maps<'a> {
     }
 
     fn step(self, step: &Step) -> Result<(), Error> {
-        writes(step).iter().try_for_each(|write| self.write(write))
+        let mut writes = writes(step);
+        for write in &mut writes {
+            if let (Step::Hop(_, hop) | Step::Renew(_, hop), "hops", Some(bytes)) =
+                (step, write.map, &mut write.value)
+            {
+                bytes[LINK_AT..LINK_AT + 4].copy_from_slice(&self.link(hop)?.to_ne_bytes());
+            }
+            self.write(write)?;
+        }
+        Ok(())
+    }
+
+    /// The number under which programs find the link address of a next hop's gateway, which is there from now on; 0: none is free, or there is
+    /// no gateway.
+    fn link(self, hop: &Hop) -> Result<u32, Error> {
+        let (Kind::Forward, Some(gateway)) = (hop.kind, hop.gateway) else { return Ok(0) };
+        // Where no port runs XDP programs, nothing asks for it.
+        let maps = (self.find("slots"), self.find("links"), self.find("neighbours"));
+        let (Some(slots), Some(links), Some(neighbours)) = maps else { return Ok(0) };
+        let key = neighbour_key(hop.device, gateway);
+        if let Some(entry) = slots.lookup(&key)?.get(0) {
+            return Ok(word(entry.value(), 0));
+        }
+        let taken: BTreeSet<u32> = slots.entries()?.iter().map(|entry| word(entry.value(), 0)).collect();
+        let Some(number) = (1..HOPS).find(|number| !taken.contains(number)) else { return Ok(0) };
+        let known = || -> Result<u64, Error> {
+            let entries = neighbours.lookup(&key)?;
+            Ok(entries.get(0).map_or(0, |entry| long(entry.value())))
+        };
+        // The programs write the address too from the time on when they find the number.
+        slots.update(&key, &number.to_ne_bytes())?;
+        let mut address = known()?;
+        loop {
+            links.update(&number.to_ne_bytes(), &address.to_ne_bytes())?;
+            match known()? {
+                same if same == address => return Ok(number),
+                other => address = other,
+            }
+        }
     }
 
     fn write(self, Write { map, key, value }: &Write) -> Result<(), Error> {
@@ -161,7 +202,14 @@ impl<'a> Maps<'a> {
         Ok(u64::from(word(&bytes, 4)) | u64::from(word(&bytes, 8)) << 32)
     }
 
-    pub(super) fn set_generation(self, generation: u64) -> Result<(), Error> {
+    /// The map of blocks that programs look addresses up in: 0 where they still have the first.
+    pub(super) fn arrays(self) -> Result<u32, Error> {
+        let entries = self.named("hops")?.lookup(&0u32.to_ne_bytes())?;
+        Ok(entries.get(0).map_or(0, |entry| word(entry.value(), 12)))
+    }
+
+    /// Notes how often the table has been changed, and in which map programs look addresses up now.
+    pub(super) fn set_generation(self, generation: u64, arrays: u32) -> Result<(), Error> {
         // A kind of 0 says that it is no next hop.
         let mut bytes = [0; HOP_BYTES];
         bytes[4..12].copy_from_slice(&generation.to_ne_bytes());
@@ -169,6 +217,7 @@ impl<'a> Maps<'a> {
         if cfg!(target_endian = "big") {
             bytes[4..12].rotate_left(4);
         }
+        bytes[12..16].copy_from_slice(&arrays.to_ne_bytes());
         Ok(self.named("hops")?.update(&0u32.to_ne_bytes(), &bytes)?)
     }
 
@@ -178,7 +227,7 @@ impl<'a> Maps<'a> {
 
     /// Tells the programs the ports' own link addresses.
     pub(super) fn name_ports<'d>(self, ports: impl Iterator<Item = &'d Device>) -> Result<(), Error> {
-        ports.map(name_port).try_for_each(|write| self.write(&write))
+        ports.flat_map(name_port).try_for_each(|write| self.write(&write))
     }
 
     /// Tells the programs which VLAN devices are ports.
@@ -245,20 +294,34 @@ pub(super) fn writes(step: &Step) -> Vec<Write> {
                 all.extend(["packets", "octets"].map(|counter| Write::new(counter, key, [0; 8])));
             }
             if let Some(through) = hop.fast {
-                all.push(Write::new("ports", hop.device.to_ne_bytes(), through.device.to_ne_bytes()));
+                all.push(Write::new("ports", key, through.device.to_ne_bytes()));
             }
             all.push(Write::new("hops", key, hop.to_bytes()));
             all
         }
         Step::Bucket(at, hop) => vec![Write::new("buckets", at.to_ne_bytes(), hop.to_ne_bytes())],
-        Step::Route { prefix, value, .. } => vec![Write::new(fib(prefix), key(*prefix), value.to_ne_bytes())],
+        Step::Route { prefix, value, .. } => {
+            let route = direct::route(*value, prefix.length());
+            vec![Write::new(fib(prefix), key(*prefix), route.to_ne_bytes())]
+        }
         Step::Remove { prefix, .. } => vec![Write { map: fib(prefix), key: key(*prefix), value: None }],
     }
 }
 
 /// Tells the programs a port's own link address.
-pub(super) fn name_port(port: &Device) -> Write {
-    Write::new("own", port.index.to_ne_bytes(), number_of(port.mac).to_ne_bytes())
+pub(super) fn name_port(port: &Device) -> Vec<Write> {
+    let write = |map| Write::new(map, port.index.to_ne_bytes(), number_of(port.mac).to_ne_bytes());
+    ["own", "near"].into_iter().filter(|map| *map == "own" || port.index < NEAR).map(write).collect()
+}
+
+/// Tells the programs a cell of the arrays that look addresses up.
+pub(super) fn name_cell((part, at, cell): (direct::Part, u32, u64)) -> Write {
+    let map = if part == direct::Part::Root { "roots" } else { "blocks" };
+    Write::new(map, at.to_ne_bytes(), cell.to_ne_bytes())
+}
+
+fn neighbour_key(device: u32, address: IpAddr) -> Vec<u8> {
+    [&device.to_ne_bytes()[..], &inet(address)].concat()
 }
 
 /// Tells the programs that frames with a tag are a VLAN device's; `None` for other devices.
@@ -273,7 +336,7 @@ fn tag_key(device: u32, tag: u32) -> Vec<u8> {
 
 /// Tells the programs of a neighbour.
 pub(super) fn name_neighbour(neighbour: &Neighbour) -> Write {
-    let key = [&neighbour.device.to_ne_bytes()[..], &inet(neighbour.address)].concat();
+    let key = neighbour_key(neighbour.device, neighbour.address);
     Write::new("neighbours", key, number_of(neighbour.mac).to_ne_bytes())
 }
 
@@ -303,6 +366,10 @@ fn number_of(mac: [u8; 6]) -> u64 {
 
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+fn long(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map_or(0, u64::from_ne_bytes)
 }
 
 /// A prefix as a key of a trie: its length in bits, then (of IPv6) the family, then the address.

@@ -62,11 +62,22 @@ pub struct HopStats {
     pub bytes: u64,
 }
 
+/// The arrays that addresses are looked up in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LookupStats {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Bytes of them that hold routes.
+    pub used: u64,
+    /// Places whose addresses are looked up in the kernel's tries, because no more memory could be had.
+    pub searched: u32,
+}
+
 /// The router of this network namespace, in parts.
 fn find() -> Result<Option<Router>, Error> {
     let machine = Machine::read()?;
     let (mut ports, mut maps): (Vec<Port>, Vec<Map>) = (Vec::new(), Vec::new());
-    let mut direct: Vec<bool> = Vec::new();
+    let mut arrays: BTreeSet<u32> = BTreeSet::new();
     let mut known: Vec<(u32, bool)> = Vec::new();
     for device in &machine.devices {
         let mut is_ours = |id: u32| -> bool {
@@ -77,7 +88,7 @@ fn find() -> Result<Option<Router>, Error> {
             let found = skep_kernel::inspect::maps_of(id).unwrap_or_default();
             let ours = Maps(&found).are_ours();
             if ours {
-                direct.push(Maps(&found).find(direct::WIDE).is_some());
+                arrays.extend(Maps(&found).find(direct::BLOCK_MAP).and_then(|map| map.id().ok()));
                 let new = found.into_iter().filter(|m| maps.iter().all(|k| k.name() != m.name()));
                 let new: Vec<Map> = new.collect();
                 maps.extend(new);
@@ -92,7 +103,7 @@ fn find() -> Result<Option<Router>, Error> {
             ports.push(Port { device: device.clone(), xdp, filters });
         }
     }
-    let mixed = direct.contains(&true) && direct.contains(&false);
+    let mixed = arrays.len() > 1;
     Ok((!ports.is_empty()).then(|| Router { maps, ports, machine, mixed }))
 }
 
@@ -175,6 +186,10 @@ impl Router {
     fn change(&self, changes: impl FnOnce(&Table) -> Result<Vec<Change>, Error>) -> Result<(), Error> {
         let maps = Maps(&self.maps);
         let writer = Writer::begin(maps)?;
+        if !writer.knows(self)? {
+            drop(writer);
+            return Router::open()?.change(changes);
+        }
         let mut table = maps.table()?;
         let mut steps = own(&mut table, &self.machine)?;
         steps.extend(table.renew(|index| self.machine.exit(index)));
@@ -225,9 +240,9 @@ impl Router {
         self.ports.iter().map(|port| format!("{}: {}", port.device.name, way(port))).collect()
     }
 
-    /// How addresses of IPv4 are looked up.
-    pub fn lookup(&self) -> Result<&'static str, Error> {
-        Ok(if direct::Mapped::of(Maps(&self.maps))?.is_some() { "direct" } else { "trie" })
+    /// How large the arrays are that addresses are looked up in.
+    pub fn lookup(&self) -> Result<LookupStats, Error> {
+        direct::Mapped::of(Maps(&self.maps)).map(|mapped| mapped.stats())
     }
 
     /// The route of an address; `None` where the kernel gets the packet.

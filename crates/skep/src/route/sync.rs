@@ -182,6 +182,13 @@ impl Sync {
         }
         let maps = Maps(&self.router.maps);
         let writer = Writer::begin(maps)?;
+        if !writer.knows(&self.router)? {
+            // Its arrays have been replaced, by this or by another.
+            drop(writer);
+            self.router = Router::open()?;
+            (self.generation, self.lookups) = (u64::MAX, Lookups::default());
+            return self.apply(tell);
+        }
         let mut steps = Vec::new();
         if writer.generation() != self.generation {
             let mut table = maps.table()?;

@@ -3,7 +3,7 @@
 //! through the kernel. What fails leaves, each with its place.
 
 use super::machine::Machine;
-use super::maps::{Write, name_neighbour, name_port, name_source, name_tag, writes};
+use super::maps::{Write, name_cell, name_neighbour, name_port, name_source, name_tag, writes};
 use super::{own, up};
 use crate::error::Error;
 use crate::run::{Guest, GuestOptions};
@@ -18,6 +18,7 @@ use skep_engine::vm::machine::forward::Destination;
 use skep_kernel::device::{Address, Device, Neighbour, Tag};
 use skep_packet::file::Reader;
 use skep_packet::route::case::{Case, Frame, Frames, Out, Passage, Stage};
+use skep_packet::route::direct::{BLOCKS, Direct, Flat};
 use skep_packet::route::{Change, Links, Table, parse};
 use skep_packet::yaml::Place;
 use std::io;
@@ -170,8 +171,8 @@ impl Bench {
             bench.neighbours.push(known);
         }
         for port in &ports {
-            bench.write(&name_port(port))?;
-            name_tag(port).iter().try_for_each(|write| bench.write(write))?;
+            let writes = name_port(port).into_iter().chain(name_tag(port));
+            writes.into_iter().try_for_each(|write| bench.write(&write))?;
         }
         let sources = bench.machine.sources(ports.iter().map(|port| port.index));
         sources.iter().try_for_each(|source| bench.write(&name_source(source)))?;
@@ -187,7 +188,10 @@ impl Bench {
             let route = parse(&words, &self.machine).map_err(|e| at(*place, &e.to_string()))?;
             steps.extend(table.plan(&[Change::Add(route)]).map_err(|e| at(*place, &e.to_string()))?);
         }
-        steps.iter().flat_map(writes).try_for_each(|write| self.write(&write))
+        let mut cells = Flat::new(*BLOCKS.start());
+        table.values().for_each(|(prefix, value)| Direct::new(&mut cells).set(prefix, value));
+        let cells = cells.cells().map(name_cell);
+        steps.iter().flat_map(writes).chain(cells).try_for_each(|write| self.write(&write))
     }
 
     fn write(&mut self, Write { map, key, value }: &Write) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Starting a router: its programs are compiled for the ports, loaded, their maps filled, and only then attached. When
 //! anything fails, nothing stays.
 
+use super::direct::Mapped;
 use super::ports::{self, PortReport};
 use super::{Machine, Maps, Port, Router, folder, own};
 use crate::error::Error;
@@ -10,6 +11,7 @@ use skep_kernel::device::{self, Device};
 use skep_kernel::load::{LoadOptions, Loaded};
 use skep_kernel::prog::Prog;
 use skep_packet::route::Table;
+use skep_packet::route::direct::{BLOCK_CELLS, BLOCKS};
 use std::path::Path;
 
 /// The data plane.
@@ -18,14 +20,10 @@ const SOURCE: &str = include_str!("../../../../programs/router/router.bt");
 const FOLLOWS: &str = "\nrawtracepoint:";
 /// What stands for the ports in it.
 const PORTS: &str = "PORTS";
-/// What direct lookup changes in it.
-const DIRECT: &[(&str, &str)] = &[
-    ("#define DIRECT 0", "#define DIRECT 1"),
-    ("@wide4 = array(1,", "@wide4 = array(8388608,"),
-    ("@deep4 = array(1,", "@deep4 = array(1048576,"),
-];
+/// The array of blocks in it, of which there are the fewest that can be.
+const BLOCK_ARRAY: &str = "@blocks = array(524288,";
 /// Maps that commands write through a mapping.
-const MAPPED: &[&str] = &["@short4", "@wide4", "@deep4"];
+const MAPPED: &[&str] = &["@roots", "@blocks"];
 
 /// What starting did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,10 +66,11 @@ pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
         }
         devices.push(device.clone());
     }
-    let loaded = load(&devices, Lookup::Trie, Vec::new())?;
+    let loaded = load(&devices, *BLOCKS.start(), Vec::new())?;
     let maps = Maps(loaded.maps());
     let mut table = Table::default();
     maps.apply(&own(&mut table, &machine)?)?;
+    Mapped::of(maps)?.fill(table.values())?;
     maps.name_ports(devices.iter())?;
     maps.name_tags(devices.iter())?;
     maps.name_sources(&machine.sources(devices.iter().map(|d| d.index)))?;
@@ -90,21 +89,12 @@ pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
 
 /// The program with its ports named, without what learns of neighbours: for a machine that has no kernel.
 pub(super) fn source_alone(ports: &[Device]) -> String {
-    without(&source(ports, Lookup::Trie), FOLLOWS)
+    without(&source(ports, *BLOCKS.start()), FOLLOWS)
 }
 
-/// How the programs look addresses up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lookup {
-    /// In the trie.
-    Trie,
-    /// In arrays.
-    Direct,
-}
-
-/// Compiles and loads the programs for these ports. Of the maps named by `reuse` they take those that they can use.
-pub(super) fn load(ports: &[Device], lookup: Lookup, reuse: Vec<u32>) -> Result<Loaded, Error> {
-    let mut program = Script::named("router.bt", &source(ports, lookup))
+/// Compiles and loads the programs for these ports, with so many blocks to look addresses up in. Of the maps named by `reuse` they take those that they can use.
+pub(super) fn load(ports: &[Device], blocks: u32, reuse: Vec<u32>) -> Result<Loaded, Error> {
+    let mut program = Script::named("router.bt", &source(ports, blocks))
         .params(vec![device::namespace()?.to_string()])
         .compile()?;
     for map in program.object.maps.iter_mut().filter(|map| MAPPED.contains(&map.name.as_str())) {
@@ -132,20 +122,16 @@ fn program<'l>(loaded: &'l Loaded, kind: ProgType, port: &Device) -> Result<&'l 
     loaded.program_at(kind, &port.name).ok_or_else(missing)
 }
 
-/// The program with its ports named.
-fn source(ports: &[Device], lookup: Lookup) -> String {
+/// The program with its ports named, and with so many blocks.
+fn source(ports: &[Device], blocks: u32) -> String {
     let list = |before: &str, after: &str, ports: &[&Device]| {
         let each: Vec<_> = ports.iter().map(|p| format!("{before}{}{after}", p.name)).collect();
         each.join(", ")
     };
     let all: Vec<&Device> = ports.iter().collect();
     let framed: Vec<&Device> = ports.iter().filter(|port| port.is_ethernet()).collect();
-    let mut text = SOURCE.to_owned();
-    if lookup == Lookup::Direct {
-        for (small, large) in DIRECT {
-            text = text.replace(small, large);
-        }
-    }
+    let array = format!("@blocks = array({},", u64::from(blocks) * u64::from(BLOCK_CELLS));
+    let mut text = SOURCE.replace(BLOCK_ARRAY, &array);
     let xdp = format!("\nxdp:{PORTS} {{");
     if framed.is_empty() {
         text = without(&text, &xdp);
@@ -249,7 +235,7 @@ mod tests {
             hardware: 1,
             ..Device::default()
         };
-        let text = source(&[port("eth1"), port("eth2")], Lookup::Trie);
+        let text = source(&[port("eth1"), port("eth2")], *BLOCKS.start());
         assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
         assert!(text.contains("\ntc:eth1:ingress, tc:eth2:ingress {"));
         assert!(!text.contains("xdp:PORTS"));
@@ -257,12 +243,10 @@ mod tests {
         assert!(text.contains(FOLLOWS) && !alone.contains("rawtracepoint"));
         assert!(alone.contains("\nxdp:eth1 {") && alone.contains("\ntc:eth1:ingress {"));
         let bare = Device { hardware: 0xfffe, ..port("tun0") };
-        let mixed = source(&[port("eth1"), bare.clone()], Lookup::Trie);
+        let mixed = source(&[port("eth1"), bare.clone()], *BLOCKS.start());
         assert!(mixed.contains("\nxdp:eth1 {") && mixed.contains("\ntc:eth1:ingress, tc:tun0:ingress {"));
-        assert!(!source(&[bare], Lookup::Trie).contains("\nxdp:"));
-        let direct = source(&[port("eth1")], Lookup::Direct);
-        for (small, large) in DIRECT {
-            assert!(text.contains(small) && direct.contains(large) && !direct.contains(small), "{small}");
-        }
+        assert!(!source(&[bare], *BLOCKS.start()).contains("\nxdp:"));
+        assert!(text.contains(BLOCK_ARRAY));
+        assert!(source(&[port("eth1")], 4096).contains("@blocks = array(1048576,"));
     }
 }

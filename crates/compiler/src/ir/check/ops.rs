@@ -313,6 +313,8 @@ impl Check<'_> {
             {
                 true
             }
+            // An entry of a map is memory of the program as a slot is.
+            (Type::Ptr(PtrKind::MapValue { nullable: false, .. }), Type::Ptr(PtrKind::Stack)) => true,
             // A copy of a packet's bytes stands for them.
             (Type::Ptr(PtrKind::Stack), Type::Ptr(PtrKind::Packet)) => true,
             _ => narrowed || ty.non_null() == own,

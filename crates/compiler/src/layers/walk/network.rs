@@ -38,6 +38,18 @@ impl Frame {
         found
     }
 
+    /// Takes it as known that the EtherType of the frame's own Ethernet header is `code`: without a tag or label before it, the
+    /// network layer's place is then a constant. Holds until [`Frame::forget`], as what was found.
+    pub fn assume_ether_type(&mut self, f: &mut FuncBuilder, code: u64) {
+        let key = Key::Network(Depth::Outer);
+        let is_network = [IP4 as u64, IP6 as u64].contains(&code);
+        let Some(first) = self.link.first().filter(|first| *first == LayerId::Eth) else { return };
+        if is_network && self.known(key).is_none() {
+            let at = At::constant(first.row().min.into());
+            self.coded.push((key, Coded { at, code: f.u64(code) }));
+        }
+    }
+
     /// Passes tags and labels, in a loop: jumps to `done` with the place and EtherType of what follows; or, with a layer
     /// to look for, with the place of its nth.
     fn pass_shims(

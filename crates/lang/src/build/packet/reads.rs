@@ -2,6 +2,7 @@
 
 use crate::build::walk;
 use crate::hir::{Expr, ExprKind, PacketChange, PacketPart, PacketRead, Probe, Stmt, StmtKind};
+use crate::ty::Ty;
 use skep_compiler::layers::{Depth, LayerId};
 
 /// In which depths a probe asks for layers of the packet, or changes them.
@@ -52,6 +53,18 @@ pub(super) fn is_straight(e: &Expr) -> bool {
         },
         ExprKind::Convert(a) | ExprKind::Unary { a, .. } | ExprKind::Reinterpret(a) => is_straight(a),
         ExprKind::Binary { a, b, .. } | ExprKind::Compare { a, b, .. } => is_straight(a) && is_straight(b),
+        _ => false,
+    }
+}
+
+/// Whether an expression is the EtherType of the frame's own Ethernet header.
+pub(super) fn ether_type(e: &Expr) -> bool {
+    match &e.kind {
+        // Wider ones hold the same number.
+        ExprKind::Convert(a) => matches!(e.ty, Ty::Int { bits: 16.., .. }) && ether_type(a),
+        ExprKind::Packet(PacketRead { what: PacketPart::Field(fields), depth: Depth::Outer, nth: 0 }) => {
+            matches!(fields.as_slice(), [(LayerId::Eth, field)] if field.name == "proto")
+        }
         _ => false,
     }
 }
