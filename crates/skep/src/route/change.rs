@@ -16,6 +16,7 @@ pub(super) struct Writer<'m> {
     maps: Maps<'m>,
     generation: u64,
     arrays: u32,
+    machine: u64,
     _turn: Turn,
 }
 
@@ -27,7 +28,18 @@ impl<'m> Writer<'m> {
                 "another `skep route` has been changing this table for ten seconds: try again".to_owned(),
             )
         })?;
-        Ok(Writer { maps, generation: maps.generation()?, arrays: maps.arrays()?, _turn: turn })
+        let (generation, arrays, machine) = (maps.generation()?, maps.arrays()?, maps.machine()?);
+        Ok(Writer { maps, generation, arrays, machine, _turn: turn })
+    }
+
+    /// Whether the change before came to its end, and the machine was then as this number says.
+    pub(super) fn is_of(&self, machine: u64) -> bool {
+        self.generation.is_multiple_of(2) && self.machine == machine
+    }
+
+    /// The table will be of a machine as this number says.
+    pub(super) fn with(self, machine: u64) -> Writer<'m> {
+        Writer { machine, ..self }
     }
 
     /// Whether the router's programs still look addresses up in the arrays that were found with it.
@@ -46,13 +58,14 @@ impl<'m> Writer<'m> {
         self,
         router: &Router,
         lookups: &mut Lookups,
-        (table, steps): (&Table, &[Step]),
+        (table, steps): (Option<&Table>, &[Step]),
     ) -> Result<u64, Error> {
         let unfinished = !self.generation.is_multiple_of(2);
-        if steps.is_empty() && !unfinished && !router.mixed {
+        let same = self.maps.machine()? == self.machine;
+        if steps.is_empty() && same && !unfinished && !router.mixed {
             return Ok(self.generation);
         }
-        self.maps.set_generation(self.generation | 1, self.arrays)?;
+        self.maps.set_generation(self.generation | 1, self.arrays, self.machine)?;
         let applied = self.maps.apply(steps);
         let behind = (self.generation | 1) + 1;
         match &applied {
@@ -61,7 +74,10 @@ impl<'m> Writer<'m> {
             Err(_) if unfinished => return applied.map(|()| behind),
             Err(_) => {}
         }
-        self.maps.set_generation(behind, lookups.arrays().unwrap_or(self.arrays))?;
+        let arrays = lookups.arrays().unwrap_or(self.arrays);
+        // Where nothing was done, the machine's own addresses may be missing.
+        let machine = if applied.is_ok() { self.machine } else { 0 };
+        self.maps.set_generation(behind, arrays, machine)?;
         applied.map(|()| behind)
     }
 }

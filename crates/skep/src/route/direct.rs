@@ -143,17 +143,18 @@ impl Lookups {
     pub(super) fn follow(
         &mut self,
         router: &Router,
-        table: &Table,
+        table: Option<&Table>,
         steps: &[Step],
         all: bool,
     ) -> Result<(), Error> {
-        if all || router.mixed {
+        if let Some(table) = table.filter(|_| all || router.mixed) {
             self.0 = Some(router.rebuild(table)?);
             return Ok(());
         }
+        let maps = Maps(&router.maps);
         let mapped = match &mut self.0 {
             Some(mapped) => mapped,
-            none => none.insert(Mapped::of(Maps(&router.maps))?),
+            none => none.insert(Mapped::of(maps)?),
         };
         let mut new: Vec<Prefix> = steps.iter().filter_map(Step::comes).collect();
         new.sort_unstable();
@@ -162,16 +163,30 @@ impl Lookups {
         for step in steps {
             match step {
                 Step::Route { prefix, value, .. } => changed.set(*prefix, *value),
-                Step::Remove { prefix, .. } => changed.remove(*prefix, |prefix, shortest| {
-                    let (length, value) = table.longest(prefix, shortest..prefix.length())?;
-                    Some(direct::route(value, length))
-                }),
+                Step::Remove { prefix, .. } => {
+                    let mut failed = None;
+                    changed.remove(*prefix, |prefix, shortest| {
+                        let (length, value) = match table {
+                            Some(table) => table.longest(prefix, shortest..prefix.length())?,
+                            None => match maps.longest(prefix) {
+                                Ok(found) => found.map(|(value, length)| (length, value))?,
+                                Err(error) => {
+                                    failed = Some(error);
+                                    return None;
+                                }
+                            },
+                        };
+                        (length >= shortest).then(|| direct::route(value, length))
+                    });
+                    failed.map_or(Ok(()), Err)?;
+                }
                 _ => {}
             }
         }
         mapped.complete()?;
         let (used, _) = direct::usage(mapped);
-        if direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks() {
+        let smaller = direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks();
+        if let Some(table) = table.filter(|_| smaller) {
             self.0 = Some(router.rebuild(table)?);
         }
         Ok(())

@@ -5,6 +5,7 @@ use skep_kernel::device::{self, Address, Device};
 use skep_packet::route::{Device as Exit, Links, Prefix, Through};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Interfaces and addresses.
@@ -111,6 +112,17 @@ impl Machine {
             }
         }
         sources
+    }
+
+    /// A number for all that the table takes from the machine: its interfaces and addresses, and which of them are ports.
+    pub(super) fn digest(&self, ports: impl Iterator<Item = u32>) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for Device { name, index, mtu, mac, .. } in &self.devices {
+            (name, index, mtu, mac).hash(&mut hasher);
+        }
+        self.addresses.iter().for_each(|a| (a.device, a.address, a.network).hash(&mut hasher));
+        ports.for_each(|port| port.hash(&mut hasher));
+        hasher.finish() | 1
     }
 
     /// Destinations that the machine itself answers: its addresses, its networks' broadcast addresses, what is never forwarded.

@@ -58,6 +58,11 @@ impl<'a> Maps<'a> {
                 routes.push((prefix, direct::parts(long(entry.value())).0));
             }
         }
+        self.table_of(routes)
+    }
+
+    /// The table of these routes alone.
+    fn table_of(self, routes: Vec<(Prefix, u32)>) -> Result<Table, Error> {
         let buckets = self.named("buckets")?;
         let read = |map: &Map, at: u32| map.lookup(&at.to_ne_bytes()).ok();
         let hop = |at: u32| self.hop(at);
@@ -77,6 +82,47 @@ impl<'a> Maps<'a> {
     pub(super) fn hop(self, number: u32) -> Option<Hop> {
         let entries = self.find("hops")?.lookup(&number.to_ne_bytes()).ok()?;
         Hop::from_bytes(entries.get(0)?.value())
+    }
+
+    /// The value and the length of the longest route around a block.
+    pub(super) fn longest(self, prefix: Prefix) -> Result<Option<(u32, u8)>, Error> {
+        let found = self.fib(prefix)?.lookup(&key(prefix))?;
+        Ok(found.get(0).map(|entry| direct::parts(long(entry.value()))))
+    }
+
+    /// The value of a route.
+    pub(super) fn route(self, prefix: Prefix) -> Result<Option<u32>, Error> {
+        let found = self.longest(prefix)?;
+        Ok(found.filter(|(_, length)| *length == prefix.length()).map(|(value, _)| value))
+    }
+
+    /// The table of the longest route around an address alone.
+    pub(super) fn around(self, address: IpAddr) -> Result<Table, Error> {
+        let found = self.longest(Prefix::around(address, 128))?;
+        let route = found.map(|(value, length)| (Prefix::around(address, length), value));
+        self.table_of(route.into_iter().collect())
+    }
+
+    /// The number of a next hop, and whether it is not there yet but could be; `None`: it is not there, and no number was never used.
+    pub(super) fn number_of(self, hop: &Hop) -> Result<Option<(u32, bool)>, Error> {
+        let (words, wanted) = (self.named("hops")?.words()?, hop.to_bytes());
+        let each = wanted.len() / 8;
+        let mut free = None;
+        for number in 1..HOPS {
+            let at = |word: usize| words.get((number as usize * each + word) as u32).to_ne_bytes();
+            if word(&at(0), 0) == 0 {
+                free = free.or(Some(number));
+                continue;
+            }
+            // Whatever link it has.
+            let same =
+                |from: usize| from == LINK_AT || at(from / 8)[from % 8..][..4] == wanted[from..from + 4];
+            if (0..wanted.len()).step_by(4).all(same) {
+                return Ok(Some((number, false)));
+            }
+        }
+        words.complete()?;
+        Ok(free.map(|number| (number, true)))
     }
 
     /// Does the steps, in their order; where one fails, those before it are undone.
@@ -208,8 +254,14 @@ impl<'a> Maps<'a> {
         Ok(entries.get(0).map_or(0, |entry| word(entry.value(), 12)))
     }
 
-    /// Notes how often the table has been changed, and in which map programs look addresses up now.
-    pub(super) fn set_generation(self, generation: u64, arrays: u32) -> Result<(), Error> {
+    /// The number of the machine that the table was last made for.
+    pub(super) fn machine(self) -> Result<u64, Error> {
+        let entries = self.named("hops")?.lookup(&0u32.to_ne_bytes())?;
+        Ok(entries.get(0).map_or(0, |entry| long(entry.value().get(16..).unwrap_or(&[]))))
+    }
+
+    /// Notes how often the table has been changed, in which map programs look addresses up now, and what the machine is like.
+    pub(super) fn set_generation(self, generation: u64, arrays: u32, machine: u64) -> Result<(), Error> {
         // A kind of 0 says that it is no next hop.
         let mut bytes = [0; HOP_BYTES];
         bytes[4..12].copy_from_slice(&generation.to_ne_bytes());
@@ -218,6 +270,7 @@ impl<'a> Maps<'a> {
             bytes[4..12].rotate_left(4);
         }
         bytes[12..16].copy_from_slice(&arrays.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&machine.to_ne_bytes());
         Ok(self.named("hops")?.update(&0u32.to_ne_bytes(), &bytes)?)
     }
 

@@ -6,6 +6,7 @@ mod change;
 mod direct;
 mod machine;
 mod maps;
+mod one;
 mod ports;
 mod sync;
 mod trial;
@@ -129,7 +130,11 @@ impl Router {
 
     /// Adds a route, or puts it in the place of another.
     pub fn set(&self, route: Route, replace: bool) -> Result<(), Error> {
-        self.change(|_| Ok(vec![if replace { Change::Replace(route) } else { Change::Add(route) }]))
+        let change = if replace { Change::Replace(route) } else { Change::Add(route) };
+        match self.change_one(&change)? {
+            true => Ok(()),
+            false => self.change(|_| Ok(vec![change])),
+        }
     }
 
     /// Takes a route away.
@@ -140,6 +145,9 @@ impl Router {
         };
         let prefix: Prefix =
             prefix.parse().map_err(|e: skep_packet::route::RouteError| Error::Route(e.to_string()))?;
+        if self.change_one(&Change::Delete(prefix))? {
+            return Ok(());
+        }
         self.change(|table| {
             let own = table
                 .lookup(prefix.address())
@@ -209,7 +217,12 @@ impl Router {
         let (maps, ports) = (Maps(&self.maps), || self.ports.iter().map(|port| &port.device));
         maps.name_ports(ports())?;
         maps.name_sources(&self.machine.sources(ports().map(|device| device.index)))?;
-        writer.apply(self, lookups, change)
+        writer.with(self.digest()).apply(self, lookups, (Some(change.0), change.1))
+    }
+
+    /// A number for what interfaces and addresses are like.
+    fn digest(&self) -> u64 {
+        self.machine.digest(self.ports.iter().map(|port| port.device.index))
     }
 
     /// All routes as they are written, those that follow the kernel's marked; those of the machine itself only with `all`.
@@ -247,7 +260,7 @@ impl Router {
 
     /// The route of an address; `None` where the kernel gets the packet.
     pub fn get(&self, address: IpAddr) -> Result<Option<String>, Error> {
-        let table = self.table()?;
+        let table = Maps(&self.maps).around(address)?;
         let found = table.lookup(address);
         Ok(found.map(|(prefix, hops)| format!("{prefix} {}", self.text(&table, &hops))))
     }

@@ -23,7 +23,7 @@ const PORTS: &str = "PORTS";
 /// The array of blocks in it, of which there are the fewest that can be.
 const BLOCK_ARRAY: &str = "@blocks = array(524288,";
 /// Maps that commands write through a mapping.
-const MAPPED: &[&str] = &["@roots", "@blocks"];
+const MAPPED: &[&str] = &["@roots", "@blocks", "@hops"];
 
 /// What starting did.
 #[derive(Clone, PartialEq, Eq, Debug)]
