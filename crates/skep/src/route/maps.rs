@@ -22,7 +22,7 @@ struct Stopped {
 /// Bit of a link address' number that says that it is known.
 const KNOWN: u64 = 1 << 48;
 /// Maps that are gone where no port runs XDP, or none has Ethernet headers.
-const OPTIONAL: [&str; 3] = ["ports", "tags", "own"];
+const OPTIONAL: [&str; 4] = ["ports", "tags", "own", "near"];
 /// What stands for a tag in `@tags` where it is noted what a port's card did: no tag has this number.
 const TAKES_OFF: u32 = 4096;
 /// Bits of a key of `@fib6` before the address: its family.
