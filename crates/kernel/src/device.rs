@@ -335,7 +335,8 @@ mod tests {
         let lo = devices().unwrap().into_iter().find(|d| d.name == "lo").unwrap();
         assert_eq!((lo.mac, lo.xdp), ([0; 6], None));
         assert!(!lo.is_ethernet() && lo.kind.is_empty() && lo.tag.is_none());
-        assert!(!takes_tags_off("lo").unwrap());
+        assert!(!takes_tags_off("lo").unwrap() && !take_tags_off("lo", true).unwrap());
+        assert!(takes_tags_off("no-such-device").is_err());
         let all = addresses().unwrap();
         let own =
             all.iter().find(|a| a.device == lo.index && a.address == IpAddr::from([127, 0, 0, 1])).unwrap();
