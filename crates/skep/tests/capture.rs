@@ -124,6 +124,7 @@ fn a_large_file_gives_what_small_ones_give() {
         (0..120_000u32).map(|i| (i, [53, 80, 99, 443, 7][(i % 13 % 5) as usize])).collect();
     let (whole, half) = (file(&packets), file(&packets[..60_000]));
     let rest = file(&packets[60_000..]);
+    let (blocks, _) = run(&mut open(&[&whole], "", Limits::default()).unwrap(), Form::Pcapng);
     for text in
         ["udp port 80 or port 99", "len = 46", "ip[2:2] = 32 and udp[2:2] & 3 = 1", "tcp", "not port 7"]
     {
@@ -139,6 +140,8 @@ fn a_large_file_gives_what_small_ones_give() {
         let limits = Limits { count: Some(70_000), bytes: None };
         let (large, small) = (outcome(&[&whole], limits), outcome(&[&half, &rest], limits));
         assert!(large == small, "`{text}`, the first ones: {:?} {:?}", large.1, small.1);
+        let blocks = outcome(&[&blocks], limits);
+        assert!(large == blocks, "`{text}`, of pcapng: {:?} {:?}", large.1, blocks.1);
     }
     let mut offline = open(&[&whole[..whole.len() - 10]], "port 53", Limits::default()).unwrap();
     let (_, damage) = run(&mut offline, Form::Count);
