@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::error::Error;
-use crate::netlink::{Netlink, attributes, ip, list, put, u32_at};
+use crate::netlink::{DUMP, Netlink, attributes, ip, list, put, u32_at};
 use crate::prog::Prog;
 use crate::sys;
 
@@ -119,7 +119,16 @@ pub struct Address {
 
 /// All interfaces, by index.
 pub fn devices() -> Result<Vec<Device>, Error> {
-    let answer = list("network interfaces", RTM_GETLINK, &[0; 16])?;
+    devices_by(&mut Netlink::open().map_err(unlisted)?)
+}
+
+fn unlisted(errno: Errno) -> Error {
+    Error::os("list network interfaces", errno)
+}
+
+/// All interfaces of the network namespace in which the socket was opened, by index.
+pub(crate) fn devices_by(netlink: &mut Netlink) -> Result<Vec<Device>, Error> {
+    let answer = netlink.request(RTM_GETLINK, DUMP, &[0; 16]).map_err(unlisted)?;
     let mut all: Vec<Device> =
         answer.iter().filter(|m| m.kind == RTM_NEWLINK).filter_map(|m| device(&m.body)).collect();
     all.sort_by_key(|d| d.index);

@@ -22,6 +22,7 @@ pub use ring::{Block, Frame, Lease, PACKET_OUTGOING, SLL2_HEADER};
 pub use spool::Spool;
 
 use crate::error::Error;
+use crate::netlink::Netlink;
 use crate::prog::Prog;
 use crate::sys::mmap::Mapping;
 use crate::sys::packet as sys;
@@ -49,8 +50,26 @@ pub struct Interface {
 
 /// All interfaces of this network namespace, by index.
 pub fn interfaces() -> Result<Vec<Interface>, Error> {
-    let all = crate::interfaces::all()?.into_iter();
-    Ok(all.map(|i| Interface { name: i.name, index: i.index, hardware: i.hardware, mtu: i.mtu }).collect())
+    Directory::open()?.interfaces()
+}
+
+/// Knows the interfaces of the network namespace in which it was opened, also when this thread has left it and may not come back.
+#[derive(Debug)]
+pub struct Directory(Netlink);
+
+impl Directory {
+    /// Opens one of this thread's network namespace.
+    pub fn open() -> Result<Directory, Error> {
+        Netlink::open().map(Directory).map_err(|errno| Error::os("list network interfaces", errno))
+    }
+
+    /// All interfaces, by index.
+    pub fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
+        let all = crate::device::devices_by(&mut self.0)?.into_iter();
+        Ok(all
+            .map(|i| Interface { name: i.name, index: i.index, hardware: i.hardware, mtu: i.mtu })
+            .collect())
+    }
 }
 
 /// The mask of an interface's first IPv4 address; `None`: it has none.

@@ -60,21 +60,30 @@ pub struct PcapngWriter<W> {
     out: W,
     block: Vec<u8>,
     interfaces: u32,
+    /// What stands behind packets, by the word of their direction: most say the same as the one before.
+    tails: [Tail; 3],
+}
+
+/// What stands behind packets with the same comment.
+#[derive(Debug)]
+struct Tail {
+    comment: Option<String>,
+    /// Three zeros, of which the last ones are a packet's padding; the options; room for the block's length.
+    bytes: Vec<u8>,
 }
 
 /// `if_tsresol`: 10^-9 seconds.
 const NANOSECONDS: u8 = 9;
 /// Bytes of a packet's block before the packet's own.
 const HEAD: usize = 28;
-/// Bytes of the options of a packet of which only the direction is told, their end included.
-const FLAGS: usize = 12;
 /// Option of a section: the program that wrote it.
 const OPTION_PROGRAM: u16 = 4;
 
 impl<W: Write> PcapngWriter<W> {
     /// Writes the section's header; `program` is who writes.
     pub fn new(out: W, program: &str) -> io::Result<PcapngWriter<W>> {
-        let mut writer = PcapngWriter { out, block: Vec::new(), interfaces: 0 };
+        let tails = [(); 3].map(|()| Tail { comment: None, bytes: Vec::new() });
+        let mut writer = PcapngWriter { out, block: Vec::new(), interfaces: 0, tails };
         writer.begin(pcapng::SECTION);
         writer.word(pcapng::BYTE_ORDER);
         writer.half(1);
@@ -110,34 +119,44 @@ impl<W: Write> PcapngWriter<W> {
         let captured = length(packet.data)?;
         let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
         let head = |all| words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
-        let padding = padding(packet.data.len());
-        if packet.comment.is_none() {
-            let options = packet.direction.map_or(0, |_| FLAGS);
-            let all =
-                u32::try_from(HEAD + packet.data.len() + padding + options + 4).map_err(io::Error::other)?;
-            let tail = tail(packet.direction, all);
-            let tail = tail.get(tail.len() - padding - options - 4..).unwrap_or_default();
-            return gather(&mut self.out, head(all).as_flattened(), packet.data, tail);
+        let way = packet.direction.map_or(0, |direction| flags(direction) as usize);
+        if self
+            .tails
+            .get(way)
+            .is_none_or(|tail| tail.bytes.is_empty() || tail.comment.as_deref() != packet.comment)
+        {
+            self.say(way, packet);
         }
-        self.block.clear();
-        self.block.extend_from_slice(&[0; 3][..padding]);
-        self.options(packet);
-        let all = HEAD + packet.data.len() + self.block.len() + 4;
-        let all = u32::try_from(all).map_err(io::Error::other)?;
-        self.word(all);
-        gather(&mut self.out, head(all).as_flattened(), packet.data, &self.block)
+        // Its bytes are not copied here, nor what stands behind them.
+        let padding = padding(packet.data.len());
+        let tail =
+            self.tails.get_mut(way).and_then(|tail| tail.bytes.get_mut(3 - padding..)).unwrap_or_default();
+        let all = u32::try_from(HEAD + packet.data.len() + tail.len()).map_err(io::Error::other)?;
+        if let Some(end) = tail.last_chunk_mut() {
+            *end = all.to_ne_bytes();
+        }
+        gather(&mut self.out, head(all).as_flattened(), packet.data, tail)
     }
 
-    /// The options of a packet with a comment.
-    #[inline]
-    fn options(&mut self, packet: &Packet<'_>) {
+    /// Puts together what stands behind packets that go this way and say the same as this one.
+    #[cold]
+    fn say(&mut self, way: usize, packet: &Packet<'_>) {
+        self.block.clear();
+        self.block.extend_from_slice(&[0; 3]);
         if let Some(comment) = packet.comment {
             self.option(pcapng::OPTION_COMMENT, comment.as_bytes());
         }
         if let Some(direction) = packet.direction {
             self.option(pcapng::OPTION_FLAGS, &flags(direction).to_ne_bytes());
         }
-        self.end_options();
+        if packet.comment.is_some() || packet.direction.is_some() {
+            self.end_options();
+        }
+        self.word(0);
+        if let Some(tail) = self.tails.get_mut(way) {
+            tail.comment = packet.comment.map(str::to_owned);
+            tail.bytes.clone_from(&self.block);
+        }
     }
 
     /// Writes what is buffered.
@@ -207,21 +226,6 @@ fn padding(len: usize) -> usize {
 #[inline]
 fn flags(direction: Direction) -> u32 {
     if direction == Direction::In { 1 } else { 2 }
-}
-
-/// What stands behind a packet without a comment: its end is the options and the block's length, which is `all`; zeros before
-/// them are the packet's padding.
-#[inline]
-fn tail(direction: Option<Direction>, all: u32) -> [u8; 20] {
-    let [a, b] = pcapng::OPTION_FLAGS.to_ne_bytes();
-    let [c, d] = 4u16.to_ne_bytes();
-    let words = match direction {
-        Some(direction) => [[0; 4], [a, b, c, d], flags(direction).to_ne_bytes(), [0; 4], all.to_ne_bytes()],
-        None => [[0; 4], [0; 4], [0; 4], [0; 4], all.to_ne_bytes()],
-    };
-    let mut out = [0; 20];
-    out.copy_from_slice(words.as_flattened());
-    out
 }
 
 #[inline]

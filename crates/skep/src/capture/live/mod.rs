@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use skep_kernel::LiveTarget;
 use skep_kernel::load::Loaded;
-use skep_kernel::packet::{self, Block, Frame, Lease, Namespace, PACKET_OUTGOING};
+use skep_kernel::packet::{self, Block, Directory, Frame, Lease, Namespace, PACKET_OUTGOING};
 use skep_kernel::proc;
 use skep_packet::file::{Direction, Interface, Packet};
 use skep_packet::filter;
@@ -115,7 +115,7 @@ pub struct Live {
     counts: Counts,
     seen: u64,
     retire: Duration,
-    namespace: Option<Namespace>,
+    directory: Directory,
     owners: Option<Owners>,
     over: bool,
 }
@@ -153,16 +153,15 @@ pub fn devices(namespace: Option<&str>) -> Result<Vec<Device>, Error> {
 impl Live {
     /// Opens what the options name and begins to receive.
     pub fn open(options: &Options) -> Result<Live, Error> {
-        let namespace = options.namespace.as_deref().map(Namespace::find).transpose()?;
-        match &namespace {
-            None => Live::open_here(options, None),
-            Some(inside) => inside.within(|| Live::open_here(options, None))?,
+        match options.namespace.as_deref().map(Namespace::find).transpose()? {
+            None => Live::open_here(options),
+            Some(inside) => inside.within(|| Live::open_here(options))?,
         }
-        .map(|live| Live { namespace, ..live })
     }
 
-    fn open_here(options: &Options, namespace: Option<Namespace>) -> Result<Live, Error> {
-        let devices = interfaces()?;
+    fn open_here(options: &Options) -> Result<Live, Error> {
+        let mut directory = Directory::open()?;
+        let devices = directory.interfaces()?;
         let loopback = devices.iter().find(|d| d.hardware == 772).map(|d| d.index);
         let opener = Opener { options, target: Arc::new(LiveTarget::new()), loopback };
         let nothing = source::nothing(&opener)?;
@@ -178,7 +177,7 @@ impl Live {
             counts: Counts::default(),
             seen: 0,
             retire: Duration::from_millis(options.retire.into()),
-            namespace,
+            directory,
             owners: None,
             over: false,
         };
@@ -252,7 +251,7 @@ impl Live {
 
     /// Hands on the packets of one block of each socket, by time; whether there was any.
     fn blocks(&mut self, take: &mut dyn FnMut(&Matched<'_>) -> Verdict) -> Result<bool, Error> {
-        let Live { sources, interfaces, counts, seen, over, namespace, owners, .. } = self;
+        let Live { sources, interfaces, counts, seen, over, directory, owners, .. } = self;
         let mut ready: Vec<Ready<'_>> = sources
             .iter_mut()
             .filter_map(|Source { socket, link, late, .. }| {
@@ -282,7 +281,7 @@ impl Live {
                 continue;
             }
             let link = *link;
-            let number = interfaces.number(frame.interface, link, namespace.as_ref());
+            let number = interfaces.number(frame.interface, link, directory);
             let Some(interface) = interfaces.list.get(number) else { continue };
             let direction = if frame.kind == PACKET_OUTGOING { Direction::Out } else { Direction::In };
             let packet = Packet {
@@ -422,25 +421,21 @@ impl Interfaces {
 
     /// The number of the interface with the kernel's index, which may be new.
     #[inline]
-    fn number(&mut self, index: u32, link: u16, namespace: Option<&Namespace>) -> usize {
+    fn number(&mut self, index: u32, link: u16, directory: &mut Directory) -> usize {
         if let Some((_, number)) = self.last.filter(|(last, _)| *last == index) {
             return number;
         }
         let number = match self.numbers.get(&index) {
             Some(number) => *number,
-            None => self.meet(index, link, namespace),
+            None => self.meet(index, link, directory),
         };
         self.last = Some((index, number));
         number
     }
 
     #[cold]
-    fn meet(&mut self, index: u32, link: u16, namespace: Option<&Namespace>) -> usize {
-        let all = match namespace {
-            None => interfaces(),
-            Some(namespace) => namespace.within(interfaces).and_then(|all| all),
-        };
-        let found = all.ok().and_then(|all| all.into_iter().find(|d| d.index == index));
+    fn meet(&mut self, index: u32, link: u16, directory: &mut Directory) -> usize {
+        let found = directory.interfaces().ok().and_then(|all| all.into_iter().find(|d| d.index == index));
         let name = found.map_or_else(|| format!("if{index}"), |d| d.name);
         self.add(index, &name, link)
     }
