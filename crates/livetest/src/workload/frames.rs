@@ -34,6 +34,8 @@ unsafe extern "C" {
     fn setsockopt(fd: i32, level: i32, name: i32, value: *const i32, len: u32) -> i32;
 }
 
+/// EtherType of IPv4.
+const IP4: u16 = 0x0800;
 const SOL_PACKET: i32 = 263;
 /// Each frame has a struct virtio_net_hdr before it.
 const PACKET_VNET_HDR: i32 = 15;
@@ -42,6 +44,13 @@ const PACKET_VNET_HDR: i32 = 15;
 pub(super) fn frames(args: &[String]) -> Result<(), String> {
     let (socket, address) = open(&args[0])?;
     each(&args[1], &mut |frame| send(&socket, &address, &frame))
+}
+
+/// `packets INTERFACE FILE`: the same for IPv4 packets, where the link has no header that tells the protocol.
+pub(super) fn packets(args: &[String]) -> Result<(), String> {
+    let (socket, address) = open(&args[0])?;
+    let address = Address { protocol: IP4.to_be(), ..address };
+    each(&args[1], &mut |packet| send(&socket, &address, &packet))
 }
 
 /// `gso-frames INTERFACE FILE LINEAR SEGMENT`: as IPv4 and TCP segments that the device is to cut into pieces of SEGMENT

@@ -50,6 +50,12 @@ const WORKLOADS: &[Workload] = &[
     workload("exec-args", "PATH ARG: becomes another program, with one argument", 2, processes::exec_arg),
     workload("frames", "INTERFACE FILE: sends the frames of a file", 2, frames::frames),
     workload(
+        "packets",
+        "INTERFACE FILE: the same for IPv4 packets, without a header of the link",
+        2,
+        frames::packets,
+    ),
+    workload(
         "gso-frames",
         "INTERFACE FILE LINEAR SEGMENT: the same, for the device to cut, LINEAR bytes of each in one piece",
         4,

@@ -34,8 +34,8 @@ impl<W: Write> PcapWriter<W> {
     pub fn write(&mut self, packet: &Packet<'_>) -> io::Result<u64> {
         let seconds = u32::try_from(packet.time / 1_000_000_000).unwrap_or(u32::MAX);
         let fraction = (packet.time % 1_000_000_000 / self.unit) as u32;
-        let head = words([seconds, fraction, length(packet.data)?, packet.len]);
-        gather(&mut self.out, head.as_flattened(), packet.data, &[])
+        let head: [u8; 16] = words([seconds, fraction, length(packet.data)?, packet.len]);
+        gather(&mut self.out, &head, packet.data, &[])
     }
 
     /// Writes what is buffered.
@@ -117,8 +117,6 @@ impl<W: Write> PcapngWriter<W> {
         let interface =
             interface.ok_or_else(|| io::Error::other("a packet of an interface that is not written"))?;
         let captured = length(packet.data)?;
-        let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
-        let head = |all| words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
         let way = packet.direction.map_or(0, |direction| flags(direction) as usize);
         if self
             .tails
@@ -135,7 +133,9 @@ impl<W: Write> PcapngWriter<W> {
         if let Some(end) = tail.last_chunk_mut() {
             *end = all.to_ne_bytes();
         }
-        gather(&mut self.out, head(all).as_flattened(), packet.data, tail)
+        let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
+        let head: [u8; HEAD] = words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
+        gather(&mut self.out, &head, packet.data, tail)
     }
 
     /// Puts together what stands behind packets that go this way and say the same as this one.
@@ -228,9 +228,14 @@ fn flags(direction: Direction) -> u32 {
     if direction == Direction::In { 1 } else { 2 }
 }
 
+/// Numbers one behind the other. `BYTES` is four for each.
 #[inline]
-fn words<const N: usize>(words: [u32; N]) -> [[u8; 4]; N] {
-    words.map(u32::to_ne_bytes)
+fn words<const N: usize, const BYTES: usize>(words: [u32; N]) -> [u8; BYTES] {
+    let mut out = [0; BYTES];
+    for (to, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+        *to = word.to_ne_bytes();
+    }
+    out
 }
 
 /// Hands these bytes on by one call, or as many as it takes; how many they are.
