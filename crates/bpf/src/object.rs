@@ -439,6 +439,13 @@ pub enum Attach {
         /// At what it sends; else at what it receives.
         egress: bool,
     },
+    /// Entries of a map of CPUs (program type XDP, attach type `XdpCpumap`): whoever fills the map puts the program there.
+    CpuMap {
+        /// The map's name in the object.
+        map: String,
+        /// The program can take frames in several buffers.
+        frags: bool,
+    },
     /// A cgroup, a network namespace or an interface, through a BPF link.
     Hook {
         /// Of what kind it is.

@@ -19,7 +19,8 @@ mod program;
 
 pub use link::{LinkRow, detach, links};
 pub use program::{
-    Code, ProgRow, code, maps_of, pin_program, programs, receive_frames, time_program, try_program,
+    Code, ProgRow, code, maps_of, pin_program, program_by_id, programs, receive_frames, time_program,
+    try_program,
 };
 
 /// Most objects of a kind that are looked at, and bytes of types.

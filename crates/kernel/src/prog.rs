@@ -28,7 +28,9 @@ const SLEEPABLE: u32 = 1 << 4;
 const XDP_HAS_FRAGS: u32 = 1 << 5;
 
 fn load_flags(program: &Program) -> u32 {
-    let frags = program.attach.iter().any(|point| matches!(point.at, Attach::Xdp { frags: true, .. }));
+    let takes =
+        |at: &Attach| matches!(at, Attach::Xdp { frags: true, .. } | Attach::CpuMap { frags: true, .. });
+    let frags = program.attach.iter().any(|point| takes(&point.at));
     (if program.sleepable { SLEEPABLE } else { 0 }) | (if frags { XDP_HAS_FRAGS } else { 0 })
 }
 /// Sizes of the buffer for the verifier's log, tried in this order where nothing else is said.

@@ -261,6 +261,7 @@ fn head(program: &Program) -> &'static str {
         Some(Attach::Uprobe { ret, .. }) => Some(if *ret { "uretprobe" } else { "uprobe" }),
         Some(Attach::UprobeMulti { ret: true, .. }) => Some("uretprobe.multi"),
         Some(Attach::Xdp { frags: true, .. }) => Some("xdp.frags"),
+        Some(Attach::CpuMap { frags: true, .. }) => Some("xdp.frags/cpumap"),
         _ => None,
     };
     let fits = |row: &&Row| {

@@ -174,6 +174,7 @@ wire_enums! {
         16 Xdp { interface, mode, frags };
         17 Tc { interface, egress };
         18 Hook { owner, name, attach_type };
+        19 CpuMap { map, frags };
     }
     XdpMode {
         0 Any;

@@ -16,6 +16,9 @@ use super::table::Field;
 /// kernel/bpf/verifier.c).
 const FARTHEST: u32 = 0xff00;
 
+/// Bytes of the number that a frame carries in front of it.
+const CARRIED: i64 = 8;
+
 /// The context that a program gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Context {
@@ -299,6 +302,28 @@ impl Reader {
         f.branch(Cc::Ugt, behind, end, short, there);
         f.switch_to(there);
         ptr
+    }
+
+    /// A pointer to the eight bytes in front of the frame of an XDP program (its metadata); goes to `none` where they are not there.
+    pub fn carried(&self, f: &mut FuncBuilder, none: Block) -> Value {
+        // data_meta and data of struct xdp_md; the one ends where the other begins.
+        let place = f.load(Type::Ptr(PtrKind::Packet), self.ctx, 8);
+        let end = f.load(Type::Ptr(PtrKind::PacketEnd), self.ctx, 0);
+        let behind = f.ptr_add_imm(place, CARRIED);
+        let there = f.block(&[]);
+        f.branch(Cc::Ugt, behind, end, none, there);
+        f.switch_to(there);
+        place
+    }
+
+    /// Lets the frame of an XDP program carry a number in front of it; goes to `none` where there is no room for it, or the driver keeps none. The
+    /// frame is not read any more behind this.
+    pub fn carry(&self, f: &mut FuncBuilder, number: Value, none: Block) {
+        let room = f.iconst(Type::I64, -CARRIED);
+        let result = f.helper(id::XDP_ADJUST_META, &[self.ctx, room], Type::I64);
+        succeeded(f, result, none);
+        let place = self.carried(f, none);
+        f.store(8, place, 0, number);
     }
 
     /// Copies `len` bytes from `at` on to memory, in the modes that read by helpers; goes to `missing` where the frame does

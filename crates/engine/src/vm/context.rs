@@ -18,6 +18,8 @@ pub struct Input {
     pub access: Access,
     /// The packet.
     pub packet: Option<Vec<u8>>,
+    /// Metadata in front of the packet: at most what fits there.
+    pub meta: Vec<u8>,
     /// Where the packet's network header starts.
     pub network_offset: u32,
     /// The second argument; real programs have none.
@@ -57,7 +59,7 @@ pub enum FieldError {
 
 impl Input {
     fn plain(context: Vec<u8>, access: Access) -> Input {
-        Input { context, layout: None, access, packet: None, network_offset: 0, second: 0 }
+        Input { context, layout: None, access, packet: None, meta: Vec::new(), network_offset: 0, second: 0 }
     }
 
     /// Bytes that a program may read and write.

@@ -57,6 +57,24 @@ impl Packet {
         Ok(packet)
     }
 
+    /// Puts metadata in front of a packet that has none; what does not fit there is not put.
+    pub(super) fn put_meta(&mut self, memory: &mut Memory, bytes: &[u8]) -> Result<(), OutOfMemory> {
+        let len = bytes.len() as u32;
+        if bytes.is_empty() || len > self.data.0 - self.head.0 {
+            return Ok(());
+        }
+        self.meta = Addr(self.data.0 - len);
+        if let Some(place) = memory.host_mut(self.meta, len) {
+            place.copy_from_slice(bytes);
+        }
+        self.apply(memory)
+    }
+
+    /// The metadata in front of it.
+    pub fn meta_bytes<'m>(&self, memory: &'m Memory) -> &'m [u8] {
+        memory.host(self.meta, self.data.0 - self.meta.0).unwrap_or(&[])
+    }
+
     /// Bytes of the packet.
     pub fn len(&self) -> u32 {
         self.end.0 - self.data.0

@@ -189,6 +189,11 @@ impl<'a> Calls<'a> {
     }
 }
 
+/// The program of this id.
+pub fn program_by_id(id: u32) -> Result<OwnedFd, Error> {
+    objects::prog_by_id(id).map_err(|errno| Error::os(format!("open program {id}"), errno))
+}
+
 /// The maps of a program.
 pub fn maps_of(id: u32) -> Result<Vec<crate::map::Map>, Error> {
     let failed = |errno| Error::os(format!("describe program {id}"), errno);

@@ -82,6 +82,14 @@ pub fn attach(prog: &Prog, point: &AttachPoint, target: &LiveTarget) -> Result<A
         Attach::Begin | Attach::End | Attach::Test | Attach::Bench | Attach::SelfSignal(_) => {
             return Err(Error::Damaged { what: point.name.clone(), why: "has no place to attach to".into() });
         }
+        Attach::CpuMap { map, .. } => {
+            return Err(Error::Unavailable {
+                what: point.name.clone(),
+                why: format!(
+                    "entries of {map} run it, and whoever fills that map puts it there: `skep load`, or a program of yours"
+                ),
+            });
+        }
         Attach::Iter => return iterator::attach(prog, point).map(Attached::Iteration),
         Attach::PinnedIter { path } => return iterator::pin(prog, point, path).map(Attached::Pinned),
         Attach::Xdp { interface, mode, .. } => xdp::attach(prog, interface, *mode, target),

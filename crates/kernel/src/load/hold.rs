@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use skep_bpf::kinds::ProgType;
+use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::Attach;
 
 use super::{Loaded, attach};
@@ -13,9 +13,18 @@ use crate::pin::{Pins, file_name};
 use crate::prog::Prog;
 
 impl Loaded {
-    /// The first program of a kind.
+    /// The first program of a kind that an interface can hold.
     pub fn program_of(&self, kind: ProgType) -> Option<&Prog> {
-        self.programs.iter().map(|placed| &placed.prog).find(|prog| prog.kind() == kind)
+        let programs = self.programs.iter().map(|placed| &placed.prog);
+        programs.into_iter().find(|prog| prog.kind() == kind && prog.attach_type() != AttachType::XdpCpumap)
+    }
+
+    /// The first program for entries of a map of CPUs.
+    pub fn program_on_cpu(&self) -> Option<&Prog> {
+        self.programs
+            .iter()
+            .map(|placed| &placed.prog)
+            .find(|prog| prog.attach_type() == AttachType::XdpCpumap)
     }
 
     /// The program of a kind that is made for an interface.

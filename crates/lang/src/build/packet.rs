@@ -301,8 +301,14 @@ impl Fx<'_, '_> {
             | PacketPart::Len
             | PacketPart::Interface
             | PacketPart::Segment
+            | PacketPart::Carried
             | PacketPart::Filter(_) => Ok(()),
         }
+    }
+
+    /// What reads the packet.
+    pub(super) fn packet_reader(&mut self) -> Result<Reader> {
+        Ok(*self.packet()?.frame.reader())
     }
 
     fn with_frame<T>(&mut self, work: impl FnOnce(&mut Frame, &mut FuncBuilder) -> T) -> Result<T> {

@@ -12,10 +12,11 @@ use skep_compiler::layers::Context;
 pub(super) static ROWS: &[Builtin] = &[
     row(
         "to_cpu",
-        &["to_cpu(@CPUMAP[KEY])"],
-        "Ends an xdp probe: the packet goes the rest of its way on the CPU whose number is the key, if the map has it.",
+        &["to_cpu(@CPUMAP[KEY])", "to_cpu(@CPUMAP[KEY], NUMBER)"],
+        "Ends an xdp probe: the packet goes the rest of its way on the CPU whose number is the key, if the map has it. NUMBER goes along: \
+              a probe `xdp:@CPUMAP` reads it as `packet.carried`; where the driver has no room for it, the packet passes.",
         "let @cpus = cpumap(64); xdp:lo /packet.udp.dport == 9/ { to_cpu(@cpus[1]); }",
-        (1, 1),
+        (1, 2),
         to_cpu,
     ),
     row(
@@ -67,7 +68,10 @@ fn through_map(c: &mut Checker<'_>, call: &Call<'_>, key: &[ast::Expr], elsewher
     let ast::ExprKind::Map { name, .. } = &*call.args[0].kind else { return None };
     let place = c.map_place(name, call.args[0].span, Some(key))?;
     let number = Expr { kind: ExprKind::Int(i64::from(place.map.0)), ty: Ty::U32, span: call.span };
-    let args = std::iter::once(number).chain(place.key).collect();
+    let mut args: Vec<Expr> = std::iter::once(number).chain(place.key).collect();
+    if call.args.len() > 1 {
+        args.push(call.integer(c, 1, false)?);
+    }
     Some(returned(call, "redirect_map", args))
 }
 

@@ -42,7 +42,7 @@
 //! | `signal`, `signal_thread` | u32 | i64 | bpf_send_signal, bpf_send_signal_thread |
 //! | `override` | u64 | i64 | bpf_override_return |
 //! | `redirect` | u64 | i32 | bpf_redirect to an interface's index |
-//! | `redirect_map` | number of the map; u32 | i32 | bpf_redirect_map |
+//! | `redirect_map` | number of the map; u32; u64 that the frame carries, optional | i32 | bpf_redirect_map |
 //! | `redirect_neigh` | u64; `Inet`, optional | i32 | bpf_redirect_neigh |
 //! | `percpu_kaddr` | symbol as `ExprKind::Str`; cpu: u32, optional | u64 | |
 //!

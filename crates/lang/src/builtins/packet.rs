@@ -8,6 +8,7 @@ use crate::diag::Diagnostic;
 use crate::filter::{FilterCode, FilterSource};
 use crate::hir::{ExprKind, FilterMemory, PacketChange, PacketPart, PacketRead, StmtKind};
 use crate::ty::Ty;
+use skep_bpf::kinds::AttachType;
 use skep_bpf::target::TargetExt;
 use skep_compiler::layers::{Context, Depth, LinkType, Tunnel};
 
@@ -142,6 +143,12 @@ fn tx(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
     if source.context != Context::Xdp {
         let d = Diagnostic::error("no-verdict", call.span, "`tx` is not available in tc probes");
         c.diags.push(d.hint("redirect(packet.ifindex) sends a packet out of its own interface"));
+        return None;
+    }
+    if c.instance.is_some_and(|i| i.attach_type == AttachType::XdpCpumap) {
+        let message = "`tx` is not available in programs of a map of CPUs";
+        let d = Diagnostic::error("no-verdict", call.span, message);
+        c.diags.push(d.hint("redirect(@DEVMAP[KEY]) sends a packet out of an interface"));
         return None;
     }
     Some(returned(Typed::constant(3, Ty::I32, call.span)))

@@ -45,6 +45,15 @@ fn use_of(kind: Option<MapType>) -> Use {
     row.map_or(Use::Free, |row| row.2)
 }
 
+/// The map in whose entries an attach point's program runs.
+fn of_map(attach: &str) -> Option<&str> {
+    attach.strip_prefix("xdp:").filter(|name| name.starts_with('@'))
+}
+
+fn runs_in(probe: &ast::Probe, map: &str) -> bool {
+    probe.attach.iter().any(|point| of_map(&point.text) == Some(map))
+}
+
 impl Checker<'_> {
     /// All declarations of a script.
     pub(super) fn declare_maps(&mut self, script: &ast::Script) {
@@ -71,14 +80,32 @@ impl Checker<'_> {
             };
             self.note_declaration(map, kind, entries);
             if let Some(kind) = kind {
-                self.declare_types(map, kind, decl);
+                let entries_run = script.probes.iter().any(|probe| runs_in(probe, &decl.name.text));
+                self.declare_types(map, kind, (decl, entries_run));
+            }
+        }
+        self.maps_of_programs(script);
+    }
+
+    /// Probes `xdp:@MAP` need a map of CPUs.
+    fn maps_of_programs(&mut self, script: &ast::Script) {
+        let points = script.probes.iter().flat_map(|probe| &probe.attach);
+        for (point, map) in points.filter_map(|point| Some((point, of_map(&point.text)?))) {
+            let declared = script.map_decls.iter().find(|decl| decl.name.text == map);
+            if declared.is_none_or(|decl| decl.kind.text != "cpumap") {
+                let message = format!("`{map}` is not declared as a map of CPUs");
+                let d = Diagnostic::error("bad-map", point.span, message);
+                self.diags.push(d.hint(format!("`let {map} = cpumap(64);` declares one")));
             }
         }
     }
 
-    fn declare_types(&mut self, map: MapNo, kind: MapType, decl: &ast::MapDecl) {
+    /// Types of a declared map; `entries_run`: its entries have programs.
+    fn declare_types(&mut self, map: MapNo, kind: MapType, (decl, entries_run): (&ast::MapDecl, bool)) {
         let span = decl.kind.span;
         let (key, value) = match (decl.types.as_slice(), use_of(Some(kind))) {
+            // The length of the queue, then the program (struct bpf_cpumap_val).
+            ([], Use::Target) if entries_run => (Ty::U32, Ty::U64),
             ([], Use::Target) => (Ty::U32, Ty::U32),
             ([], Use::Searched) => {
                 let d =

@@ -30,7 +30,7 @@ const OPTIONS: &[(&str, u8, u32, u32)] = &[
 ];
 
 /// Fields that are no part of a layer of their own.
-const OWN: &[&str] = &["len", "ifindex", "gso", "payload", "inner"];
+const OWN: &[&str] = &["len", "ifindex", "gso", "carried", "payload", "inner"];
 
 /// The steps behind `packet`; `None` for other expressions.
 fn path(e: &ast::Expr) -> Option<Vec<Step<'_>>> {
@@ -183,6 +183,9 @@ impl Checker<'_> {
             }
             ("gso", []) if depth == Depth::Outer => {
                 return Some(value(read(PacketPart::Segment, 0), Ty::U32, span));
+            }
+            ("carried", []) if depth == Depth::Outer => {
+                return Some(value(read(PacketPart::Carried, 0), Ty::U64, span));
             }
             ("payload", []) => {
                 let size = PAYLOAD.min(self.settings.config.max_strlen);

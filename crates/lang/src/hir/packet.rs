@@ -87,6 +87,8 @@ pub enum PacketPart {
     Interface,
     /// Bytes of payload in each segment that it will be cut into; 0: it will not.
     Segment,
+    /// The number that it carries in front (XDP); 0: none.
+    Carried,
     /// Whether one of these layers is there: a bool.
     Has(Vec<LayerId>),
     /// A field of the first of these layers that is there.

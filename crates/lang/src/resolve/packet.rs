@@ -7,7 +7,7 @@ use super::{Fault, Instance, ProbeKind, Resolver, Spec, bad_form};
 use crate::ast::Span;
 use crate::diag::Diagnostic;
 use crate::hir::PacketSource;
-use skep_bpf::kinds::ProgType;
+use skep_bpf::kinds::{AttachType, ProgType};
 use skep_bpf::object::Attach;
 use skep_bpf::target::{Feature, Interface, Target, TargetError, TargetExt};
 use skep_bpf::wildcard;
@@ -46,10 +46,24 @@ fn link(interface: &Interface) -> Option<LinkType> {
     LINKS.iter().find(|(hardware, _)| *hardware == interface.hardware).map(|(_, link)| *link)
 }
 
+/// A program of a map's entries: it runs on the CPU that a frame was sent to.
+fn on_cpu(map: &str, (frags, beyond): (bool, bool), span: Span) -> Instance {
+    let at = Attach::CpuMap { map: format!("@{map}"), frags };
+    let link = LinkType::Ethernet;
+    let source = PacketSource { link, context: Context::Xdp, beyond, egress: false };
+    let instance = Instance::new(ProbeKind::Xdp, format!("xdp:@{map}"), ProgType::Xdp, at, span);
+    Instance { packet: Some(source), attach_type: AttachType::XdpCpumap, ..instance }
+}
+
 impl Resolver<'_> {
     pub(super) fn xdp(&self, spec: &Spec, span: Span) -> Result<Vec<Instance>, Fault> {
-        let [name] = spec.parts.as_slice() else { return Err(bad_form(spec, span)) };
         let frags = self.has(Feature::XdpFrags);
+        if let [before, at, map] = spec.parts.as_slice()
+            && (before.as_str(), at.as_str()) == ("", "@")
+        {
+            return Ok(vec![on_cpu(map, (frags, frags && !self.xdp_first), span)]);
+        }
+        let [name] = spec.parts.as_slice() else { return Err(bad_form(spec, span)) };
         self.on_interfaces(spec, name, span, &|name, link| {
             let at = Attach::Xdp { interface: name.to_owned(), mode: self.xdp_mode, frags };
             let shown = format!("xdp:{name}");

@@ -10,6 +10,7 @@ use crate::maps::Targets;
 use crate::vm::context::{Input, field};
 use crate::vm::memory::MapId;
 use crate::vm::program::ProgId;
+use crate::vm::state::State;
 
 /// Times that a frame may be redirected again before it is dropped: CPU maps may send it in circles.
 const MOST_HOPS: u32 = 8;
@@ -181,6 +182,9 @@ impl Vm {
         options: Options,
     ) -> Result<(u32, Vec<u8>, u64), RunError> {
         let mut input = Input::packet(ProgType::Xdp, &packet).unwrap_or_else(|| Input::bytes(&[]));
+        // It is as the run before left it, which was of the same frame.
+        let State { run, memory, .. } = &self.state;
+        input.meta = run.packet.map(|packet| packet.meta_bytes(memory).to_vec()).unwrap_or_default();
         for name in ["ingress_ifindex", "rx_queue_index"] {
             let value = before.layout.and_then(|layout| field(layout, &before.context, name));
             // Ignoring is right: these contexts have the fields.
@@ -254,6 +258,22 @@ mod tests {
             put(&mut vm, map, 1, 9, Some(drops));
             assert_eq!(send(&mut vm, program)[0].0, Destination::Dropped { verdict: 1 });
         }
+    }
+
+    #[test]
+    fn what_a_frame_carries_goes_along() {
+        let (mut vm, map, _) = rig(MapType::Cpumap, 0);
+        let text = "r6 = r1\nr2 = -8\ncall bpf_xdp_adjust_meta\nr2 = *(u32 *)(r6 +8)\nr3 = 77\n*(u64 *)(r2 +0) = r3\n\
+                    r1 = map[fd:0]\nr2 = 1\nr3 = 0\ncall bpf_redirect_map\nexit";
+        let carries = load(&mut vm, text, &[map]);
+        // Writes the first byte of what is in front of the frame, and how much that is, into the frame.
+        let reads = "r2 = *(u32 *)(r1 +0)\nr3 = *(u32 *)(r1 +8)\nr4 = *(u8 *)(r3 +0)\n*(u8 *)(r2 +0) = r4\n\
+                     r4 = r2\nr4 -= r3\n*(u8 *)(r2 +1) = r4\nr0 = 2\nexit";
+        let reads = load(&mut vm, reads, &[]);
+        put(&mut vm, map, 1, 192, Some(reads));
+        let mut changed = FRAME.to_vec();
+        changed[..2].copy_from_slice(&[77, 8]);
+        assert_eq!(send(&mut vm, carries), [(Destination::Cpu(1), changed)]);
     }
 
     #[test]

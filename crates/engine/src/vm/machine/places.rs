@@ -68,7 +68,9 @@ impl Places {
         *run = self.run();
         (run.second, run.layout, run.network_offset) = (input.second, input.layout, input.network_offset);
         if let Some(bytes) = &input.packet {
-            run.packet = Some(Packet::reuse(memory, &mut self.packet, bytes)?);
+            let mut packet = Packet::reuse(memory, &mut self.packet, bytes)?;
+            packet.put_meta(memory, &input.meta)?;
+            run.packet = Some(packet);
             state.sync_packet();
         }
         Ok(())

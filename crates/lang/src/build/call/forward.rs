@@ -8,7 +8,7 @@ use crate::hir::{Expr, ExprKind, MapNo};
 use skep_bpf::helpers::id as helper;
 use skep_bpf::target::TargetExt;
 use skep_bpf::version::KernelVersion;
-use skep_compiler::ir::{Type, Value};
+use skep_compiler::ir::{MapId, Type, Value};
 
 /// `XDP_PASS`: what bpf_redirect_map returns where the map has no such entry, said in its flags.
 const PASS: u64 = 2;
@@ -23,8 +23,24 @@ pub(super) fn redirect_map(fx: &mut Fx<'_, '_>, args: &[Expr], _: &Expr) -> Resu
     let info = fx.map_info(MapNo(number as u32))?;
     let key = fx.value(arg(args, 1)?)?;
     let key = fx.number(key);
-    let (map, flags) = (fx.f.map_ref(info.id), fx.f.u64(PASS));
-    Ok(fx.f.helper(helper::REDIRECT_MAP, &[map, key, flags], Type::I64))
+    let Some(carried) = args.get(2) else { return Ok(to_entry(fx, info.id, key)) };
+    let number = fx.value(carried)?;
+    let number = fx.number(number);
+    let reader = fx.packet_reader()?;
+    let (none, join) = (fx.f.block(&[]), fx.f.block(&[Type::I64]));
+    reader.carry(&mut fx.f, number, none);
+    let verdict = to_entry(fx, info.id, key);
+    fx.f.jump(join, &[verdict]);
+    fx.f.switch_to(none);
+    let pass = fx.f.iconst(Type::I64, PASS as i64);
+    fx.f.jump(join, &[pass]);
+    fx.f.switch_to(join);
+    Ok(fx.f.block_param(join, 0))
+}
+
+fn to_entry(fx: &mut Fx<'_, '_>, map: MapId, key: Value) -> Value {
+    let (map, flags) = (fx.f.map_ref(map), fx.f.u64(PASS));
+    fx.f.helper(helper::REDIRECT_MAP, &[map, key, flags], Type::I64)
 }
 
 /// The verdict that sends the packet to a next hop.

@@ -11,7 +11,11 @@ pub(super) fn depths(probe: Option<&Probe>) -> Vec<Depth> {
     let mut see = |node: walk::Node<'_>| {
         let depth = match node {
             walk::Node::Expr(Expr { kind: ExprKind::Packet(read), .. }) => match read.what {
-                PacketPart::Len | PacketPart::Interface | PacketPart::Segment | PacketPart::Filter(_) => None,
+                PacketPart::Len
+                | PacketPart::Interface
+                | PacketPart::Segment
+                | PacketPart::Carried
+                | PacketPart::Filter(_) => None,
                 _ => Some(read.depth),
             },
             walk::Node::Stmt(Stmt { kind: StmtKind::ChangePacket(change), .. }) => match change {

@@ -35,6 +35,7 @@ impl Fx<'_, '_> {
                     _ => self.f.load(Type::U32, reader.ctx(), 176),
                 });
             }
+            PacketPart::Carried => return self.carried(),
             PacketPart::Has(_) | PacketPart::Filter(_) | PacketPart::TcpOption { bytes: 0, .. } => {
                 let (yes, no, join) = (self.f.block(&[]), self.f.block(&[]), self.f.block(&[reg]));
                 self.packet_condition(read, yes, no)?;
@@ -62,6 +63,21 @@ impl Fx<'_, '_> {
                 Ok(self.f.block_param(join, 0))
             }
         }
+    }
+
+    /// The number in front of the frame; 0 where there is none.
+    fn carried(&mut self) -> Result<Value> {
+        let reader = *self.packet()?.frame.reader();
+        let Mode::Direct { context: Context::Xdp, .. } = reader.mode() else { return Ok(self.f.u64(0)) };
+        let (none, join) = (self.f.block(&[]), self.f.block(&[Type::U64]));
+        let place = reader.carried(&mut self.f, none);
+        let number = self.f.load(Type::U64, place, 0);
+        self.f.jump(join, &[number]);
+        self.f.switch_to(none);
+        let zero = self.f.u64(0);
+        self.f.jump(join, &[zero]);
+        self.f.switch_to(join);
+        Ok(self.f.block_param(join, 0))
     }
 
     fn found_value(&mut self, read: &PacketRead, ty: &Ty, missing: Block) -> Result<Value> {
