@@ -463,3 +463,85 @@ fn a_tun_device_is_a_port() {
     assert!(shown.contains("stopped on t0\n"), "{shown}");
     assert!(shown.contains("ttl 63"), "{shown}");
 }
+
+#[test]
+fn routes_have_conditions_counters_and_cpus() {
+    let script = format!(
+        "$S route up --ports r1,r2
+        {ROUTES}
+        probe() {{ echo \"$1\"; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T; }}
+        $S route add 10.0.2.0/24 drop if \"udp dst port 7\"; probe dropped
+        $S route get 10.0.2.2
+        $S route add 10.0.2.0/24 dev r2 at 1 if udp dst port 7 and src host 10.0.1.2; probe first
+        $S route stats | grep -c 'if \"udp dst port 7' || true
+        $S route save > /tmp/conditions.$$
+        $S route del 10.0.2.0/24; $S route del 10.0.2.0/24 if udp dst port 7 and src host 10.0.1.2; probe deleted
+        $S route load /tmp/conditions.$$; $S route save | diff - /tmp/conditions.$$ && probe loaded
+        rm /tmp/conditions.$$
+        $S route add 10.0.2.0/24 drop if 'udp dst prt 7' || true
+        $S route add 10.0.2.0/24 drop if 'udp dst port 7' || true
+        $S route del 10.0.2.0/24 if tcp || true
+        $S route add 10.3.0.0/16 cpu 4000 || true
+        (i=0; while [ $i -lt 8 ]; do i=$((i+1)); $S route replace 10.0.2.0/24 drop if \"udp port $((100 + i))\" & sleep 0.$((i * 3 % 10)); kill -9 $! 2>/dev/null; done) || true
+        probe killed
+        $S route replace 10.0.2.0/24 dev r2 cpu 0 if 'udp dst port 7 and src host 10.0.1.2'; probe steered
+        $S route get 10.0.2.2; $S route stats
+        $S route down; kill $P"
+    );
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    for (what, answers) in
+        [("dropped", 0), ("first", 3), ("deleted", 0), ("loaded", 3), ("killed", 3), ("steered", 3)]
+    {
+        let behind = shown.split_once(&format!("{what}\n")).map_or("", |s| s.1);
+        let found = behind.lines().find(|l| l.starts_with("10.0.2.2:")).unwrap_or("");
+        assert_eq!(found, format!("10.0.2.2: {answers} of 3"), "{what}: {shown}");
+    }
+    for part in [
+        "10.0.2.0/24 drop if \"udp dst port 7\"\n10.0.2.0/24 dev r2\n",
+        "^ `and`, `or` or the end expected",
+        "there is a route to 10.0.2.0/24 with that `if` already",
+        "there is no route to 10.0.2.0/24 if \"tcp\"",
+        "there is no CPU `4000`: this machine has ",
+        "warning: packets that come in by r1, r2 stay on the CPU that has them",
+        "10.0.2.0/24 dev r2 cpu 0 if \"udp dst port 7 and src host 10.0.1.2\"\n",
+    ] {
+        assert!(shown.contains(part), "{part}\n---\n{shown}");
+    }
+    let counted =
+        shown.lines().rfind(|l| l.ends_with("cpu 0 if \"udp dst port 7 and src host 10.0.1.2\"")).unwrap();
+    assert_eq!(counted.split_whitespace().next(), Some("3"), "{shown}");
+}
+
+#[test]
+fn a_cpu_goes_on_with_packets() {
+    let last = std::thread::available_parallelism().map_or(0, |n| n.get() - 1);
+    // XDP sees no checksums that a veth leaves undone.
+    let script = format!(
+        "command -v ethtool > /dev/null || {{ echo 'skipped: no ethtool'; exit 0; }}
+        nsenter -t $A -n ethtool -K h1 tx off gro on > /dev/null; nsenter -t $B -n ethtool -K h2 tx off gro on > /dev/null
+        $S route up --ports r1,r2 --native
+        {ROUTES}
+        $S route replace 10.0.2.0/24 dev r2 cpu {last}
+        ROUTE_TEST_ROLE='probe 10.0.2.2' $a taskset -c 0 $T
+        $S route stats; $S route show
+        $S route replace 10.0.2.0/24 via 10.0.2.2 cpu {last}; $S route replace 10.0.1.0/24 dev r1 cpu 0
+        echo again; ROUTE_TEST_ROLE='probe 10.0.2.2' $a taskset -c 0 $T
+        $S route stats
+        $S route down; kill $P"
+    );
+    let Some(output) = in_network(true, &script) else { return };
+    let shown = good(&output);
+    if shown.contains("skipped: no ethtool") {
+        eprintln!("skipped: no ethtool");
+        return;
+    }
+    assert!(shown.contains("r1: XDP, then TC") && !shown.contains("warning"), "{shown}");
+    assert_eq!(shown.matches("10.0.2.2: 3 of 3").count(), 2, "{shown}");
+    for route in
+        [format!("10.0.2.0/24 dev r2 cpu {last}"), format!("10.0.2.0/24 via 10.0.2.2 dev r2 cpu {last}")]
+    {
+        let counted = shown.lines().find(|l| l.ends_with(&route) && !l.starts_with("10.")).unwrap();
+        assert_eq!(counted.split_whitespace().next(), Some("3"), "{shown}");
+    }
+}

@@ -138,3 +138,25 @@ fn captures_go_in_and_come_out() {
     let why = test("t.yaml", &text, &|_| Ok(into.clone())).unwrap_err().to_string();
     assert!(why.contains("2 packets cannot become 1"), "{why}");
 }
+
+#[test]
+fn conditions_and_cpus_have_places_too() {
+    for (into, part) in [
+        ("10.2.0.0/16 drop if \"tcp port\"", "t.yaml:7:1: "),
+        ("10.2.0.0/16 drop cpu 4", "t.yaml:7:1: `cpu` was not expected behind `drop`"),
+        ("10.2.0.0/16 cpu 4", "t.yaml:7:1: there is no CPU `4`: this machine has 0-3"),
+        ("10.2.0.0/16 drop if", "t.yaml:7:1: behind `if` a filter expression was expected"),
+    ] {
+        let why = run(&CASE.replacen("10.2.0.0/16 drop", into, 1)).unwrap_err();
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    // The place within the expression is underlined.
+    let why = run(&CASE.replacen("10.2.0.0/16 drop", "10.2.0.0/16 drop if \"tcp prt 80\"", 1)).unwrap_err();
+    assert!(why.contains("tcp prt 80") && why.contains("^"), "{why}");
+    let steered = CASE.replacen("via 10.0.2.2", "via 10.0.2.2 cpu 1", 1);
+    assert_eq!(run(&steered.replacen("by: xdp", "by: xdp, cpu: 1", 1)).unwrap().passed, 1);
+    let failed = run(&steered.replacen("by: xdp", "by: xdp, cpu: 2", 1)).unwrap().failures;
+    assert!(failed[0].contains("CPU 2 was expected to go on with it, but CPU 1 did"), "{failed:?}");
+    let failed = run(&CASE.replacen("by: xdp", "by: xdp, cpu: 2", 1)).unwrap().failures;
+    assert!(failed[0].contains("it stayed where it came in"), "{failed:?}");
+}

@@ -128,8 +128,12 @@ impl Target for Messages {
     }
 }
 
-const CASES: [&str; 2] =
-    [include_str!("../../../tests/route/forward.yaml"), include_str!("../../../tests/route/several.yaml")];
+const CASES: [&str; 4] = [
+    include_str!("../../../tests/route/forward.yaml"),
+    include_str!("../../../tests/route/several.yaml"),
+    include_str!("../../../tests/route/conditions.yaml"),
+    include_str!("../../../tests/route/cpus.yaml"),
+];
 
 /// Tests of tables.
 pub(super) struct Cases(Vec<String>, Vec<Vec<u8>>);

@@ -26,6 +26,9 @@ pub(crate) enum RouteAction {
         /// Run no XDP program: TC forwards everything, on any device
         #[arg(long)]
         generic: bool,
+        /// Count every route by itself, up to N of them, also those that follow the kernel's table (written by hand: 4,096 always)
+        #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "65536", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+        count: Option<u32>,
     },
     /// Add a route
     Add(RouteWords),
@@ -33,8 +36,9 @@ pub(crate) enum RouteAction {
     Replace(RouteWords),
     /// Take a route away
     Del {
-        /// Its destination, as `show` prints it
-        destination: String,
+        /// Its destination, as `show` prints it, and `if EXPRESSION` behind it for the route with that condition
+        #[arg(value_name = "DESTINATION", required = true, trailing_var_arg = true)]
+        words: Vec<String>,
     },
     /// Print the routes, as `add` and `load` take them
     Show {
@@ -42,12 +46,13 @@ pub(crate) enum RouteAction {
         #[arg(short, long)]
         all: bool,
     },
-    /// Print the route of an address
+    /// Print the routes of an address, in the order in which they are tried
     Get {
         /// The address
+        #[arg(value_parser = address)]
         address: std::net::IpAddr,
     },
-    /// Print how many packets went to each next hop
+    /// Print how many packets went by each route
     Stats,
     /// Print the routes that were written by hand, as `load` takes them
     Save {
@@ -91,6 +96,12 @@ pub(crate) struct RouteSync {
     pub(crate) verbose: bool,
 }
 
+fn address(word: &str) -> Result<std::net::IpAddr, String> {
+    word.parse().map_err(|_| {
+        "an address was expected, such as `10.1.2.3` or `2001:db8::1`; `show` prints blocks".to_owned()
+    })
+}
+
 fn table(word: &str) -> Result<u32, String> {
     match word {
         "main" => Ok(skep::route::MAIN_TABLE),
@@ -112,7 +123,8 @@ fn protocol(word: &str) -> Result<u8, String> {
 /// A route.
 #[derive(Debug, Args)]
 pub(crate) struct RouteWords {
-    /// DESTINATION, then `via ADDRESS [dev NAME] [weight N]` (also several), `dev NAME`, `redirect dev NAME`, `drop`, `unreachable` or `pass`
+    /// DESTINATION, then `via ADDRESS [dev NAME] [weight N] [cpu N]` (also several), `dev NAME [cpu N]`, `redirect dev NAME`, `drop`,
+    /// `unreachable`, `pass` or `cpu N`; then perhaps `[at N] if EXPRESSION`
     #[arg(value_name = "ROUTE", required = true, trailing_var_arg = true)]
     pub(crate) words: Vec<String>,
 }
@@ -122,6 +134,8 @@ Examples:
   skep route up --ports eth1,eth2
   skep route add 10.1.0.0/16 via 192.0.2.1
   skep route add 2001:db8::/32 via fe80::1 dev eth2 weight 2 via fe80::2 dev eth1
+  skep route add 0.0.0.0/0 via 192.0.2.9 if \"tcp dst port 443\"
+  skep route add 10.2.0.0/16 dev eth2 cpu 1
   skep route replace 203.0.113.0/24 drop
   skep route save routes && skep route load routes
   skep route sync --proto bird

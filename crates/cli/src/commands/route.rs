@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use skep::machine::Signals;
-use skep::route::{Happened, HopStats, Mode, Router, Selection, Sync, Watch, up};
+use skep::route::{Happened, HopStats, Mode, Router, Selection, Sync, UpOptions, Watch, up};
 
 use crate::args::{Route, RouteAction, RouteSync, RouteWords};
 use crate::exit::Exit;
@@ -15,17 +15,19 @@ use crate::exit::Exit;
 /// Runs the command.
 pub(crate) fn run(options: &Route) -> Result<ExitCode> {
     match &options.action {
-        RouteAction::Up { ports, native, generic } => {
+        RouteAction::Up { ports, native, generic, count } => {
             let mode = match (native, generic) {
                 (true, _) => Mode::Native,
                 (_, true) => Mode::Generic,
                 _ => Mode::Automatic,
             };
-            start(ports, mode)?;
+            start(ports, &UpOptions { mode, count: count.unwrap_or(0) })?;
         }
         RouteAction::Add(words) => set(words, false)?,
         RouteAction::Replace(words) => set(words, true)?,
-        RouteAction::Del { destination } => Router::open()?.delete(destination)?,
+        RouteAction::Del { words } => {
+            Router::open()?.delete(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
         RouteAction::Show { all } => {
             let router = Router::open()?;
             let mut out = std::io::stdout().lock();
@@ -46,10 +48,7 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
             }
             router.show(*all)?.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
-        RouteAction::Get { address } => match Router::open()?.get(*address)? {
-            Some(route) => println!("{route}"),
-            None => println!("no route: packets to {address} go to the kernel"),
-        },
+        RouteAction::Get { address } => get(*address)?,
         RouteAction::Stats => stats()?,
         RouteAction::Save { file } => save(file.as_deref())?,
         RouteAction::Watch { interval } => watch(Duration::from_secs(u64::from(*interval)))?,
@@ -65,8 +64,20 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
     Ok(Exit::Ok.into())
 }
 
-fn start(ports: &[String], mode: Mode) -> Result<()> {
-    let report = up(ports, mode)?;
+/// Prints the routes of an address.
+fn get(address: std::net::IpAddr) -> Result<()> {
+    let routes = Router::open()?.get(address)?;
+    routes.iter().for_each(|route| println!("{}", route.text));
+    match routes.last() {
+        None => println!("no route: packets to {address} go to the kernel"),
+        Some(last) if last.condition => println!("other packets to {address} go to the kernel"),
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn start(ports: &[String], options: &UpOptions) -> Result<()> {
+    let report = up(ports, options)?;
     for port in &report.ports {
         println!("{}: {}", port.name, port.way);
     }
@@ -79,7 +90,16 @@ fn start(ports: &[String], mode: Mode) -> Result<()> {
 fn set(words: &RouteWords, replace: bool) -> Result<()> {
     let router = Router::open()?;
     let words: Vec<&str> = words.words.iter().map(String::as_str).collect();
-    Ok(router.set(router.parse(&words)?, replace)?)
+    let route = router.parse(&words)?;
+    let stay = if route.names_cpu() { router.ports_that_stay() } else { Vec::new() };
+    router.set(route, replace)?;
+    if !stay.is_empty() {
+        eprintln!(
+            "warning: packets that come in by {} stay on the CPU that has them: TC handles these ports, and only XDP can send to another CPU",
+            stay.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn sync(options: &RouteSync) -> Result<()> {
@@ -160,7 +180,7 @@ fn watch(interval: Duration) -> Result<()> {
             )
         };
         some(&mut text, &changes, "changes");
-        some(&mut text, &look.hops.iter().map(hop).collect::<Vec<_>>(), "next hops");
+        some(&mut text, &look.hops.iter().map(hop).collect::<Vec<_>>(), "counted");
         let mut out = std::io::stdout();
         out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
         while last.elapsed() < interval {
@@ -198,7 +218,7 @@ fn test(files: &[PathBuf]) -> Result<ExitCode> {
 }
 
 fn stats() -> Result<()> {
-    println!("{:>12} {:>16} {:>8}  next hop", "packets", "bytes", "routes");
+    println!("{:>12} {:>16} {:>8}  route, or next hop of several", "packets", "bytes", "routes");
     for row in Router::open()?.stats()? {
         println!("{:>12} {:>16} {:>8}  {}", row.packets, row.bytes, row.routes, row.hop);
     }

@@ -38,6 +38,10 @@ pub struct Hop {
     pub fast: Option<Through>,
     /// Its routes follow the kernel's; those that were written by hand have next hops of their own.
     pub followed: bool,
+    /// The CPU that goes on with the packets; `None`: the one that has them.
+    pub cpu: Option<u32>,
+    /// Tells the route apart that alone leads here, so that it is counted by itself; 0: any may lead here.
+    pub owner: u64,
 }
 
 /// What takes frames for an interface from XDP programs.
@@ -50,16 +54,29 @@ pub struct Through {
 }
 
 /// Bytes of a next hop in the map.
-pub const HOP_BYTES: usize = 56;
+pub const HOP_BYTES: usize = 64;
 /// Where among them lies what `skep route` puts there: the number under which programs find the gateway's link address.
 pub const LINK_AT: usize = 52;
+/// Kinds in the map of what another CPU goes on with: sent on there, or left to the kernel there.
+const ON_CPU: (u32, u32) = (7, 8);
 /// `AF_INET` and `AF_INET6`.
 const FAMILIES: (u32, u32) = (2, 10);
 
 impl Hop {
     /// One that sends nothing on.
     pub fn plain(kind: Kind) -> Hop {
-        Hop { kind, device: 0, mtu: 0, gateway: None, mac: [0; 6], weight: 1, fast: None, followed: false }
+        Hop {
+            kind,
+            device: 0,
+            mtu: 0,
+            gateway: None,
+            mac: [0; 6],
+            weight: 1,
+            fast: None,
+            followed: false,
+            cpu: None,
+            owner: 0,
+        }
     }
 
     /// As it lies in the map.
@@ -71,7 +88,12 @@ impl Hop {
             None => {}
         }
         let mut out = [0; HOP_BYTES];
-        for (at, word) in [self.kind as u32, self.device, self.mtu, family].into_iter().enumerate() {
+        let kind = match (self.cpu, self.kind) {
+            (Some(_), Kind::Forward) => ON_CPU.0,
+            (Some(_), Kind::Pass) => ON_CPU.1,
+            (_, kind) => kind as u32,
+        };
+        for (at, word) in [kind, self.device, self.mtu, family].into_iter().enumerate() {
             out[4 * at..4 * at + 4].copy_from_slice(&word.to_ne_bytes());
         }
         out[16..32].copy_from_slice(&address);
@@ -81,6 +103,8 @@ impl Hop {
         out[40..44].copy_from_slice(&device.to_ne_bytes());
         out[44..46].copy_from_slice(&u16::from(self.followed).to_ne_bytes());
         out[46..48].copy_from_slice(&tag.to_ne_bytes());
+        out[48..52].copy_from_slice(&self.cpu.unwrap_or(0).to_ne_bytes());
+        out[56..64].copy_from_slice(&self.owner.to_ne_bytes());
         out
     }
 
@@ -91,6 +115,8 @@ impl Hop {
         let half = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         let kind = match word(0)? {
             1 => Kind::Forward,
+            kind if kind == ON_CPU.0 => Kind::Forward,
+            kind if kind == ON_CPU.1 => Kind::Pass,
             2 => Kind::Drop,
             3 => Kind::Pass,
             4 => Kind::Local,
@@ -115,6 +141,8 @@ impl Hop {
             weight: half(38),
             fast: Some(Through { device: word(40)?, tag: half(46) }).filter(|through| through.device != 0),
             followed: half(44) != 0,
+            cpu: word(48).filter(|_| word(0).is_some_and(|kind| kind == ON_CPU.0 || kind == ON_CPU.1)),
+            owner: u64::from_ne_bytes(bytes[56..64].try_into().ok()?),
         })
     }
 }
@@ -135,8 +163,12 @@ mod tests {
                 ([2, 0, 0, 0, 0, 9], Some(Through { device: 4, tag: gateway.map_or(0, |_| 100) }));
             let plain = Hop::plain(Kind::Forward);
             let hop = Hop { device: 7, mtu: 1500, gateway, mac, weight: 3, fast, followed: true, ..plain };
+            let other = Hop { cpu: Some(0), owner: 1 << 60 | 5, ..hop.clone() };
             assert_eq!(Hop::from_bytes(&hop.to_bytes()), Some(hop));
+            assert_eq!(Hop::from_bytes(&other.to_bytes()), Some(other));
         }
+        let pass = Hop { cpu: Some(3), ..Hop::plain(Kind::Pass) };
+        assert_eq!(Hop::from_bytes(&pass.to_bytes()), Some(pass));
         assert_eq!(Hop::from_bytes(&[0; HOP_BYTES]), None);
         assert_eq!(Hop::from_bytes(&[1; 8]), None);
     }

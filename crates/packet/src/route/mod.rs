@@ -7,13 +7,15 @@ pub mod direct;
 pub mod fib;
 mod hop;
 mod parse;
+mod policy;
 mod prefix;
 mod table;
 
 pub use hop::{HOP_BYTES, Hop, Kind, LINK_AT, Through};
-pub use parse::{Device, Links, NextHop, Route, Target, parse};
+pub use parse::{Device, Links, NextHop, Route, Target, parse, parse_condition, some};
+pub use policy::{Entry, FILTERS, LISTS, POLICY, Policies, SLOTS, TEXT, WORDS, text_words};
 pub use prefix::Prefix;
-pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, Step, Table};
+pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, Row, Step, Table};
 
 /// What is wrong with a route.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

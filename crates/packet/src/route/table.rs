@@ -8,8 +8,12 @@
 //! follow another table do so, and only for who keeps this table: the maps say of a group no more than its buckets.
 
 mod live;
+mod plan;
 
-use super::{Hop, Prefix, Route, RouteError};
+pub(super) use plan::owner;
+
+use super::policy::{Policies, list_of};
+use super::{Hop, POLICY, Prefix, Route, RouteError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Mark of a route's value that is a group.
@@ -19,7 +23,14 @@ pub const BUCKETS: u32 = 64;
 /// Groups that there can be; number 0 is none.
 pub const GROUPS: u32 = 4096;
 /// Next hops that there can be; number 0 is none.
-pub const HOPS: u32 = 4096;
+pub const HOPS: u32 = 8192;
+/// So many of them stay for those that several routes lead to.
+const OWN_ROOM: usize = 4096;
+/// Bytes of a next hop that say where it is.
+const PLACE: usize = 48;
+/// Of the hash FNV-1a.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x100_0000_01b3;
 
 /// A wanted change.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,8 +39,12 @@ pub enum Change {
     Add(Route),
     /// A route, in place of what may be there.
     Replace(Route),
-    /// A route that is there goes.
+    /// A route that is there goes, the one without a condition.
     Delete(Prefix),
+    /// A route with this condition, which is there, goes.
+    DeleteIf(Prefix, String),
+    /// All routes with conditions go, if there are any.
+    DeleteAllIf(Prefix),
     /// A route of another table that is followed; one that was written by hand stays in its place.
     Follow(Route),
     /// A followed route goes, if it is there and was not written by hand.
@@ -45,6 +60,10 @@ pub enum Step {
     Renew(u32, Hop),
     /// An entry of the array of buckets: a next hop.
     Bucket(u32, u32),
+    /// The programs get a filter, under this number.
+    Filter(u32, String),
+    /// A word of the map of lists.
+    List(u32, u64),
     /// A route leads to a value.
     Route {
         /// The route.
@@ -80,7 +99,7 @@ impl Step {
             }
             Step::Route { prefix, value, before: None } => Some(Step::Remove { prefix, before: value }),
             Step::Remove { prefix, before } => Some(Step::Route { prefix, value: before, before: None }),
-            Step::Hop(..) | Step::Renew(..) | Step::Bucket(..) => None,
+            Step::Hop(..) | Step::Renew(..) | Step::Bucket(..) | Step::Filter(..) | Step::List(..) => None,
         }
     }
 }
@@ -102,6 +121,23 @@ pub struct Table {
     uses: HashMap<u32, usize>,
     /// Interfaces that are down, for groups that follow.
     down: BTreeMap<u32, Down>,
+    /// Routes with conditions.
+    policies: Policies,
+    /// Next hops that one route alone leads to.
+    owned: usize,
+    /// Where routes that follow another table get such next hops too: how many next hops there can be.
+    counts_all: Option<u32>,
+}
+
+/// A route as it is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Destinations.
+    pub prefix: Prefix,
+    /// The filter expression that packets have to match.
+    pub condition: Option<String>,
+    /// Numbers of its next hops.
+    pub hops: Vec<u32>,
 }
 
 /// Why next hops of an interface are not used.
@@ -128,12 +164,17 @@ impl Table {
         routes: impl IntoIterator<Item = (Prefix, u32)>,
         hop: impl Fn(u32) -> Option<Hop>,
         bucket: impl Fn(u32) -> u32,
+        policies: Policies,
     ) -> Table {
-        let mut table = Table { routes: routes.into_iter().collect(), ..Table::default() };
+        let mut table = Table { routes: routes.into_iter().collect(), policies, ..Table::default() };
         let mut uses: BTreeMap<u32, usize> = BTreeMap::new();
         table.routes.values().for_each(|value| *uses.entry(*value).or_default() += 1);
+        for list in table.policies.lists.keys() {
+            table.policies.values(*list).into_iter().for_each(|value| *uses.entry(value).or_default() += 1);
+        }
         for (value, count) in uses {
             let used = match value & GROUP {
+                0 if list_of(value).is_some() => Vec::new(),
                 0 => vec![value],
                 _ => {
                     let group = value & !GROUP;
@@ -148,6 +189,9 @@ impl Table {
             for number in used {
                 if let Some(hop) = hop(number) {
                     table.numbers.insert(hop.clone(), number);
+                    if hop.owner != 0 && !table.hops.contains_key(&number) {
+                        table.owned += 1;
+                    }
                     table.hops.insert(number, hop);
                 }
             }
@@ -163,12 +207,51 @@ impl Table {
         self.groups.insert(number, group);
     }
 
-    /// All routes with the numbers of their next hops, by prefix.
-    pub fn routes(&self) -> impl Iterator<Item = (Prefix, Vec<u32>)> {
-        let mut all: Vec<(Prefix, u32)> =
-            self.routes.iter().map(|(prefix, value)| (*prefix, *value)).collect();
+    /// All routes, by prefix; of one destination in the order in which they are tried.
+    pub fn routes(&self) -> impl Iterator<Item = Row> {
+        let mut all: Vec<Prefix> = self.routes.keys().copied().collect();
         all.sort_unstable();
-        all.into_iter().map(|(prefix, value)| (prefix, self.members(value)))
+        all.into_iter().flat_map(|prefix| self.rows(prefix))
+    }
+
+    /// The routes of a destination, in the order in which they are tried.
+    fn rows(&self, prefix: Prefix) -> Vec<Row> {
+        let conditions = self.policies.of.get(&prefix).into_iter().flat_map(|policy| &policy.conditions);
+        let text = |filter: &u32| Some(self.policies.filters.get(filter).cloned().unwrap_or_default());
+        let mut rows: Vec<Row> = conditions
+            .map(|(filter, value)| Row { prefix, condition: text(filter), hops: self.members(*value) })
+            .collect();
+        let plain = self.plain(prefix).map(|value| self.members(value));
+        rows.extend(plain.map(|hops| Row { prefix, condition: None, hops }));
+        rows
+    }
+
+    /// The value of a route without a condition.
+    fn plain(&self, prefix: Prefix) -> Option<u32> {
+        match self.policies.of.get(&prefix) {
+            Some(policy) => policy.otherwise,
+            None => self.routes.get(&prefix).copied(),
+        }
+    }
+
+    /// Texts of the filters that programs need, and may have, by number.
+    pub fn filters(&self) -> &BTreeMap<u32, String> {
+        &self.policies.filters
+    }
+
+    /// Whether there are routes with conditions.
+    pub fn has_conditions(&self) -> bool {
+        !self.policies.of.is_empty()
+    }
+
+    /// Routes that follow another table are counted each by itself too, and there can be so many next hops.
+    pub fn count_all(&mut self, hops: u32) {
+        self.counts_all = Some(hops);
+    }
+
+    /// Next hops that there can be.
+    fn most_hops(&self) -> u32 {
+        self.counts_all.unwrap_or(HOPS)
     }
 
     /// How many routes there are.
@@ -202,19 +285,31 @@ impl Table {
         self.hops.values().filter_map(|hop| Some((hop.device, hop.gateway?))).collect()
     }
 
-    /// The route of an address, the longest that contains it.
-    pub fn lookup(&self, address: std::net::IpAddr) -> Option<(Prefix, Vec<u32>)> {
+    /// The routes of an address, in the order in which they are tried: those with conditions, from the longest block on, then one without. The
+    /// last has a condition where packets that match none go to the kernel.
+    pub fn lookup(&self, address: std::net::IpAddr) -> Vec<Row> {
         let width = if address.is_ipv4() { 32 } else { 128 };
-        let found = (0..=width).rev().map(|length| Prefix::around(address, length));
-        found.into_iter().find_map(|p| Some((p, self.members(*self.routes.get(&p)?))))
+        let mut found: Vec<Row> = Vec::new();
+        for length in (0..=width).rev() {
+            found.extend(self.rows(Prefix::around(address, length)));
+            if found.last().is_some_and(|row| row.condition.is_none()) {
+                break;
+            }
+        }
+        found
     }
 
-    /// Whether there is such a route.
+    /// Whether there is such a route, without a condition.
     pub fn has(&self, prefix: Prefix) -> bool {
-        self.routes.contains_key(&prefix)
+        self.plain(prefix).is_some()
     }
 
-    /// The routes whose next hops are all `wanted`, in no order. Many routes share a value, which is judged once.
+    /// Destinations of routes with conditions.
+    pub fn conditional(&self) -> impl Iterator<Item = Prefix> {
+        self.policies.of.keys().copied()
+    }
+
+    /// The routes without conditions whose next hops are all `wanted`, in no order. Many routes share a value, which is judged once.
     pub fn those(&self, wanted: impl Fn(&Hop) -> bool) -> Vec<Prefix> {
         let is = |value: u32| self.members(value).iter().all(|n| self.hops.get(n).is_some_and(&wanted));
         let values: HashMap<u32, bool> = self
@@ -225,13 +320,17 @@ impl Table {
             .into_iter()
             .map(|v| (v, is(v)))
             .collect();
-        let routes = self.routes.iter().filter(|(_, value)| values.get(value).is_some_and(|w| *w));
+        let wanted = |prefix: &Prefix, value: &u32| match list_of(*value) {
+            Some(_) => self.plain(*prefix).is_some_and(is),
+            None => values.get(value).is_some_and(|w| *w),
+        };
+        let routes = self.routes.iter().filter(|(prefix, value)| wanted(prefix, value));
         routes.map(|(prefix, _)| *prefix).collect()
     }
 
     /// Whether a route follows another table; `None` where there is none.
     pub fn is_followed(&self, prefix: Prefix) -> Option<bool> {
-        self.routes.get(&prefix).map(|value| self.value_is_followed(*value))
+        self.plain(prefix).map(|value| self.value_is_followed(value))
     }
 
     fn value_is_followed(&self, value: u32) -> bool {
@@ -250,94 +349,6 @@ impl Table {
         }
     }
 
-    /// The steps of a batch of changes, in their order; afterwards this is the table behind them. When a change is wrong,
-    /// nothing is changed.
-    pub fn plan(&mut self, changes: &[Change]) -> Result<Vec<Step>, RouteError> {
-        let (mut first, mut new) = (Vec::new(), HashMap::new());
-        if let Err(error) = changes.iter().try_for_each(|change| self.take(change, &mut first, &mut new)) {
-            // What was made for the batch is used by nothing.
-            self.forget_unused();
-            return Err(error);
-        }
-        let (mut set, mut gone) = (Vec::new(), Vec::new());
-        for (prefix, value) in new {
-            let before = self.routes.get(&prefix).copied();
-            match (value, before) {
-                (Some(value), before) if before != Some(value) => {
-                    set.push(Step::Route { prefix, value, before });
-                    self.routes.insert(prefix, value);
-                    *self.uses.entry(value).or_default() += 1;
-                }
-                (None, Some(before)) => {
-                    gone.push(Step::Remove { prefix, before });
-                    self.routes.remove(&prefix);
-                }
-                _ => continue,
-            }
-            if let Some(before) = before {
-                self.give_up(before);
-            }
-        }
-        // Longer ones first: while a shorter one changes, what it no longer stands for is there already. Of those that go the
-        // shorter ones first, so that no address falls to one that goes too.
-        set.sort_unstable_by_key(Step::order);
-        gone.sort_unstable_by_key(|step| std::cmp::Reverse(step.order()));
-        self.forget_unused();
-        let mut steps = first;
-        steps.extend(set);
-        steps.extend(gone);
-        Ok(steps)
-    }
-
-    /// Notes in `new` what a change makes of its route; next hops that it needs are made, and their steps added.
-    fn take(
-        &mut self,
-        change: &Change,
-        steps: &mut Vec<Step>,
-        new: &mut HashMap<Prefix, Option<u32>>,
-    ) -> Result<(), RouteError> {
-        let now = |table: &Table, prefix: Prefix| {
-            new.get(&prefix).copied().unwrap_or_else(|| table.routes.get(&prefix).copied())
-        };
-        let (route, followed) = match change {
-            Change::Delete(prefix) => {
-                if now(self, *prefix).is_none() {
-                    return Err(RouteError(format!("there is no route to {prefix}")));
-                }
-                new.insert(*prefix, None);
-                return Ok(());
-            }
-            Change::Unfollow(prefix) => {
-                if now(self, *prefix).is_some_and(|value| self.value_is_followed(value)) {
-                    new.insert(*prefix, None);
-                }
-                return Ok(());
-            }
-            Change::Add(route) => {
-                let prefix = route.prefix;
-                // One that is followed makes room: it comes back when this one goes.
-                if now(self, prefix).is_some_and(|value| !self.value_is_followed(value)) {
-                    return Err(RouteError(format!(
-                        "there is a route to {prefix} already: `replace` changes it"
-                    )));
-                }
-                (route, false)
-            }
-            Change::Replace(route) => (route, false),
-            Change::Follow(route) => {
-                if now(self, route.prefix).is_some_and(|value| !self.value_is_followed(value)) {
-                    return Ok(());
-                }
-                (route, true)
-            }
-        };
-        let mut hops = route.target.hops();
-        hops.iter_mut().for_each(|hop| hop.followed = followed);
-        let value = self.value_of(&hops, steps)?;
-        new.insert(route.prefix, Some(value));
-        Ok(())
-    }
-
     /// A route or a group no longer leads to `value`.
     fn give_up(&mut self, value: u32) {
         if let Some(count) = self.uses.get_mut(&value) {
@@ -352,8 +363,9 @@ impl Table {
             let number = match self.numbers.get(hop) {
                 Some(number) => *number,
                 None => {
-                    let number = free(&self.hops, HOPS, "next hops")?;
+                    let number = free(&self.hops, self.most_hops(), "next hops")?;
                     self.hops.insert(number, hop.clone());
+                    self.owned += usize::from(hop.owner != 0);
                     self.numbers.insert(hop.clone(), number);
                     steps.push(Step::Hop(number, hop.clone()));
                     number
@@ -406,6 +418,11 @@ impl Table {
     /// Forgets what no route leads to.
     fn forget_unused(&mut self) {
         let used = |uses: &HashMap<u32, usize>, value: u32| uses.get(&value).is_some_and(|count| *count > 0);
+        let lists: Vec<u32> =
+            self.policies.lists.keys().copied().filter(|list| !used(&self.uses, POLICY | list)).collect();
+        for list in lists {
+            self.policies.forget(list).into_iter().for_each(|value| self.give_up(value));
+        }
         let groups: Vec<u32> =
             self.groups.keys().copied().filter(|group| !used(&self.uses, GROUP | group)).collect();
         for group in groups {
@@ -414,9 +431,12 @@ impl Table {
             members.into_iter().for_each(|member| self.give_up(member));
         }
         self.uses.retain(|_, count| *count > 0);
-        let (uses, numbers) = (&self.uses, &mut self.numbers);
+        let (uses, numbers, owned) = (&self.uses, &mut self.numbers, &mut self.owned);
         self.hops.retain(|number, hop| {
             let keep = used(uses, *number);
+            if !keep && hop.owner != 0 {
+                *owned = owned.saturating_sub(1);
+            }
             if !keep && numbers.get(hop) == Some(number) {
                 numbers.remove(hop);
             }
@@ -444,17 +464,20 @@ fn distinct(numbers: &[u32]) -> Vec<u32> {
 
 /// The lowest number that is not taken. What the batch before has given up is taken until it is done.
 fn free<T>(taken: &BTreeMap<u32, T>, count: u32, what: &str) -> Result<u32, RouteError> {
-    let number = (1..count).find(|n| !taken.contains_key(n));
-    number.ok_or_else(|| RouteError(format!("there are {} {what} already, no more are possible", count - 1)))
+    let number =
+        (1..).zip(taken.keys()).find(|(n, key)| n != *key).map_or(taken.len() as u32 + 1, |gap| gap.0);
+    match number < count {
+        true => Ok(number),
+        false => Err(RouteError(format!("there are {} {what} already, no more are possible", count - 1))),
+    }
 }
 
 /// A number for where a next hop is, whatever its number, its weight and what its interface is like now.
 fn identity(hop: &Hop) -> u64 {
     let Hop { kind, device, gateway, .. } = *hop;
-    // What lies behind is no part of it.
-    Hop { device, gateway, weight: 0, ..Hop::plain(kind) }.to_bytes()[..48]
+    Hop { device, gateway, weight: 0, ..Hop::plain(kind) }.to_bytes()[..PLACE]
         .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+        .fold(OFFSET, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
 }
 
 /// Spreads a number over all 64 bits (the finaliser of SplitMix64).

@@ -1,7 +1,7 @@
 //! What a router does while a batch is applied step by step, against the tables before and behind it.
 
 use super::super::parse::tests::{device, read};
-use super::super::{Device, NextHop, Target};
+use super::super::{Device, FILTERS, NextHop, Policies, SLOTS, TEXT, Target, text_words};
 use super::*;
 use std::net::IpAddr;
 
@@ -11,6 +11,7 @@ struct Maps {
     hops: BTreeMap<u32, Hop>,
     buckets: BTreeMap<u32, u32>,
     routes: BTreeMap<Prefix, u32>,
+    words: BTreeMap<u32, u64>,
 }
 
 impl Maps {
@@ -18,6 +19,8 @@ impl Maps {
         match step {
             Step::Hop(number, hop) | Step::Renew(number, hop) => drop(self.hops.insert(*number, hop.clone())),
             Step::Bucket(at, hop) => drop(self.buckets.insert(*at, *hop)),
+            Step::Filter(number, text) => self.words.extend(text_words(*number, text)),
+            Step::List(at, word) => drop(self.words.insert(*at, *word)),
             Step::Route { prefix, value, before } => {
                 assert_eq!(self.routes.insert(*prefix, *value), *before);
             }
@@ -25,10 +28,23 @@ impl Maps {
         }
     }
 
-    /// What the program does with a packet to `address`, whose flow has this hash.
-    fn forward(&self, address: IpAddr, hash: u32) -> Option<Hop> {
+    /// What the program does with a packet to `address`, whose flow has this hash, and which matches this filter alone.
+    fn forward(&self, address: IpAddr, hash: u32, matches: &str) -> Option<Hop> {
         let prefixes = (0..=32).rev().map(|length| Prefix::around(address, length));
-        let value = prefixes.into_iter().find_map(|p| self.routes.get(&p).copied())?;
+        let mut value = prefixes.into_iter().find_map(|p| self.routes.get(&p).copied())?;
+        if value >> 29 == 1 {
+            let first = (value & (POLICY - 1)) * SLOTS;
+            let word = |at: u32| self.words.get(&at).copied().unwrap_or(0);
+            // The texts of these tests differ in their first words.
+            let (at, text) = text_words(1, matches)[0];
+            let number = |n: &u32| word(at + (n - 1) * TEXT / 8) == text;
+            let held = (1..=FILTERS).filter(number).fold(1, |bits, n| bits | 1u64 << n) & (word(first) | 1);
+            let entries = (first + 1..first + SLOTS).map(word);
+            value = entries.into_iter().find(|entry| held >> (entry >> 32 & 63) & 1 != 0)? as u32;
+            if value == 0 {
+                return None;
+            }
+        }
         let number = match value & GROUP {
             0 => value,
             _ => self.buckets.get(&((value & !GROUP) * BUCKETS + hash % BUCKETS)).copied()?,
@@ -38,7 +54,9 @@ impl Maps {
 
     fn table(&self) -> Table {
         let routes: Vec<_> = self.routes.iter().map(|(p, v)| (*p, *v)).collect();
-        Table::of(routes, |n| self.hops.get(&n).cloned(), |at| self.buckets.get(&at).copied().unwrap_or(0))
+        let policies = Policies::read(&routes, |at| self.words.get(&at).copied().unwrap_or(0));
+        let bucket = |at: u32| self.buckets.get(&at).copied().unwrap_or(0);
+        Table::of(routes, |n| self.hops.get(&n).cloned(), bucket, policies)
     }
 }
 
@@ -57,23 +75,35 @@ fn a_route(random: &mut Random) -> Route {
     let prefix = Prefix::around(address, [8, 16, 24, 32][random.below(4) as usize]);
     let hop = |random: &mut Random| {
         let gateway = IpAddr::from([192, 0, 2, random.below(5) as u8]);
-        NextHop { gateway: Some(gateway), device: device("a", 1), weight: 1 + random.below(3) as u16 }
+        NextHop {
+            gateway: Some(gateway),
+            device: device("a", 1),
+            weight: 1 + random.below(3) as u16,
+            cpu: None,
+        }
     };
     let target = match random.below(4) {
         0 => Target::Drop,
         _ => Target::Forward((0..=random.below(3)).map(|_| hop(random)).collect()),
     };
-    Route { prefix, target }
+    let condition = match random.below(3) {
+        0 => Some(["tcp", "udp", "icmp"][random.below(3) as usize].to_owned()),
+        _ => None,
+    };
+    let position = condition.as_ref().and_then(|_| [None, Some(1), Some(2)][random.below(3) as usize]);
+    Route { condition, position, ..Route::new(prefix, target) }
 }
 
 fn a_change(random: &mut Random, table: &Table) -> Change {
     let route = a_route(random);
     match (random.below(5), table.has(route.prefix)) {
-        (3, _) => Change::Follow(route),
+        (0 | 1, _) if route.condition.is_some() => Change::Replace(route),
+        (2, _) if route.condition.is_some() => Change::DeleteAllIf(route.prefix),
+        (3, _) => Change::Follow(Route::new(route.prefix, route.target)),
         (4, _) => Change::Unfollow(route.prefix),
         (0, true) => Change::Delete(route.prefix),
-        (_, true) => Change::Replace(route),
-        (_, false) => Change::Add(route),
+        (_, true) => Change::Replace(Route::new(route.prefix, route.target)),
+        (_, false) => Change::Add(Route::new(route.prefix, route.target)),
     }
 }
 
@@ -87,7 +117,10 @@ fn no_step_opens_a_hole() {
         for _ in 0..=random.below(4) {
             let change = a_change(&mut random, &table);
             let prefix = match &change {
-                Change::Delete(prefix) | Change::Unfollow(prefix) => *prefix,
+                Change::Delete(prefix)
+                | Change::Unfollow(prefix)
+                | Change::DeleteIf(prefix, _)
+                | Change::DeleteAllIf(prefix) => *prefix,
                 Change::Add(route) | Change::Replace(route) | Change::Follow(route) => route.prefix,
             };
             if changes.iter().all(|(p, _)| *p != prefix) {
@@ -103,20 +136,34 @@ fn no_step_opens_a_hole() {
         let alone = changes.len() == 1;
         for step in &steps {
             maps.take(step);
-            for (third, fourth, hash) in [(0, 0, 0), (0, 1, 9), (1, 0, 33), (1, 2, 5), (2, 2, 63), (2, 1, 17)]
+            let places = [(0, 0, 0), (0, 1, 9), (1, 0, 33), (1, 2, 5), (2, 2, 63), (2, 1, 17)];
+            for ((third, fourth, hash), kind) in
+                places.into_iter().flat_map(|p| [(p, "tcp"), (p, "udp"), (p, "arp")])
             {
                 let address = IpAddr::from([10, third, fourth, 0]);
-                let now = maps.forward(address, hash);
+                let of = |maps: &Maps| maps.forward(address, hash, kind);
+                let now = of(&maps);
                 if alone {
-                    let allowed = [before.forward(address, hash), behind.forward(address, hash)];
+                    let allowed = [of(&before), of(&behind)];
                     assert!(allowed.contains(&now), "{address}: {now:?} is neither of {allowed:?}");
                 }
                 // Never nothing where there was something before and is behind.
-                let both = before.forward(address, hash).is_some() && behind.forward(address, hash).is_some();
+                let both = of(&before).is_some() && of(&behind).is_some();
                 assert!(!both || now.is_some(), "a hole at {address}");
             }
         }
         assert_eq!(maps.table(), table, "the table is found again");
+        for kind in ["tcp", "udp", "arp"] {
+            let address = IpAddr::from([10, 1, 1, 0]);
+            let rows = table.lookup(address);
+            let row = rows.iter().find(|row| row.condition.as_ref().is_none_or(|text| text == kind));
+            let allowed: Option<Vec<Hop>> =
+                row.map(|row| row.hops.iter().filter_map(|n| table.hop(*n).cloned()).collect());
+            let found = maps.forward(address, 3, kind);
+            let right =
+                found.as_ref().map_or(allowed.is_none(), |hop| allowed.is_some_and(|a| a.contains(hop)));
+            assert!(right, "{kind}: {found:?} is not what the table says");
+        }
         if random.below(4) == 0 {
             steps.iter().rev().filter_map(Step::undone).for_each(|step| maps.take(&step));
             assert_eq!(maps.routes, before.routes, "steps undone");
@@ -138,7 +185,7 @@ fn lookup_is_the_longest_match() {
     for _ in 0..500 {
         let address = IpAddr::from([10, random.below(4) as u8, random.below(4) as u8, random.below(2) as u8]);
         let expected = naive.keys().filter(|p| p.contains(address)).max_by_key(|p| p.length()).copied();
-        assert_eq!(table.lookup(address).map(|found| found.0), expected);
+        assert_eq!(table.lookup(address).first().map(|found| found.prefix), expected);
     }
 }
 
@@ -220,12 +267,95 @@ fn followed_routes_leave_those_of_others_alone() {
 }
 
 #[test]
+fn conditions_are_tried_in_their_order() {
+    let change = |table: &mut Table, text: &str| table.plan(&[Change::Add(read(text).unwrap())]);
+    let mut table = Table::default();
+    for text in [
+        "10.0.0.0/8 via 10.0.1.8",
+        "10.1.0.0/16 drop if udp",
+        "10.1.0.0/16 pass if tcp",
+        "10.0.0.0/8 pass if icmp",
+    ] {
+        change(&mut table, text).unwrap();
+    }
+    let tried = |table: &Table| {
+        let rows = table.lookup("10.1.2.3".parse().unwrap()).into_iter();
+        rows.map(|row| format!("{} {}", row.prefix, row.condition.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    assert_eq!(tried(&table), ["10.1.0.0/16 udp", "10.1.0.0/16 tcp", "10.0.0.0/8 icmp", "10.0.0.0/8 "]);
+    change(&mut table, "10.1.0.0/16 drop at 1 if arp").unwrap();
+    table.plan(&[Change::Replace(read("10.1.0.0/16 drop at 1 if tcp").unwrap())]).unwrap();
+    assert_eq!(tried(&table)[..3], ["10.1.0.0/16 tcp", "10.1.0.0/16 arp", "10.1.0.0/16 udp"]);
+    for (change, part) in [
+        (
+            Change::Add(read("10.1.0.0/16 drop if tcp").unwrap()),
+            "with that `if` already: `replace` changes it",
+        ),
+        (
+            Change::Delete("10.1.0.0/16".parse().unwrap()),
+            "`del DESTINATION if EXPRESSION` takes one with it away",
+        ),
+        (
+            Change::DeleteIf("10.1.0.0/16".parse().unwrap(), "ip6".to_owned()),
+            "no route to 10.1.0.0/16 if \"ip6\"",
+        ),
+    ] {
+        let before = table.clone();
+        let why = table.plan(&[change]).unwrap_err().to_string();
+        assert!(why.contains(part), "{part}: {why}");
+        assert_eq!(table, before);
+    }
+    // A filter that no route asks any more makes room for another one only then.
+    table.plan(&[Change::DeleteIf("10.1.0.0/16".parse().unwrap(), "arp".to_owned())]).unwrap();
+    assert!(table.filters().values().any(|text| text == "arp"));
+    change(&mut table, "10.2.0.0/16 drop if sctp").unwrap();
+    assert!(!table.filters().values().any(|text| text == "arp"));
+    table.plan(&[Change::DeleteAllIf("10.1.0.0/16".parse().unwrap())]).unwrap();
+    assert_eq!(tried(&table), ["10.0.0.0/8 icmp", "10.0.0.0/8 "]);
+}
+
+#[test]
+fn what_is_tried_is_bounded() {
+    let mut table = Table::default();
+    let add = |table: &mut Table, n: usize| {
+        let prefix = if n.is_multiple_of(2) { "10.0.0.0/8" } else { "10.1.0.0/16" };
+        table.plan(&[Change::Add(read(&format!("{prefix} drop if tcp port {n}")).unwrap())]).map(drop)
+    };
+    (0..SLOTS as usize - 1).for_each(|n| add(&mut table, n).unwrap());
+    let why = add(&mut table, SLOTS as usize).unwrap_err().to_string();
+    assert!(why.contains("10.1.0.0/16 has 16 routes to try"), "{why}");
+    let one = |n: u32| Change::Add(read(&format!("10.{n}.0.0/16 drop if tcp port {n}")).unwrap());
+    let mut table = Table::default();
+    (1..=FILTERS).for_each(|n| drop(table.plan(&[one(n)]).unwrap()));
+    assert!(
+        table.plan(&[one(FILTERS + 1)]).unwrap_err().to_string().contains("there are 32 different filters")
+    );
+}
+
+#[test]
+fn routes_by_hand_are_counted_by_themselves() {
+    let mut table = Table::default();
+    let all = ["10.1.0.0/16 via 10.0.1.1", "10.2.0.0/16 via 10.0.1.1"].map(|t| read(t).unwrap());
+    table.plan(&all.clone().map(Change::Add)).unwrap();
+    let hops: Vec<Vec<u32>> = table.routes().map(|row| row.hops).collect();
+    assert_ne!(hops[0], hops[1]);
+    assert!(table.plan(&all.map(Change::Replace)).unwrap().is_empty(), "counters go on");
+    let follow = |n: u32| Change::Follow(read(&format!("10.{n}.0.0/16 via 10.0.1.1")).unwrap());
+    table.plan(&[follow(8), follow(9)]).unwrap();
+    let hops: Vec<Vec<u32>> = table.routes().skip(2).map(|row| row.hops).collect();
+    assert_eq!(hops[0], hops[1]);
+    table.count_all(2 * HOPS);
+    table.plan(&[follow(8)]).unwrap();
+    assert_ne!(table.routes().nth(2).map(|row| row.hops), table.routes().nth(3).map(|row| row.hops));
+}
+
+#[test]
 fn numbers_run_out_with_a_message() {
     let mut table = Table::default();
     let route = |n: u32| {
         let device = Device { mtu: n, ..device("a", 1) };
         let prefix = Prefix::around(IpAddr::from(std::net::Ipv4Addr::from_bits(n)), 32);
-        Route { prefix, target: Target::Forward(vec![NextHop { gateway: None, device, weight: 1 }]) }
+        Route::new(prefix, Target::Forward(vec![NextHop { gateway: None, device, weight: 1, cpu: None }]))
     };
     let all: Vec<Change> = (1..=HOPS).map(|n| Change::Add(route(n))).collect();
     assert!(table.plan(&all).unwrap_err().to_string().contains("no more are possible"));

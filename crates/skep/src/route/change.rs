@@ -17,7 +17,7 @@ pub(super) struct Writer<'m> {
     generation: u64,
     arrays: u32,
     machine: u64,
-    _turn: Turn,
+    turn: Turn,
 }
 
 impl<'m> Writer<'m> {
@@ -28,8 +28,18 @@ impl<'m> Writer<'m> {
                 "another `skep route` has been changing this table for ten seconds: try again".to_owned(),
             )
         })?;
+        Writer::of(turn, maps)
+    }
+
+    /// With the right to change the table in hand.
+    pub(super) fn of(turn: Turn, maps: Maps<'m>) -> Result<Writer<'m>, Error> {
         let (generation, arrays, machine) = (maps.generation()?, maps.arrays()?, maps.machine()?);
-        Ok(Writer { maps, generation, arrays, machine, _turn: turn })
+        Ok(Writer { maps, generation, arrays, machine, turn })
+    }
+
+    /// The right alone: the programs, and with them the maps, may have been replaced before it was had.
+    pub(super) fn turn(self) -> Turn {
+        self.turn
     }
 
     /// Whether the change before came to its end, and the machine was then as this number says.
@@ -66,10 +76,23 @@ impl<'m> Writer<'m> {
             return Ok(self.generation);
         }
         self.maps.set_generation(self.generation | 1, self.arrays, self.machine)?;
-        let applied = self.maps.apply(steps);
         let behind = (self.generation | 1) + 1;
+        let asks = steps.iter().any(|step| matches!(step, Step::Filter(..)));
+        let renewed = match table {
+            Some(table) if asks || (unfinished && !table.filters().is_empty()) => {
+                router.renew_filters(self.maps, table, steps)
+            }
+            _ => Ok(None),
+        };
+        let (renewed, prepared) = match renewed {
+            Ok(renewed) => (renewed, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let maps = renewed.as_ref().map_or(self.maps, |loaded| Maps(loaded.maps()));
+        let steps_done = || router.serve_cpus(maps, steps).and_then(|()| maps.apply(steps));
+        let applied = prepared.and_then(|()| steps_done());
         match &applied {
-            Ok(()) => lookups.follow(router, table, steps, unfinished)?,
+            Ok(()) => lookups.follow((router, maps), table, steps, unfinished)?,
             // Whoever comes next finds unfinished what this one found so.
             Err(_) if unfinished => return applied.map(|()| behind),
             Err(_) => {}

@@ -87,6 +87,7 @@ impl Cells for Mapped {
 struct Growing<'r> {
     mapped: &'r mut Mapped,
     router: &'r Router,
+    maps: Maps<'r>,
     /// Blocks that the routes of the batch may need beside those in use.
     more: u32,
     /// Why there are no more.
@@ -97,7 +98,7 @@ impl Growing<'_> {
     fn grown(&mut self) -> Result<(), Error> {
         let (used, _) = direct::usage(self.mapped);
         let blocks = direct::capacity(used.saturating_add(self.more)).max(self.mapped.blocks() * 2);
-        let mut larger = self.router.renew(blocks, |larger| {
+        let mut larger = self.router.renew(self.maps, blocks, |larger| {
             direct::copy(self.mapped, larger);
             larger.complete()
         })?;
@@ -142,23 +143,22 @@ impl Lookups {
     /// no room in memory is left to the tries.
     pub(super) fn follow(
         &mut self,
-        router: &Router,
+        (router, maps): (&Router, Maps<'_>),
         table: Option<&Table>,
         steps: &[Step],
         all: bool,
     ) -> Result<(), Error> {
         if let Some(table) = table.filter(|_| all || router.mixed) {
-            self.0 = Some(router.rebuild(table)?);
+            self.0 = Some(router.rebuild(maps, table)?);
             return Ok(());
         }
-        let maps = Maps(&router.maps);
         let mapped = match &mut self.0 {
             Some(mapped) => mapped,
             none => none.insert(Mapped::of(maps)?),
         };
         let mut new: Vec<Prefix> = steps.iter().filter_map(Step::comes).collect();
         new.sort_unstable();
-        let mut growing = Growing { mapped, router, more: direct::blocks_for(new), failed: None };
+        let mut growing = Growing { mapped, router, maps, more: direct::blocks_for(new), failed: None };
         let mut changed = Direct::new(&mut growing);
         for step in steps {
             match step {
@@ -187,7 +187,7 @@ impl Lookups {
         let (used, _) = direct::usage(mapped);
         let smaller = direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks();
         if let Some(table) = table.filter(|_| smaller) {
-            self.0 = Some(router.rebuild(table)?);
+            self.0 = Some(router.rebuild(maps, table)?);
         }
         Ok(())
     }
@@ -198,14 +198,14 @@ impl Router {
     /// over in one step.
     fn renew(
         &self,
+        maps: Maps<'_>,
         blocks: u32,
         fill: impl FnOnce(&mut Mapped) -> Result<(), Error>,
     ) -> Result<Mapped, Error> {
         let kept =
-            self.maps.iter().filter(|map| ![Some("roots"), Some(BLOCK_MAP)].contains(&map.name().get(1..)));
+            maps.0.iter().filter(|map| ![Some("roots"), Some(BLOCK_MAP)].contains(&map.name().get(1..)));
         let ids: Result<Vec<u32>, _> = kept.map(Map::id).collect();
-        let devices: Vec<_> = self.ports.iter().map(|port| port.device.clone()).collect();
-        let loaded = up::load(&devices, blocks, ids?)?;
+        let loaded = self.reload(maps, blocks, ids?, &maps.filters()?)?;
         let mut mapped = Mapped::of(Maps(loaded.maps()))?;
         fill(&mut mapped)?;
         up::replace(&loaded, &self.ports)?;
@@ -213,10 +213,10 @@ impl Router {
     }
 
     /// Makes the arrays anew, as large as the table needs.
-    fn rebuild(&self, table: &Table) -> Result<Mapped, Error> {
+    fn rebuild(&self, maps: Maps<'_>, table: &Table) -> Result<Mapped, Error> {
         let mut routes: Vec<(Prefix, u32)> = table.values().collect();
         routes.sort_unstable();
         let blocks = direct::capacity(direct::blocks_for(routes.iter().map(|route| route.0)));
-        self.renew(blocks, |mapped| mapped.fill(routes))
+        self.renew(maps, blocks, |mapped| mapped.fill(routes))
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Machine {
     never: Vec<Prefix>,
     /// By index of an interface, whether it takes frames from XDP programs itself: a question to the kernel each.
     fast: RefCell<HashMap<u32, bool>>,
+    /// The CPUs that are online.
+    cpus: Vec<u32>,
 }
 
 /// Destinations that are never forwarded: loopback, link-local and multicast addresses, and broadcast.
@@ -43,14 +45,15 @@ impl Machine {
             addresses: device::addresses()?,
             never: never(),
             fast: RefCell::default(),
+            cpus: skep_kernel::machine::online_cpus()?,
         })
     }
 
-    /// One that is made up: its interfaces, whether they take frames from XDP programs, and its addresses.
-    pub(super) fn made(devices: Vec<(Device, bool)>, addresses: Vec<Address>) -> Machine {
+    /// One that is made up: its interfaces, whether they take frames from XDP programs, its addresses and how many CPUs it has.
+    pub(super) fn made(devices: Vec<(Device, bool)>, addresses: Vec<Address>, cpus: u32) -> Machine {
         let fast = devices.iter().map(|(device, fast)| (device.index, *fast)).collect();
         let devices = devices.into_iter().map(|(device, _)| device).collect();
-        Machine { devices, addresses, never: never(), fast: RefCell::new(fast) }
+        Machine { devices, addresses, never: never(), fast: RefCell::new(fast), cpus: (0..cpus).collect() }
     }
 
     /// The interface of that index, as routes take it.
@@ -128,20 +131,23 @@ impl Machine {
     /// Destinations that the machine itself answers: its addresses, its networks' broadcast addresses, what is never forwarded.
     pub(super) fn own_prefixes(&self) -> BTreeSet<Prefix> {
         let mut own: BTreeSet<Prefix> = self.never.iter().copied().collect();
-        for Address { address, network: (other, length), .. } in &self.addresses {
-            own.insert(Prefix::around(*address, 128));
-            if let (IpAddr::V4(other), 0..=30) = (other, length) {
-                let hosts = u32::MAX >> length;
-                for edge in [other.to_bits() & !hosts, other.to_bits() | hosts] {
-                    own.insert(Prefix::around(IpAddr::V4(Ipv4Addr::from_bits(edge)), 32));
-                }
-            }
+        for address in &self.addresses {
+            own.insert(Prefix::around(address.address, 128));
+            let edges = edges(address).into_iter().flatten();
+            own.extend(edges.map(|edge| Prefix::around(IpAddr::V4(edge), 32)));
         }
         // One within another that is the machine's own too says nothing more.
         let inner = |p: &Prefix| self.never.iter().any(|o| o != p && o.contains(p.address()));
         own.retain(|p| !inner(p));
         own
     }
+}
+
+/// The first and the last address of an address' network, which stand for all of its hosts.
+fn edges(address: &Address) -> Option<[Ipv4Addr; 2]> {
+    let (IpAddr::V4(other), length @ 0..=30) = address.network else { return None };
+    let hosts = u32::MAX >> length;
+    Some([other.to_bits() & !hosts, other.to_bits() | hosts].map(Ipv4Addr::from_bits))
 }
 
 impl Links for Machine {
@@ -156,5 +162,19 @@ impl Links for Machine {
         };
         let nearest = self.addresses.iter().filter(fits).max_by_key(|a| a.network.1)?;
         self.exit(nearest.device)
+    }
+
+    fn cpus(&self) -> Vec<u32> {
+        self.cpus.clone()
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| {
+            own.address == address || edges(own).into_iter().flatten().any(|edge| IpAddr::V4(edge) == address)
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.devices.iter().map(|device| device.name.clone()).collect()
     }
 }

@@ -4,7 +4,9 @@ use crate::error::Error;
 use skep_kernel::device::{Device, Neighbour, Tag};
 use skep_kernel::map::{Map, Unfinished};
 use skep_packet::route::direct;
-use skep_packet::route::{BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Prefix, Step, Table};
+use skep_packet::route::{
+    BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Policies, Prefix, Step, Table, WORDS, text_words,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -19,6 +21,8 @@ struct Stopped {
     error: Error,
 }
 
+/// The map of routes with conditions, which only programs have that ask filters.
+pub(super) const POLICIES: &str = "policies";
 /// Bit of a link address' number that says that it is known.
 const KNOWN: u64 = 1 << 48;
 /// Maps that are gone where no port runs XDP, or none has Ethernet headers.
@@ -75,7 +79,36 @@ impl<'a> Maps<'a> {
             let first = group.saturating_mul(BUCKETS);
             known.extend((first..first.saturating_add(BUCKETS)).map(|at| (at, bucket(at))));
         }
-        Ok(Table::of(routes, hop, |at| known.get(&at).copied().unwrap_or(0)))
+        let policies = self.policies(&routes)?;
+        let mut table = Table::of(routes, hop, |at| known.get(&at).copied().unwrap_or(0), policies);
+        let most = self.most_hops();
+        if most > HOPS {
+            table.count_all(most);
+        }
+        Ok(table)
+    }
+
+    /// Next hops that there can be.
+    pub(super) fn most_hops(self) -> u32 {
+        self.find("hops").map_or(HOPS, Map::max_entries)
+    }
+
+    /// Filters that the programs ask, by number.
+    pub(super) fn filters(self) -> Result<BTreeMap<u32, String>, Error> {
+        Ok(self.policies(&[])?.filters().clone())
+    }
+
+    /// Routes with conditions.
+    fn policies(self, routes: &[(Prefix, u32)]) -> Result<Policies, Error> {
+        let Some(map) = self.find(POLICIES) else { return Ok(Policies::default()) };
+        let mut words = vec![0u64; WORDS as usize];
+        for entry in map.entries()?.iter() {
+            let place = words.get_mut(word(entry.key, 0) as usize);
+            if let (Some(place), Some(value)) = (place, entry.value().first_chunk()) {
+                *place = u64::from_ne_bytes(*value);
+            }
+        }
+        Ok(Policies::read(routes, |at| words.get(at as usize).copied().unwrap_or(0)))
     }
 
     /// A next hop, whether or not a route leads to it.
@@ -153,7 +186,7 @@ impl<'a> Maps<'a> {
             | (Step::Remove { prefix, .. }, Some(Step::Remove { prefix: first, .. })) => {
                 prefix.address().is_ipv4() == first.address().is_ipv4()
             }
-            (Step::Bucket(..), Some(Step::Bucket(..))) => true,
+            (Step::Bucket(..), Some(Step::Bucket(..))) | (Step::List(..), Some(Step::List(..))) => true,
             _ => false,
         };
         steps.iter().take_while(|step| alike(step)).count().max(1)
@@ -170,6 +203,11 @@ impl<'a> Maps<'a> {
                     keys.extend(at.to_ne_bytes());
                     values.extend(hop.to_ne_bytes());
                 }
+                Step::List(at, word) => {
+                    map = self.named(POLICIES);
+                    keys.extend(at.to_ne_bytes());
+                    values.extend(word.to_ne_bytes());
+                }
                 Step::Route { prefix, value, .. } => {
                     map = self.fib(*prefix);
                     keys.extend(key(*prefix));
@@ -179,7 +217,7 @@ impl<'a> Maps<'a> {
                     map = self.fib(*prefix);
                     keys.extend(key(*prefix));
                 }
-                Step::Hop(..) | Step::Renew(..) => {}
+                Step::Hop(..) | Step::Renew(..) | Step::Filter(..) => {}
             }
         }
         let map = map.map_err(|error| Stopped { done: 0, error })?;
@@ -353,6 +391,11 @@ pub(super) fn writes(step: &Step) -> Vec<Write> {
             all
         }
         Step::Bucket(at, hop) => vec![Write::new("buckets", at.to_ne_bytes(), hop.to_ne_bytes())],
+        Step::List(at, word) => vec![Write::new(POLICIES, at.to_ne_bytes(), word.to_ne_bytes())],
+        Step::Filter(number, text) => {
+            let words = text_words(*number, text).into_iter();
+            words.map(|(at, word)| Write::new(POLICIES, at.to_ne_bytes(), word.to_ne_bytes())).collect()
+        }
         Step::Route { prefix, value, .. } => {
             let route = direct::route(*value, prefix.length());
             vec![Write::new(fib(prefix), key(*prefix), route.to_ne_bytes())]

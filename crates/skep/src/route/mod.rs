@@ -3,11 +3,14 @@
 //! batch, applied while nobody else changes the table, in an order that leaves no hole.
 
 mod change;
+mod condition;
 mod direct;
 mod machine;
 mod maps;
 mod one;
 mod ports;
+mod renew;
+mod show;
 mod sync;
 mod trial;
 mod up;
@@ -20,15 +23,15 @@ use machine::Machine;
 use maps::Maps;
 use skep_kernel::device::{self, Device};
 use skep_kernel::map::Map;
-use skep_packet::route::{Change, Hop, Kind, Prefix, Route, Step, Table, Target, parse};
+use skep_packet::route::{Change, Kind, Prefix, Route, Step, Table, Target, parse, parse_condition};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use ports::PortReport;
+pub use show::{HopStats, Tried};
 pub use sync::{Happened, MAIN_TABLE, Selection, Sync, protocol_number};
 pub use trial::{Tested, test};
-pub use up::{Mode, UpReport, up};
+pub use up::{COUNTED, Mode, UpOptions, UpReport, up};
 pub use watch::{Look, Watch};
 
 /// A running router.
@@ -39,6 +42,8 @@ pub struct Router {
     machine: Machine,
     /// Not all of its programs have the same maps: a command that replaced them was killed.
     mixed: bool,
+    /// How often its table had been changed when it was found.
+    seen: u64,
 }
 
 /// An interface that the router receives packets from.
@@ -48,19 +53,6 @@ struct Port {
     /// It has our XDP program.
     xdp: bool,
     filters: Vec<device::HeldFilter>,
-}
-
-/// What the router counted of a next hop.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HopStats {
-    /// As routes name it.
-    pub hop: String,
-    /// How many routes lead to it.
-    pub routes: usize,
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of their frames.
-    pub bytes: u64,
 }
 
 /// The arrays that addresses are looked up in.
@@ -105,7 +97,11 @@ fn find() -> Result<Option<Router>, Error> {
         }
     }
     let mixed = arrays.len() > 1;
-    Ok((!ports.is_empty()).then(|| Router { maps, ports, machine, mixed }))
+    if ports.is_empty() {
+        return Ok(None);
+    }
+    let seen = Maps(&maps).generation()?;
+    Ok(Some(Router { maps, ports, machine, mixed, seen }))
 }
 
 impl Router {
@@ -125,11 +121,19 @@ impl Router {
 
     /// Reads a route as it is written on the command line.
     pub fn parse(&self, words: &[&str]) -> Result<Route, Error> {
-        parse(words, &self.machine).map_err(|e| Error::Route(e.to_string()))
+        let route = parse(words, &self.machine).map_err(|e| Error::Route(e.to_string()))?;
+        condition::check(route.condition.as_deref())?;
+        Ok(route)
     }
 
     /// Adds a route, or puts it in the place of another.
     pub fn set(&self, route: Route, replace: bool) -> Result<(), Error> {
+        let prefix = route.prefix;
+        if self.machine.is_never_forwarded(prefix) || self.machine.own_prefixes().contains(&prefix) {
+            return Err(Error::Route(format!(
+                "{prefix} is the machine's own, or never forwarded: its packets go to the kernel whatever routes say"
+            )));
+        }
         let change = if replace { Change::Replace(route) } else { Change::Add(route) };
         match self.change_one(&change)? {
             true => Ok(()),
@@ -137,26 +141,31 @@ impl Router {
         }
     }
 
-    /// Takes a route away.
-    pub fn delete(&self, destination: &str) -> Result<(), Error> {
-        let prefix = match destination {
-            "default" => "0.0.0.0/0",
-            other => other,
-        };
-        let prefix: Prefix =
-            prefix.parse().map_err(|e: skep_packet::route::RouteError| Error::Route(e.to_string()))?;
-        if self.change_one(&Change::Delete(prefix))? {
+    /// Takes a route away: the one without a condition, or the one with the condition that the words behind the destination say.
+    pub fn delete(&self, words: &[&str]) -> Result<(), Error> {
+        let wrong = |e: skep_packet::route::RouteError| Error::Route(e.to_string());
+        let (destination, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
+        let prefix = if destination == "default" { "0.0.0.0/0" } else { destination };
+        let prefix: Prefix = prefix.parse().map_err(wrong)?;
+        let (rest, text) = parse_condition(rest).map_err(wrong)?;
+        if let Some(extra) = rest.first() {
+            return Err(Error::Route(format!(
+                "`{}` was not expected behind {prefix}: `del` takes a destination alone, or `if EXPRESSION` behind it",
+                extra.escape_debug()
+            )));
+        }
+        if text.is_none() && self.change_one(&Change::Delete(prefix))? {
             return Ok(());
         }
         self.change(|table| {
-            let own = table
-                .lookup(prefix.address())
-                .is_some_and(|(found, hops)| found == prefix && is_local(table, &hops));
-            match own {
-                true => Err(Error::Route(format!(
+            let rows = table.lookup(prefix.address());
+            let own = rows.last().is_some_and(|row| row.prefix == prefix && is_local(table, &row.hops));
+            match (text, own) {
+                (Some(text), _) => Ok(vec![Change::DeleteIf(prefix, text)]),
+                (None, true) => Err(Error::Route(format!(
                     "{prefix} is the machine's own: it goes with the interface's address"
                 ))),
-                false => Ok(vec![Change::Delete(prefix)]),
+                (None, false) => Ok(vec![Change::Delete(prefix)]),
             }
         })
     }
@@ -171,39 +180,45 @@ impl Router {
             }
             let at = |why: String| Error::Route(format!("{name}:{number}: {why}"));
             let route = parse(&words, &self.machine).map_err(|e| at(e.to_string()))?;
+            condition::check(route.condition.as_deref()).map_err(|e| at(bare(&e)))?;
             routes.push((number, route));
         }
-        let mut order: Vec<(Prefix, usize)> = routes.iter().map(|(number, r)| (r.prefix, *number)).collect();
+        let key = |(number, route): &(usize, Route)| (route.prefix, route.condition.clone(), *number);
+        let mut order: Vec<_> = routes.iter().map(key).collect();
         order.sort_unstable();
-        if let Some([first, second]) = order.windows(2).find(|w| w[0].0 == w[1].0) {
-            let why = format!("{} has a route in line {} already", first.0, first.1);
-            return Err(Error::Route(format!("{name}:{}: {why}", second.1)));
+        let same = |w: &&[(Prefix, Option<String>, usize)]| (w[0].0, &w[0].1) == (w[1].0, &w[1].1);
+        if let Some([first, second]) = order.windows(2).find(same) {
+            let with = if first.1.is_some() { " with that `if`" } else { "" };
+            let why = format!("{} has a route{with} in line {} already", first.0, first.2);
+            return Err(Error::Route(format!("{name}:{}: {why}", second.2)));
         }
         let count = routes.len();
         self.change(|table| {
-            let wanted = |p: &Prefix| order.binary_search_by(|probe| probe.0.cmp(p)).is_ok();
+            let wanted =
+                |p: &Prefix| order.binary_search_by(|probe| (probe.0, &probe.1).cmp(&(*p, &None))).is_ok();
+            let conditional = table.conditional().map(Change::DeleteAllIf);
             // Those that follow the kernel's, and those of the machine itself, stay.
             let by_hand = table.those(|hop| hop.kind != Kind::Local && !hop.followed);
             let gone: Vec<Change> = by_hand.into_iter().filter(|p| !wanted(p)).map(Change::Delete).collect();
-            Ok(routes.into_iter().map(|(_, r)| Change::Replace(r)).chain(gone).collect())
+            Ok(conditional.chain(routes.into_iter().map(|(_, r)| Change::Replace(r))).chain(gone).collect())
         })?;
         Ok(count)
     }
 
     /// One batch of changes, which are made of the table as it is.
     fn change(&self, changes: impl FnOnce(&Table) -> Result<Vec<Change>, Error>) -> Result<(), Error> {
-        let maps = Maps(&self.maps);
-        let writer = Writer::begin(maps)?;
-        if !writer.knows(self)? {
-            drop(writer);
-            return Router::open()?.change(changes);
-        }
+        let writer = Writer::begin(Maps(&self.maps))?;
+        // Others may have replaced the programs, and with them maps, while this waited for its turn.
+        let fresh = if writer.generation() == self.seen { None } else { find()? };
+        let router = fresh.as_ref().unwrap_or(self);
+        let maps = Maps(&router.maps);
+        let writer = Writer::of(writer.turn(), maps)?;
         let mut table = maps.table()?;
-        let mut steps = own(&mut table, &self.machine)?;
-        steps.extend(table.renew(|index| self.machine.exit(index)));
+        let mut steps = own(&mut table, &router.machine)?;
+        steps.extend(table.renew(|index| router.machine.exit(index)));
         let changes = changes(&table)?;
         steps.extend(table.plan(&changes).map_err(|e| Error::Route(e.to_string()))?);
-        self.apply(writer, &mut Lookups::default(), (&table, &steps))?;
+        router.apply(writer, &mut Lookups::default(), (&table, &steps))?;
         Ok(device::keep_known(&table.gateways())?)
     }
 
@@ -225,83 +240,6 @@ impl Router {
         self.machine.digest(self.ports.iter().map(|port| port.device.index))
     }
 
-    /// All routes as they are written, those that follow the kernel's marked; those of the machine itself only with `all`.
-    pub fn show(&self, all: bool) -> Result<Vec<String>, Error> {
-        let table = self.table()?;
-        let wanted = table.routes().filter(|(_, hops)| all || !is_local(&table, hops));
-        let line = |(prefix, hops): (Prefix, Vec<u32>)| {
-            let mark = if is_followed(&table, &hops) { " # sync" } else { "" };
-            format!("{prefix} {}{mark}", self.text(&table, &hops))
-        };
-        Ok(wanted.map(line).collect())
-    }
-
-    /// The routes that were written by hand, as [`Router::load`] takes them.
-    pub fn save(&self) -> Result<String, Error> {
-        let table = self.table()?;
-        let by_hand =
-            table.routes().filter(|(_, hops)| !is_local(&table, hops) && !is_followed(&table, hops));
-        Ok(by_hand.map(|(prefix, hops)| format!("{prefix} {}\n", self.text(&table, &hops))).collect())
-    }
-
-    /// The ports, and how packets of each are handled.
-    pub fn ports(&self) -> Vec<String> {
-        let way = |port: &Port| match port.filters.is_empty() {
-            true => "XDP alone: its TC program is gone".to_owned(),
-            false => ports::way(&self.machine, &port.device, port.xdp, None),
-        };
-        self.ports.iter().map(|port| format!("{}: {}", port.device.name, way(port))).collect()
-    }
-
-    /// How large the arrays are that addresses are looked up in.
-    pub fn lookup(&self) -> Result<LookupStats, Error> {
-        direct::Mapped::of(Maps(&self.maps)).map(|mapped| mapped.stats())
-    }
-
-    /// The route of an address; `None` where the kernel gets the packet.
-    pub fn get(&self, address: IpAddr) -> Result<Option<String>, Error> {
-        let table = Maps(&self.maps).around(address)?;
-        let found = table.lookup(address);
-        Ok(found.map(|(prefix, hops)| format!("{prefix} {}", self.text(&table, &hops))))
-    }
-
-    /// What was counted of each next hop, in the order in which they were made.
-    pub fn stats(&self) -> Result<Vec<HopStats>, Error> {
-        let table = self.table()?;
-        let mut routes = std::collections::BTreeMap::<u32, usize>::new();
-        table.routes().flat_map(|r| r.1).for_each(|hop| *routes.entry(hop).or_default() += 1);
-        let mut stats = Vec::new();
-        for (number, count) in routes {
-            if is_local(&table, &[number]) {
-                continue;
-            }
-            let (packets, bytes) = Maps(&self.maps).counters(number)?;
-            stats.push(HopStats { hop: self.text(&table, &[number]), routes: count, packets, bytes });
-        }
-        Ok(stats)
-    }
-
-    /// Next hops as they are written.
-    fn text(&self, table: &Table, hops: &[u32]) -> String {
-        let alone = hops.len() == 1;
-        let one = |hop: &Hop| {
-            let device = || self.machine.name_of(hop.device);
-            let weight =
-                if alone || hop.weight == 1 { String::new() } else { format!(" weight {}", hop.weight) };
-            match (hop.kind, hop.gateway) {
-                (Kind::Drop, _) => "drop".to_owned(),
-                (Kind::Unreachable, _) => "unreachable".to_owned(),
-                (Kind::Pass, _) => "pass".to_owned(),
-                (Kind::Local, _) => "local".to_owned(),
-                (Kind::Redirect, _) => format!("redirect dev {}", device()),
-                (Kind::Forward, None) => format!("dev {}", device()),
-                (Kind::Forward, Some(gateway)) => format!("via {gateway} dev {}{weight}", device()),
-            }
-        };
-        let hops = hops.iter().filter_map(|number| table.hop(*number));
-        hops.map(one).collect::<Vec<_>>().join(" ")
-    }
-
     /// Ends the router: takes its programs off the ports. Gives the names of these.
     pub fn down(self) -> Result<Vec<String>, Error> {
         let (mut names, maps) = (Vec::new(), Maps(&self.maps));
@@ -319,6 +257,12 @@ impl Router {
         device::keep_known(&BTreeSet::new())?;
         Ok(names)
     }
+}
+
+/// An error's text behind a place.
+fn bare(error: &Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("error: ").map_or(text.clone(), str::to_owned)
 }
 
 fn is_local(table: &Table, hops: &[u32]) -> bool {
@@ -341,6 +285,6 @@ fn own(table: &mut Table, machine: &Machine) -> Result<Vec<Step>, Error> {
     let mut changes: Vec<Change> =
         local.into_iter().filter(|p| !wanted.contains(p)).map(Change::Delete).collect();
     let new = wanted.iter().filter(|p| !table.has(**p));
-    changes.extend(new.map(|p| Change::Add(Route { prefix: *p, target: Target::Local })));
+    changes.extend(new.map(|p| Change::Add(Route::new(*p, Target::Local))));
     table.plan(&changes).map_err(|e| Error::Route(e.to_string()))
 }

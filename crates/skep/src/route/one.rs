@@ -4,6 +4,8 @@
 
 use super::change::Writer;
 use super::direct::Lookups;
+use super::maps::POLICIES;
+use super::up::COUNTED;
 use super::{Maps, Router};
 use crate::error::Error;
 use skep_packet::route::{Change, HOPS, Kind, Step};
@@ -25,7 +27,7 @@ impl Router {
             drop(writer);
             return Router::open()?.change_one(change);
         }
-        if !writer.is_of(self.digest()) || self.mixed {
+        if !writer.is_of(self.digest()) || self.mixed || writer.generation() != self.seen {
             return Ok(false);
         }
         match steps(maps, change)? {
@@ -36,6 +38,10 @@ impl Router {
 }
 
 fn steps(maps: Maps<'_>, change: &Change) -> Result<Done, Error> {
+    // Where routes have conditions, what leads there may lead on to this one.
+    if maps.find(POLICIES).is_some() {
+        return Ok(Done::Unknown);
+    }
     let (prefix, route) = match change {
         Change::Delete(prefix) => (*prefix, None),
         Change::Add(route) | Change::Replace(route) => (route.prefix, Some(route)),
@@ -59,12 +65,19 @@ fn steps(maps: Maps<'_>, change: &Change) -> Result<Done, Error> {
         });
     };
     let taken = known.as_ref().is_some_and(|hop| !hop.followed);
-    let hops = route.target.hops();
+    if route.condition.is_some() || route.names_cpu() {
+        return Ok(Done::Unknown);
+    }
+    let hops = route.counted_hops();
     let [hop] = hops.as_slice() else { return Ok(Done::Unknown) };
     if before.is_some() && known.is_none() || taken && matches!(change, Change::Add(_)) {
         return Ok(Done::Unknown);
     }
     let Some((value, is_new)) = maps.number_of(hop)? else { return Ok(Done::Unknown) };
+    // Numbers are left for those that several lead to.
+    if is_new && value >= COUNTED {
+        return Ok(Done::Unknown);
+    }
     // A gateway that comes has to stay known to the kernel, beside the others.
     if is_new && hop.gateway.is_some() {
         return Ok(Done::Unknown);

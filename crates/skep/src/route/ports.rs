@@ -103,7 +103,7 @@ mod tests {
             tag,
             ..Device::default()
         };
-        let machine = Machine::made(vec![(lower.clone(), true), (vlan.clone(), false)], Vec::new());
+        let machine = Machine::made(vec![(lower.clone(), true), (vlan.clone(), false)], Vec::new(), 1);
         assert_eq!(way(&machine, &vlan, false, None), "XDP on eth3 by its tag, then TC");
         assert_eq!(way(&machine, &lower, true, None), "XDP, then TC");
         assert!(machine.has_vlans(&lower) && !machine.has_vlans(&vlan));

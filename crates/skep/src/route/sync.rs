@@ -180,8 +180,14 @@ impl Sync {
             }
             self.router.machine = machine;
         }
+        let writer = Writer::begin(Maps(&self.router.maps))?;
+        let (other, turn) = (writer.generation() != self.generation, writer.turn());
+        if other {
+            // Who changed it may have replaced the programs, and with them maps.
+            self.find_router()?;
+        }
         let maps = Maps(&self.router.maps);
-        let writer = Writer::begin(maps)?;
+        let writer = Writer::of(turn, maps)?;
         if !writer.knows(&self.router)? {
             // Its arrays have been replaced, by this or by another.
             drop(writer);
@@ -230,7 +236,7 @@ impl Sync {
         let programs = |router: &Router| router.ports.iter().map(Port::key).collect::<Vec<_>>();
         if programs(&router) != programs(&self.router) {
             self.router = router;
-            self.generation = u64::MAX;
+            (self.generation, self.lookups) = (u64::MAX, Lookups::default());
         }
         Ok(())
     }

@@ -4,12 +4,14 @@
 
 use super::machine::Machine;
 use super::maps::{Write, name_cell, name_neighbour, name_port, name_source, name_tag, writes};
-use super::{own, up};
+use super::renew::name_cpu;
+use super::{bare, condition, own, up};
 use crate::error::Error;
 use crate::run::{Guest, GuestOptions};
 use crate::script::Script;
 use skep_bpf::backend::MapAccess;
-use skep_bpf::kinds::ProgType;
+use skep_bpf::kinds::{AttachType, MapType, ProgType};
+use skep_bpf::object::Program;
 use skep_bpf::target::{Answer, Arch, Interface, Question, Target, TargetError};
 use skep_bpf::version::KernelVersion;
 use skep_engine::helpers::env::effects::Redirect;
@@ -19,7 +21,7 @@ use skep_kernel::device::{Address, Device, Neighbour, Tag};
 use skep_packet::file::Reader;
 use skep_packet::route::case::{Case, Frame, Frames, Out, Passage, Stage};
 use skep_packet::route::direct::{BLOCKS, Direct, Flat};
-use skep_packet::route::{Change, Links, Table, parse};
+use skep_packet::route::{Change, Links, Step, Table, parse};
 use skep_packet::yaml::Place;
 use std::io;
 use std::net::IpAddr;
@@ -45,8 +47,8 @@ pub struct Tested {
     pub failures: Vec<String>,
 }
 
-/// A kernel of which nothing is known but its interfaces: enough to compile programs for packets.
-struct Lab(Arc<Vec<Interface>>);
+/// A kernel of which nothing is known but its interfaces and how many CPUs it has: enough to compile programs for packets.
+struct Lab(Arc<Vec<Interface>>, u32);
 
 impl Target for Lab {
     fn ask(&self, question: &Question) -> Result<Answer, TargetError> {
@@ -55,7 +57,7 @@ impl Target for Lab {
             Question::Arch => {
                 Answer::Arch(if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 })
             }
-            Question::PossibleCpus => Answer::Number(1),
+            Question::PossibleCpus => Answer::Number(self.1.into()),
             Question::Has(feature) => Answer::Yes(feature.since() <= KERNEL),
             Question::Interfaces => Answer::Interfaces(self.0.clone()),
             Question::PidNamespace => Answer::Names(Arc::default()),
@@ -73,6 +75,16 @@ struct Bench {
     neighbours: Vec<Neighbour>,
 }
 
+/// What a program made of a packet.
+struct Run {
+    verdict: u32,
+    frame: Vec<u8>,
+    /// Where a redirect leads, the packet there, and the neighbour that the kernel asks for first.
+    to: Option<(Out, Vec<u8>, Option<IpAddr>)>,
+    /// The CPU that goes on with it.
+    cpu: Option<u32>,
+}
+
 /// What became of a packet.
 struct Went {
     out: Out,
@@ -80,6 +92,8 @@ struct Went {
     frame: Vec<u8>,
     /// The kernel asks for this neighbour's link address before it sends the packet.
     asks: Option<IpAddr>,
+    /// The CPU that went on with it.
+    cpu: Option<u32>,
 }
 
 /// Runs a test; messages call it `name`, and `open` reads files beside it.
@@ -147,15 +161,25 @@ impl Bench {
             hardware: ETHERNET,
             mtu: d.mtu,
         });
-        let script = Script::named("router.bt", &up::source_alone(&ports));
-        let (object, ..) = script.compile_for(&Lab(Arc::new(interfaces.collect())))?;
-        let program = |kind: ProgType| object.programs.iter().position(|p| p.prog_type == kind);
-        let (Some(xdp), Some(tc)) = (program(ProgType::Xdp), program(ProgType::SchedCls)) else {
+        let (table, steps) = planned(case, &machine, at)?;
+        let filters = Some(table.filters()).filter(|filters| !filters.is_empty());
+        let plane = up::Plane { filters, ..up::Plane::default() };
+        let script = Script::named("router.bt", &up::source_alone(&ports, &plane));
+        let (object, ..) = script.compile_for(&Lab(Arc::new(interfaces.collect()), case.cpus))?;
+        let program = |kind: ProgType, on_cpu: bool| {
+            let fits =
+                |p: &Program| p.prog_type == kind && (p.attach_type == AttachType::XdpCpumap) == on_cpu;
+            object.programs.iter().position(fits)
+        };
+        let xdp_tc = (program(ProgType::Xdp, false), program(ProgType::SchedCls, false));
+        let on_cpu = program(ProgType::Xdp, true);
+        let (Some(xdp), Some(tc)) = xdp_tc else {
             return Err(Error::Route(
                 "there is no port: `interfaces` and `ports` say which there are".to_owned(),
             ));
         };
-        let guest = Guest::load("router.bt", object, None, &GuestOptions::default())?;
+        let options = GuestOptions { cpus: case.cpus, ..GuestOptions::default() };
+        let guest = Guest::load("router.bt", object, None, &options)?;
         let mut bench = Bench { guest, xdp, tc, machine, neighbours: Vec::new() };
         for neighbour in &case.neighbours {
             let found = match neighbour.device {
@@ -176,22 +200,14 @@ impl Bench {
         }
         let sources = bench.machine.sources(ports.iter().map(|port| port.index));
         sources.iter().try_for_each(|source| bench.write(&name_source(source)))?;
-        bench.fill(case, at)?;
-        Ok(bench)
-    }
-
-    fn fill(&mut self, case: &Case, at: &dyn Fn(Place, &str) -> Error) -> Result<(), Error> {
-        let mut table = Table::default();
-        let mut steps = own(&mut table, &self.machine)?;
-        for (place, line) in &case.routes {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let route = parse(&words, &self.machine).map_err(|e| at(*place, &e.to_string()))?;
-            steps.extend(table.plan(&[Change::Add(route)]).map_err(|e| at(*place, &e.to_string()))?);
+        if let Some(program) = on_cpu.and_then(|index| bench.guest.program(index)) {
+            (0..case.cpus).try_for_each(|cpu| bench.write(&name_cpu(cpu, program.0)))?;
         }
         let mut cells = Flat::new(*BLOCKS.start());
         table.values().for_each(|(prefix, value)| Direct::new(&mut cells).set(prefix, value));
         let cells = cells.cells().map(name_cell);
-        steps.iter().flat_map(writes).chain(cells).try_for_each(|write| self.write(&write))
+        steps.iter().flat_map(writes).chain(cells).try_for_each(|write| bench.write(&write))?;
+        Ok(bench)
     }
 
     fn write(&mut self, Write { map, key, value }: &Write) -> Result<(), Error> {
@@ -209,23 +225,26 @@ impl Bench {
     /// Sends a packet in by the port that a test says.
     fn send(&mut self, passage: &Passage, frame: &[u8]) -> Result<Went, String> {
         let into = passage.into;
-        let mut left = frame.to_vec();
+        let (mut left, mut cpu) = (frame.to_vec(), None);
         if self.machine.exit(into).is_some_and(|port| port.fast.is_some_and(|through| through.device == into))
         {
-            let (verdict, frame, to) = self.run(self.xdp, ProgType::Xdp, &left, into)?;
-            let went = |out, frame| Ok(Went { out, by: Stage::Xdp, frame, asks: None });
-            match verdict {
-                v if v == XDP.0 => left = frame,
-                v if v == XDP.1 => return went(Out::Device(into), frame),
-                v if v == XDP.2 => {
+            let Run { verdict, frame, to, cpu: on } = self.run(self.xdp, ProgType::Xdp, &left, into)?;
+            cpu = on;
+            let went = |out, frame| Ok(Went { out, by: Stage::Xdp, frame, asks: None, cpu });
+            match (verdict, to) {
+                (v, _) if v == XDP.0 => left = frame,
+                (v, _) if v == XDP.1 => return went(Out::Device(into), frame),
+                // The program of another CPU left it to the kernel, whose TC program sees it there.
+                (v, Some((Out::Pass, frame, _))) if v == XDP.2 => left = frame,
+                (v, to) if v == XDP.2 => {
                     let (out, frame) = to.map_or((Out::Drop, frame), |(to, frame, _)| (to, frame));
                     return went(out, frame);
                 }
                 _ => return went(Out::Drop, frame),
             }
         }
-        let (verdict, frame, to) = self.run(self.tc, ProgType::SchedCls, &left, into)?;
-        let went = |out, frame, asks| Ok(Went { out, by: Stage::Tc, frame, asks });
+        let Run { verdict, frame, to, .. } = self.run(self.tc, ProgType::SchedCls, &left, into)?;
+        let went = |out, frame, asks| Ok(Went { out, by: Stage::Tc, frame, asks, cpu });
         match (verdict, to) {
             (v, _) if v == TC.0 => went(Out::Drop, frame, None),
             (v, Some((out, frame, asks))) if v == TC.1 => went(out, frame, asks),
@@ -234,15 +253,8 @@ impl Bench {
         }
     }
 
-    /// Runs a program on a packet: its verdict, the packet, and where a redirect leads with what it is there.
-    #[allow(clippy::type_complexity, reason = "used in one place")]
-    fn run(
-        &mut self,
-        program: usize,
-        kind: ProgType,
-        frame: &[u8],
-        into: u32,
-    ) -> Result<(u32, Vec<u8>, Option<(Out, Vec<u8>, Option<IpAddr>)>), String> {
+    /// Runs a program on a packet.
+    fn run(&mut self, program: usize, kind: ProgType, frame: &[u8], into: u32) -> Result<Run, String> {
         let mut input = Input::packet(kind, frame).ok_or("the machine takes no packets")?;
         for field in ["ingress_ifindex", "ifindex"] {
             // Each kind has one of them at least.
@@ -256,6 +268,7 @@ impl Bench {
             }
             _ => None,
         };
+        let cpu = self.steered();
         let options = self.guest.options;
         let forwarded = self.guest.vm.forward(&input, left.clone(), options).map_err(|e| e.to_string())?;
         let to = forwarded.into_iter().next().map(|f| (f.to, f.packet));
@@ -268,7 +281,14 @@ impl Bench {
             (Destination::Cpu(_), _) => (Out::Pass, packet, None),
             _ => (Out::Drop, packet, None),
         });
-        Ok((ran.result as u32, left, to))
+        Ok(Run { verdict: ran.result as u32, frame: left, to, cpu })
+    }
+
+    /// The CPU that the last run sent its packet to.
+    fn steered(&self) -> Option<u32> {
+        let Some(Redirect::Map { map, key, .. }) = &self.guest.vm.state.env.redirect else { return None };
+        let kind = self.guest.vm.state.maps.get(*map)?.spec().map_type;
+        (kind == MapType::Cpumap).then(|| key.as_slice().try_into().ok().map(u32::from_ne_bytes))?
     }
 
     /// What the kernel makes of a packet that goes to a neighbour: its link addresses, or a question first.
@@ -307,6 +327,11 @@ impl Bench {
         if went.out != passage.out || passage.by.is_some_and(|by| by != went.by) {
             let found = said(&went.out, Some(went.by));
             return Some(format!("{} was expected, but it was {found}", said(&passage.out, passage.by)));
+        }
+        if let Some(cpu) = passage.cpu.filter(|cpu| went.cpu != Some(*cpu)) {
+            let found =
+                went.cpu.map_or("it stayed where it came in".to_owned(), |cpu| format!("CPU {cpu} did"));
+            return Some(format!("CPU {cpu} was expected to go on with it, but {found}"));
         }
         if let Some(to) = passage.to {
             let found = match (went.asks, went.frame.get(..6)) {
@@ -357,7 +382,24 @@ fn machine(case: &Case) -> Machine {
             network: (*address, *length),
         }));
     }
-    Machine::made(devices, addresses)
+    Machine::made(devices, addresses, case.cpus)
+}
+
+/// The table of a test, and the steps that make it.
+fn planned(
+    case: &Case,
+    machine: &Machine,
+    at: &dyn Fn(Place, &str) -> Error,
+) -> Result<(Table, Vec<Step>), Error> {
+    let mut table = Table::default();
+    let mut steps = own(&mut table, machine)?;
+    for (place, line) in &case.routes {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let route = parse(&words, machine).map_err(|e| at(*place, &e.to_string()))?;
+        condition::check(route.condition.as_deref()).map_err(|e| at(*place, &bare(&e)))?;
+        steps.extend(table.plan(&[Change::Add(route)]).map_err(|e| at(*place, &e.to_string()))?);
+    }
+    Ok((table, steps))
 }
 
 /// The neighbour of a `struct bpf_redir_neigh`: a family, then the address.

@@ -10,8 +10,9 @@ use skep_bpf::kinds::{ProgType, map_flags};
 use skep_kernel::device::{self, Device};
 use skep_kernel::load::{LoadOptions, Loaded};
 use skep_kernel::prog::Prog;
-use skep_packet::route::Table;
 use skep_packet::route::direct::{BLOCK_CELLS, BLOCKS};
+use skep_packet::route::{HOPS, Links, Table, some};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The data plane.
@@ -22,6 +23,14 @@ const FOLLOWS: &str = "\nrawtracepoint:";
 const PORTS: &str = "PORTS";
 /// The array of blocks in it, of which there are the fewest that can be.
 const BLOCK_ARRAY: &str = "@blocks = array(524288,";
+/// How many CPUs there are, in it.
+const CPUS: &str = "@cpus = cpumap(64)";
+/// What says whether routes have conditions, and where their filters stand.
+const POLICIES: (&str, &str) = ("#define POLICIES 0", "#define POLICIES 1");
+const FILTERS: &str = "  // FILTERS\n";
+/// Maps with an entry for each next hop.
+const BY_HOP: &[&str] =
+    &["@hops = array(", "@ports = devmap(", "@packets = percpuarray(", "@octets = percpuarray("];
 /// Maps that commands write through a mapping.
 const MAPPED: &[&str] = &["@roots", "@blocks", "@hops"];
 
@@ -35,9 +44,10 @@ pub struct UpReport {
 }
 
 /// Where XDP may run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
     /// On the ports whose driver runs it, but not where frames may lack their checksums.
+    #[default]
     Automatic,
     /// On all ports, or the router is not started.
     Native,
@@ -45,8 +55,22 @@ pub enum Mode {
     Generic,
 }
 
+/// How a router is started.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UpOptions {
+    /// Where XDP may run.
+    pub mode: Mode,
+    /// Counts so many routes each by itself, those too that follow the kernel's table; 0: those written by hand, up to [`COUNTED`].
+    pub count: u32,
+}
+
+/// Routes written by hand that are counted each by itself.
+pub const COUNTED: u32 = HOPS - SHARED;
+/// Next hops beside those of routes that are counted by themselves.
+const SHARED: u32 = 4096;
+
 /// Starts a router on these ports.
-pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
+pub fn up(names: &[String], options: &UpOptions) -> Result<UpReport, Error> {
     if let Some(router) = super::find()? {
         let running: Vec<_> = router.ports.iter().map(|p| p.device.name.as_str()).collect();
         let running = running.join(", ");
@@ -58,15 +82,23 @@ pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
     let mut devices: Vec<Device> = Vec::new();
     for name in names {
         let found = machine.devices.iter().find(|d| d.name == *name);
-        let device =
-            found.ok_or_else(|| Error::Route(format!("there is no interface `{}`", name.escape_debug())))?;
+        let missing = || {
+            let there = some(&machine.names());
+            Error::Route(match name.as_str() {
+                "" => "a name is missing in `--ports`, between or behind the commas".to_owned(),
+                name => format!("there is no interface `{}`: there are {there}", name.escape_debug()),
+            })
+        };
+        let device = found.ok_or_else(missing)?;
         ports::check(device)?;
         if devices.iter().any(|d| d.name == *name) {
             return Err(Error::Route(format!("{name} is named twice")));
         }
         devices.push(device.clone());
     }
-    let loaded = load(&devices, *BLOCKS.start(), Vec::new())?;
+    let hops =
+        if options.count > COUNTED { options.count + SHARED } else { HOPS + u32::from(options.count > 0) };
+    let loaded = load(&devices, &Plane { hops, ..Plane::default() }, Vec::new())?;
     let maps = Maps(loaded.maps());
     let mut table = Table::default();
     maps.apply(&own(&mut table, &machine)?)?;
@@ -78,7 +110,7 @@ pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
     // What a router left that ended without `down`.
     skep_kernel::pin::unpin_folder(&folder)?;
     let unfollowed = follow(&loaded, maps, &folder)?;
-    match attach(&loaded, &machine, &devices, mode) {
+    match attach(&loaded, &machine, &devices, options.mode) {
         Ok(ports) => Ok(UpReport { ports, unfollowed }),
         Err(error) => {
             skep_kernel::pin::unpin_folder(&folder)?;
@@ -88,15 +120,34 @@ pub fn up(names: &[String], mode: Mode) -> Result<UpReport, Error> {
 }
 
 /// The program with its ports named, without what learns of neighbours: for a machine that has no kernel.
-pub(super) fn source_alone(ports: &[Device]) -> String {
-    without(&source(ports, *BLOCKS.start()), FOLLOWS)
+pub(super) fn source_alone(ports: &[Device], plane: &Plane<'_>) -> String {
+    without(&source(ports, plane), FOLLOWS)
 }
 
-/// Compiles and loads the programs for these ports, with so many blocks to look addresses up in. Of the maps named by `reuse` they take those that they can use.
-pub(super) fn load(ports: &[Device], blocks: u32, reuse: Vec<u32>) -> Result<Loaded, Error> {
-    let mut program = Script::named("router.bt", &source(ports, blocks))
-        .params(vec![device::namespace()?.to_string()])
-        .compile()?;
+/// What the programs are made for.
+#[derive(Clone, Debug)]
+pub(super) struct Plane<'t> {
+    /// Blocks of the arrays that addresses are looked up in.
+    pub(super) blocks: u32,
+    /// Filters of routes, by number; `None`: there are no routes with conditions.
+    pub(super) filters: Option<&'t BTreeMap<u32, String>>,
+    /// Next hops that there can be.
+    pub(super) hops: u32,
+}
+
+impl Default for Plane<'_> {
+    fn default() -> Self {
+        Plane { blocks: *BLOCKS.start(), filters: None, hops: HOPS }
+    }
+}
+
+/// Compiles and loads the programs for these ports. Of the maps named by `reuse` they take those that they can use.
+pub(super) fn load(ports: &[Device], plane: &Plane<'_>, reuse: Vec<u32>) -> Result<Loaded, Error> {
+    let cpus = skep_kernel::machine::online_cpus()?.iter().max().map_or(1, |last| last + 1);
+    let cpus = cpus.max(skep_kernel::machine::possible_cpus()? as u32);
+    let text = source(ports, plane).replace(CPUS, &CPUS.replace("64", &cpus.to_string()));
+    let mut program =
+        Script::named("router.bt", &text).params(vec![device::namespace()?.to_string()]).compile()?;
     for map in program.object.maps.iter_mut().filter(|map| MAPPED.contains(&map.name.as_str())) {
         map.flags |= map_flags::MMAPABLE;
     }
@@ -122,16 +173,32 @@ fn program<'l>(loaded: &'l Loaded, kind: ProgType, port: &Device) -> Result<&'l 
     loaded.program_at(kind, &port.name).ok_or_else(missing)
 }
 
-/// The program with its ports named, and with so many blocks.
-fn source(ports: &[Device], blocks: u32) -> String {
+/// The program with its ports named.
+fn source(ports: &[Device], plane: &Plane<'_>) -> String {
     let list = |before: &str, after: &str, ports: &[&Device]| {
         let each: Vec<_> = ports.iter().map(|p| format!("{before}{}{after}", p.name)).collect();
         each.join(", ")
     };
     let all: Vec<&Device> = ports.iter().collect();
     let framed: Vec<&Device> = ports.iter().filter(|port| port.is_ethernet()).collect();
-    let array = format!("@blocks = array({},", u64::from(blocks) * u64::from(BLOCK_CELLS));
+    let array = format!("@blocks = array({},", u64::from(plane.blocks) * u64::from(BLOCK_CELLS));
     let mut text = SOURCE.replace(BLOCK_ARRAY, &array);
+    if plane.hops != HOPS {
+        for map in BY_HOP {
+            text = text.replace(&format!("{map}{HOPS},"), &format!("{map}{},", plane.hops));
+        }
+    }
+    if let Some(filters) = plane.filters {
+        let line = |(number, text): (&u32, &String)| {
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+            format!(
+                "  if (($asked >> {number}) & 1) {{ if (filter(\"{text}\")) {{ $held |= (uint64)1 << {number}; }} }}\n"
+            )
+        };
+        text = text
+            .replace(FILTERS, &filters.iter().map(line).collect::<String>())
+            .replace(POLICIES.0, POLICIES.1);
+    }
     let xdp = format!("\nxdp:{PORTS} {{");
     if framed.is_empty() {
         text = without(&text, &xdp);
@@ -235,18 +302,26 @@ mod tests {
             hardware: 1,
             ..Device::default()
         };
-        let text = source(&[port("eth1"), port("eth2")], *BLOCKS.start());
+        let text = source(&[port("eth1"), port("eth2")], &Plane::default());
         assert!(text.contains("\nxdp:eth1, xdp:eth2 {"));
         assert!(text.contains("\ntc:eth1:ingress, tc:eth2:ingress {"));
         assert!(!text.contains("xdp:PORTS"));
-        let alone = source_alone(&[port("eth1")]);
+        let alone = source_alone(&[port("eth1")], &Plane::default());
         assert!(text.contains(FOLLOWS) && !alone.contains("rawtracepoint"));
         assert!(alone.contains("\nxdp:eth1 {") && alone.contains("\ntc:eth1:ingress {"));
         let bare = Device { hardware: 0xfffe, ..port("tun0") };
-        let mixed = source(&[port("eth1"), bare.clone()], *BLOCKS.start());
+        let mixed = source(&[port("eth1"), bare.clone()], &Plane::default());
         assert!(mixed.contains("\nxdp:eth1 {") && mixed.contains("\ntc:eth1:ingress, tc:tun0:ingress {"));
-        assert!(!source(&[bare], *BLOCKS.start()).contains("\nxdp:"));
+        assert!(!source(&[bare], &Plane::default()).contains("\nxdp:"));
         assert!(text.contains(BLOCK_ARRAY));
-        assert!(source(&[port("eth1")], 4096).contains("@blocks = array(1048576,"));
+        let large = source(&[port("eth1")], &Plane { blocks: 4096, ..Plane::default() });
+        assert!(large.contains("@blocks = array(1048576,"));
+        assert!(text.contains(CPUS) && text.contains(FILTERS) && text.contains(POLICIES.0));
+        let filters = BTreeMap::from([(3, "tcp port 80".to_owned())]);
+        let asks =
+            source(&[port("eth1")], &Plane { filters: Some(&filters), hops: 9000, ..Plane::default() });
+        let line = "if (($asked >> 3) & 1) { if (filter(\"tcp port 80\")) { $held |= (uint64)1 << 3; } }";
+        assert!(asks.contains(line) && asks.contains(POLICIES.1) && !asks.contains(FILTERS));
+        BY_HOP.iter().for_each(|map| assert!(asks.contains(&format!("{map}9000,")), "{map}"));
     }
 }

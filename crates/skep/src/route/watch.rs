@@ -15,12 +15,15 @@ pub struct Look {
     pub hops: Vec<HopStats>,
 }
 
+/// Routes as they are written, by destination and condition.
+type Routes = BTreeMap<(String, Option<String>), String>;
+
 /// A router that is watched.
 #[derive(Debug)]
 pub struct Watch {
     router: Router,
     generation: Option<u64>,
-    routes: BTreeMap<String, String>,
+    routes: Routes,
     counted: BTreeMap<String, (u64, u64)>,
 }
 
@@ -44,13 +47,13 @@ impl Watch {
         self.generation = generation;
         let table = self.router.table()?;
         let mut routes = BTreeMap::new();
-        for (prefix, hops) in table.routes().filter(|(_, hops)| !is_local(&table, hops)) {
-            let mark = if is_followed(&table, &hops) { " # sync" } else { "" };
-            routes.insert(prefix.to_string(), format!("{}{mark}", self.router.text(&table, &hops)));
+        for row in table.routes().filter(|row| !is_local(&table, &row.hops)) {
+            let mark = if is_followed(&table, &row.hops) { " # sync" } else { "" };
+            let key = (row.prefix.to_string(), row.condition.clone());
+            routes.insert(key, format!("{}{mark}", self.router.row(&table, &row)));
         }
-        let other = |one: &BTreeMap<String, String>, two: &BTreeMap<String, String>| {
-            let differs = one.iter().filter(|(prefix, text)| two.get(*prefix) != Some(*text));
-            differs.map(|(prefix, text)| format!("{prefix} {text}")).collect()
+        let other = |one: &Routes, two: &Routes| {
+            one.iter().filter(|(key, text)| two.get(*key) != Some(*text)).map(|row| row.1.clone()).collect()
         };
         look.gone = other(&self.routes, &routes);
         look.come = other(&routes, &self.routes);

@@ -134,7 +134,7 @@ impl Guest {
     }
 
     /// The machine's number of a program.
-    pub(super) fn program(&self, index: usize) -> Option<ProgId> {
+    pub(crate) fn program(&self, index: usize) -> Option<ProgId> {
         self.loaded.programs.get(index).copied()
     }
 

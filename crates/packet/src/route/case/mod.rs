@@ -14,6 +14,8 @@ use std::net::IpAddr;
 pub struct Case {
     /// Interfaces; the index of each is its place here, from 1.
     pub interfaces: Vec<Interface>,
+    /// How many CPUs there are.
+    pub cpus: u32,
     /// Neighbours that are known.
     pub neighbours: Vec<Neighbour>,
     /// Routes as they are written, with their places.
@@ -69,6 +71,8 @@ pub struct Passage {
     pub out: Out,
     /// By which program.
     pub by: Option<Stage>,
+    /// The CPU that they are sent to.
+    pub cpu: Option<u32>,
     /// The link address that they go to.
     pub to: Option<Mac>,
     /// What they are then.
@@ -104,6 +108,8 @@ pub enum Stage {
     Tc,
 }
 
+/// Most CPUs of a test.
+const MOST_CPUS: u32 = 64;
 /// Longest name of an interface (`IFNAMSIZ` less one).
 const NAME: usize = 15;
 /// Where frames come from and go to whose text says nothing of it: a stranger's link address.
@@ -113,11 +119,16 @@ impl Case {
     /// Reads a text.
     pub fn read(text: &str) -> Result<Case, Mistake> {
         let root = yaml::read(text)?;
-        let [interfaces, ports, neighbours, routes, packets] =
-            root.fields(["interfaces", "ports", "neighbours", "routes", "packets"])?;
+        let [interfaces, cpus, ports, neighbours, routes, packets] =
+            root.fields(["interfaces", "cpus", "ports", "neighbours", "routes", "packets"])?;
         let missing = |what: &str| root.wrong(&format!("`{what}` is missing"));
-        let mut case =
-            Case { interfaces: Vec::new(), neighbours: Vec::new(), routes: Vec::new(), packets: Vec::new() };
+        let mut case = Case {
+            interfaces: Vec::new(),
+            cpus: cpus.map_or(Ok(4), |node| number(node, 1..=MOST_CPUS, "a number of CPUs"))?,
+            neighbours: Vec::new(),
+            routes: Vec::new(),
+            packets: Vec::new(),
+        };
         for (number, (name, node)) in (1..).zip(interfaces.ok_or_else(|| missing("interfaces"))?.map()?) {
             let interface = interface(name, node, number, &case)?;
             case.interfaces.push(interface);
@@ -163,8 +174,8 @@ impl Case {
     }
 
     fn passage(&self, node: &Node) -> Result<Passage, Mistake> {
-        let [about, into, packet, out, by, to, becomes] =
-            node.fields(["about", "into", "packet", "out", "by", "to", "becomes"])?;
+        let [about, into, packet, out, by, cpu, to, becomes] =
+            node.fields(["about", "into", "packet", "out", "by", "cpu", "to", "becomes"])?;
         let missing = |what: &str| node.wrong(&format!("`{what}` is missing"));
         let into_node = into.ok_or_else(|| missing("into"))?;
         let into = self.device(into_node)?;
@@ -197,6 +208,7 @@ impl Case {
             packets: frames(packet.ok_or_else(|| missing("packet"))?, (STRANGER, port.mac))?,
             out,
             by,
+            cpu: cpu.map(|node| number(node, 0..=self.cpus - 1, "the number of a CPU")).transpose()?,
             to: to.map(link_address).transpose()?,
             becomes: becomes.map(|node| frames(node, (mac, STRANGER))).transpose()?,
         })
@@ -206,6 +218,17 @@ impl Case {
 fn parsed<T: std::str::FromStr>(node: &Node, what: &str) -> Result<T, Mistake> {
     let text = node.text()?;
     text.parse().map_err(|_| node.wrong(&format!("{} is not {what}", quoted(text))))
+}
+
+fn number(node: &Node, allowed: std::ops::RangeInclusive<u32>, what: &str) -> Result<u32, Mistake> {
+    let number: u32 = parsed(node, what)?;
+    match allowed.contains(&number) {
+        true => Ok(number),
+        false => {
+            let (first, last) = (allowed.start(), allowed.end());
+            Err(node.wrong(&format!("{number} is not {what}: {first} to {last} was expected")))
+        }
+    }
 }
 
 fn link_address(node: &Node) -> Result<Mac, Mistake> {
@@ -356,6 +379,8 @@ packets:
             ("  eth2:", "  'e h2':", "`e h2` is no name of an interface here"),
             ("10.0.2.2: '02:00:00:00:02:02'", "10.0.2.2: '02:00:00:00:02'", "is no link address"),
             ("interfaces:", "interface:", "1:1: `interface` is not known here"),
+            ("ports: eth1", "cpus: 65", "65 is not a number of CPUs: 1 to 64 was expected"),
+            ("by: tc", "cpu: 4", "4 is not the number of a CPU: 0 to 3 was expected"),
         ] {
             let why = Case::read(&GOOD.replacen(from, into, 1)).unwrap_err().to_string();
             assert!(why.contains(part), "{part}: {why}");

@@ -356,7 +356,7 @@ impl Mirror {
         for prefix in changed.into_iter().filter(|prefix| !skip(*prefix)) {
             let all = self.routes.range((prefix, 0)..=(prefix, u32::MAX));
             match all.map(|(_, direction)| *direction).find_map(&mut target) {
-                Some(target) => changes.push(Change::Follow(Route { prefix, target })),
+                Some(target) => changes.push(Change::Follow(Route::new(prefix, target))),
                 None => changes.push(Change::Unfollow(prefix)),
             }
         }
@@ -417,7 +417,7 @@ impl Mirror {
             return None;
         }
         let next = |hop: &KernelHop| {
-            Some(NextHop { gateway: hop.gateway, device: device(hop.device)?, weight: hop.weight })
+            Some(NextHop { gateway: hop.gateway, device: device(hop.device)?, weight: hop.weight, cpu: None })
         };
         let next: Vec<NextHop> = used.into_iter().filter_map(next).collect();
         (!next.is_empty()).then_some(Target::Forward(next))

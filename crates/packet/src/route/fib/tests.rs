@@ -1,6 +1,6 @@
 //! Messages as the kernel writes them, and any bytes at all.
 
-use super::super::{Change as Step, Device, Prefix, Table, Target};
+use super::super::{Change as Step, Device, Prefix, Row, Table, Target};
 use super::message::{Change, KernelHop, RouteKind, Ways, read};
 use super::*;
 use proptest::prelude::*;
@@ -95,7 +95,7 @@ impl World {
     /// Gateways' last octets by which a route goes; 0 for a device alone, 255 for what is dropped, 254 for what is left.
     fn ways(&self, prefix: &str) -> Vec<u8> {
         let address = prefix.parse::<Prefix>().unwrap().address();
-        let Some((_, hops)) = self.table.lookup(address) else { return Vec::new() };
+        let Some(Row { hops, .. }) = self.table.lookup(address).into_iter().next() else { return Vec::new() };
         let hops = hops.iter().filter_map(|n| self.table.hop(*n));
         let mut ways: Vec<u8> = hops
             .map(|hop| match (hop.kind as u32, hop.gateway) {
@@ -287,7 +287,7 @@ fn what_is_not_done_here_is_left_to_the_kernel() {
 #[test]
 fn routes_by_hand_stay() {
     let mut world = World::new(None);
-    let by_hand = super::super::Route { prefix: "10.1.0.0/16".parse().unwrap(), target: Target::Drop };
+    let by_hand = super::super::Route::new("10.1.0.0/16".parse().unwrap(), Target::Drop);
     world.table.plan(&[Step::Add(by_hand)]).unwrap();
     world.say(NEWROUTE, &route("10.1.0.0/16", 1, 4, &[OIF1, VIA1]));
     assert_eq!(world.ways("10.1.0.0/16"), [255]);
@@ -345,7 +345,7 @@ proptest! {
             }
             world.mirror.end(true);
             world.follow();
-            let text = |(prefix, hops): (Prefix, Vec<u32>)| {
+            let text = |Row { prefix, hops, .. }: Row| {
                 let mut hops: Vec<_> = hops.iter().filter_map(|n| world.table.hop(*n).cloned()).collect();
                 hops.sort();
                 (prefix, hops)
