@@ -82,6 +82,8 @@ fn loopback_up() -> Result<(), String> {
 }
 
 fn load_modules() -> Result<(), String> {
+    // Else modules of tunnels put devices of their own into every network namespace. Kernels that do not know the setting do so.
+    let _ = std::fs::write("/proc/sys/net/core/fb_tunnels_only_for_init_net", "2");
     let Ok(entries) = std::fs::read_dir("/modules") else { return Ok(()) };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
