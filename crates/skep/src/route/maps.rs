@@ -137,25 +137,27 @@ impl<'a> Maps<'a> {
     }
 
     /// The number of a next hop, and whether it is not there yet but could be; `None`: it is not there, and no number was never used.
-    pub(super) fn number_of(self, hop: &Hop) -> Result<Option<(u32, bool)>, Error> {
+    /// Behind it whether another next hop has its gateway.
+    pub(super) fn number_of(self, hop: &Hop) -> Result<Option<(u32, bool, bool)>, Error> {
         let (words, wanted) = (self.named("hops")?.words()?, hop.to_bytes());
         let each = wanted.len() / 8;
-        let mut free = None;
+        let (mut free, mut is_known) = (None, false);
         for number in 1..HOPS {
             let at = |word: usize| words.get((number as usize * each + word) as u32).to_ne_bytes();
             if word(&at(0), 0) == 0 {
                 free = free.or(Some(number));
                 continue;
             }
+            let same = |from: &usize| at(from / 8)[from % 8..][..4] == wanted[*from..from + 4];
+            // The interface, and the gateway with its family.
+            is_known |= [4, 12, 16, 20, 24, 28].iter().all(same);
             // Whatever link it has.
-            let same =
-                |from: usize| from == LINK_AT || at(from / 8)[from % 8..][..4] == wanted[from..from + 4];
-            if (0..wanted.len()).step_by(4).all(same) {
-                return Ok(Some((number, false)));
+            if (0..wanted.len()).step_by(4).all(|from| from == LINK_AT || same(&from)) {
+                return Ok(Some((number, false, true)));
             }
         }
         words.complete()?;
-        Ok(free.map(|number| (number, true)))
+        Ok(free.map(|number| (number, true, is_known)))
     }
 
     /// Does the steps, in their order; where one fails, those before it are undone.

@@ -73,13 +73,13 @@ fn steps(maps: Maps<'_>, change: &Change) -> Result<Done, Error> {
     if before.is_some() && known.is_none() || taken && matches!(change, Change::Add(_)) {
         return Ok(Done::Unknown);
     }
-    let Some((value, is_new)) = maps.number_of(hop)? else { return Ok(Done::Unknown) };
+    let Some((value, is_new, is_known)) = maps.number_of(hop)? else { return Ok(Done::Unknown) };
     // Numbers are left for those that several lead to.
     if is_new && value >= COUNTED {
         return Ok(Done::Unknown);
     }
     // A gateway that comes has to stay known to the kernel, beside the others.
-    if is_new && hop.gateway.is_some() {
+    if !is_known && hop.gateway.is_some() {
         return Ok(Done::Unknown);
     }
     let mut steps = Vec::new();
