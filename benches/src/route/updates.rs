@@ -64,7 +64,7 @@ fn changes(prefixes: &[Block]) -> Result<Vec<f64>> {
         // It goes, and comes back.
         let (wanted, begin) = if step % 2 == 0 {
             let begin = Instant::now();
-            router.delete(&prefix)?;
+            router.delete(&[prefix.as_str()])?;
             (PASS, begin)
         } else {
             let begin = Instant::now();

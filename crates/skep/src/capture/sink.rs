@@ -45,7 +45,7 @@ pub struct Sink<W: Write> {
 #[derive(Debug)]
 enum Kind<W: Write> {
     Text { printer: Box<Printer>, json: bool, text: String, out: W },
-    Pcapng { writer: PcapngWriter<W>, numbers: Numbers, comment: String },
+    Pcapng { writer: Box<PcapngWriter<W>>, numbers: Numbers, comment: String },
     Pcap { writer: PcapWriter<W>, link: u16 },
     Pending { out: W, nano: bool },
     Count(W),
@@ -75,7 +75,7 @@ impl<W: Write> Sink<W> {
             Form::Json => text(Style::default(), Zone::utc(), true, out),
             Form::Pcapng => {
                 let program = concat!("skep ", env!("CARGO_PKG_VERSION"));
-                let writer = PcapngWriter::new(out, program)?;
+                let writer = Box::new(PcapngWriter::new(out, program)?);
                 Kind::Pcapng { writer, numbers: Numbers::default(), comment: String::new() }
             }
             Form::Pcap { nano } => Kind::Pending { out, nano },
