@@ -385,7 +385,7 @@ fn a_link_that_fails_changes_groups_and_no_route() {
     };
     let devices = |maps: &Maps, address: [u8; 4]| {
         (0..BUCKETS)
-            .filter_map(|hash| maps.forward(address.into(), hash))
+            .filter_map(|hash| maps.forward(address.into(), hash, ""))
             .map(|hop| hop.device)
             .collect::<BTreeSet<_>>()
     };
@@ -423,7 +423,7 @@ fn next_hops_are_renewed_where_they_are() {
     let steps = table.renew(shorter);
     assert!(matches!(&steps[..], [Step::Renew(_, hop)] if hop.mtu == 1280), "{steps:?}");
     steps.iter().for_each(|step| maps.take(step));
-    assert_eq!(maps.forward([10, 2, 0, 1].into(), 0).unwrap().mtu, 1280);
+    assert_eq!(maps.forward([10, 2, 0, 1].into(), 0, "").unwrap().mtu, 1280);
     assert_eq!(table.renew(shorter), []);
     // A route that is planned now leads to the same next hop.
     let mut route = read("10.3.0.0/16 via 10.0.1.1").unwrap();

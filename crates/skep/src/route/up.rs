@@ -19,6 +19,8 @@ use std::path::Path;
 const SOURCE: &str = include_str!("../../../../programs/router/router.bt");
 /// How the program begins that learns of neighbours.
 const FOLLOWS: &str = "\nrawtracepoint:";
+/// How the program begins that CPUs run which routes name.
+const ON_CPU: &str = "\nxdp:@cpus {";
 /// What stands for the ports in it.
 const PORTS: &str = "PORTS";
 /// The array of blocks in it, of which there are the fewest that can be.
@@ -201,7 +203,7 @@ fn source(ports: &[Device], plane: &Plane<'_>) -> String {
     }
     let xdp = format!("\nxdp:{PORTS} {{");
     if framed.is_empty() {
-        text = without(&text, &xdp);
+        text = without(&without(&text, &xdp), ON_CPU);
     }
     text.replace(&xdp, &format!("\n{} {{", list("xdp:", "", &framed)))
         .replace(&format!("\ntc:{PORTS}:ingress {{"), &format!("\n{} {{", list("tc:", ":ingress", &all)))
