@@ -187,7 +187,7 @@ fn source(ports: &[Device], plane: &Plane<'_>) -> String {
     let mut text = SOURCE.replace(BLOCK_ARRAY, &array);
     if plane.hops != HOPS {
         for map in BY_HOP {
-            text = text.replace(&format!("{map}{HOPS},"), &format!("{map}{},", plane.hops));
+            text = text.replace(&format!("{map}{HOPS}"), &format!("{map}{}", plane.hops));
         }
     }
     if let Some(filters) = plane.filters {
@@ -324,6 +324,6 @@ mod tests {
             source(&[port("eth1")], &Plane { filters: Some(&filters), hops: 9000, ..Plane::default() });
         let line = "if (($asked >> 3) & 1) { if (filter(\"tcp port 80\")) { $held |= (uint64)1 << 3; } }";
         assert!(asks.contains(line) && asks.contains(POLICIES.1) && !asks.contains(FILTERS));
-        BY_HOP.iter().for_each(|map| assert!(asks.contains(&format!("{map}9000,")), "{map}"));
+        BY_HOP.iter().for_each(|map| assert!(asks.contains(&format!("{map}9000")), "{map}"));
     }
 }
