@@ -99,7 +99,7 @@ impl Target for Messages {
                 index,
                 mtu: 1500,
                 mac: [2; 6],
-                fast: false,
+                fast: None,
             })
         };
         let mut mirror = Mirror::new(Selection { table: MAIN, protocol: None });
