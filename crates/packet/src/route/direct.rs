@@ -152,10 +152,18 @@ pub fn blocks_for(routes: impl IntoIterator<Item = Prefix>) -> u32 {
     count
 }
 
-/// The least number of blocks that has room for so many.
+/// The least number of blocks that has room for so many, beside the books.
 pub fn capacity(blocks: u32) -> u32 {
-    let room = u64::from(blocks) + u64::from(blocks) / 256 + 8;
-    u32::try_from(room.next_power_of_two()).unwrap_or(u32::MAX).clamp(*BLOCKS.start(), *BLOCKS.end())
+    let mut all = *BLOCKS.start();
+    while all - notes(all) - 1 < blocks && all < *BLOCKS.end() {
+        all *= 2;
+    }
+    all
+}
+
+/// How many of so many blocks have the notes of all.
+fn notes(blocks: u32) -> u32 {
+    blocks / (2 * BLOCK_CELLS)
 }
 
 /// Levels of an address: the root, and one for each eight bits behind it.
@@ -337,8 +345,8 @@ impl<'c, C: Cells> Direct<'c, C> {
 
     /// Where a block's note lies: the cell, and how many bits up. Of one in use it is how many of its cells hold something, of a free one the next free one.
     fn note_at(&self, block: u32) -> (u32, u32) {
-        let notes = self.cells.blocks() / (2 * BLOCK_CELLS);
-        ((self.cells.blocks() - notes) * BLOCK_CELLS + block / 2, block % 2 * 32)
+        let blocks = self.cells.blocks();
+        ((blocks - notes(blocks)) * BLOCK_CELLS + block / 2, block % 2 * 32)
     }
 
     fn note(&self, block: u32) -> u32 {
@@ -360,8 +368,8 @@ impl<'c, C: Cells> Direct<'c, C> {
     /// A block that holds nothing.
     fn take(&mut self) -> Option<u32> {
         let fresh = (self.cells.get(Part::Block, FRESH) as u32).max(1);
-        let notes = self.cells.blocks() / (2 * BLOCK_CELLS);
-        let (waiting, is_fresh) = (self.cells.get(Part::Block, FREE), fresh < self.cells.blocks() - notes);
+        let blocks = self.cells.blocks();
+        let (waiting, is_fresh) = (self.cells.get(Part::Block, FREE), fresh < blocks - notes(blocks));
         let block = match (waiting, is_fresh) {
             (0, false) => return if self.cells.grow() { self.take() } else { None },
             (waiting, true) if waiting < WAITING => {
@@ -406,11 +414,11 @@ pub fn copy(from: &impl Cells, to: &mut impl Cells) {
     (0..2 * ROOT_CELLS).for_each(|at| set(Part::Root, at, from.get(Part::Root, at)));
     let fresh = from.get(Part::Block, FRESH) as u32;
     (0..fresh.max(1) * BLOCK_CELLS).for_each(|at| set(Part::Block, at, from.get(Part::Block, at)));
-    let source = from.blocks() - from.blocks() / (2 * BLOCK_CELLS);
-    let target = to.blocks() - to.blocks() / (2 * BLOCK_CELLS);
+    let source = from.blocks() - notes(from.blocks());
+    let target = to.blocks() - notes(to.blocks());
     for at in 0..=fresh / 2 {
-        let notes = from.get(Part::Block, source * BLOCK_CELLS + at);
-        to.set(Part::Block, target * BLOCK_CELLS + at, notes);
+        let pair = from.get(Part::Block, source * BLOCK_CELLS + at);
+        to.set(Part::Block, target * BLOCK_CELLS + at, pair);
     }
 }
 
