@@ -95,7 +95,7 @@ impl Error {
 
     /// Whether the errno says that a permission is missing.
     pub fn is_permission(&self) -> bool {
-        matches!(self.errno(), Some(libc::EPERM | libc::EACCES)) && !self.has_log()
+        matches!(self.errno(), Some(libc::EPERM | libc::EACCES)) && !self.is_judged()
     }
 
     /// The verifier's log of a rejected program.
@@ -109,7 +109,7 @@ impl Error {
     /// Whether the verifier looked at the program and refused it for what it does, rather than for its size. Of a
     /// compiled program that is a mistake of the compiler.
     pub fn is_refusal(&self) -> bool {
-        self.has_log()
+        self.is_judged()
             && !matches!(self.errno(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM))
             && self.withheld().is_none()
     }
@@ -121,8 +121,9 @@ impl Error {
         named.map(|(_, why)| *why)
     }
 
-    fn has_log(&self) -> bool {
-        self.verifier_log().is_some()
+    /// Whether the verifier says what is wrong: statistics alone are of a program that was refused before it was looked at.
+    fn is_judged(&self) -> bool {
+        self.verifier_log().and_then(last_words).is_some()
     }
 
     /// What stands in the way and how to mend it, one sentence each, for the running process and kernel.
@@ -225,6 +226,10 @@ mod tests {
         };
         assert_eq!(error.explain(), ["the verifier says: R2 !read_ok"]);
         assert!(!error.is_permission(), "a verifier's EACCES is no missing permission");
+        let Error::Load { probe, symbol, .. } = error else { unreachable!() };
+        let log = "processed 0 insns (limit 1000000) max_states_per_insn 0\n".to_owned();
+        let unseen = Error::Load { probe, symbol, errno: libc::EPERM, log };
+        assert!(unseen.is_permission() && !unseen.is_refusal(), "the verifier has not looked at it");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) fn cannot(what: &str, error: &TargetError, span: Span) -> Fault {
     Box::new(if denied { d.hint("tracing needs root, or CAP_BPF and CAP_PERFMON") } else { d })
 }
 
+/// Iterators that want a map to go over when they are attached (the users of `bpf_iter_link_info.map`, include/uapi/linux/bpf.h).
+const ELEMENTS: [&str; 3] = ["bpf_map_elem", "bpf_sk_storage_map", "sockmap"];
 /// Where iterators are pinned whose file has no path.
 const PINS: &str = "/sys/fs/bpf";
 
@@ -108,6 +110,12 @@ impl Resolver<'_> {
         if wildcard::has_wildcard(name) {
             let d = Diagnostic::error("bad-probe", span, "an iterator's name has no wildcards")
                 .hint("`-l 'iter:*'` lists iterators");
+            return Err(Box::new(d));
+        }
+        if ELEMENTS.contains(&name.as_str()) {
+            let text = format!("iter:{name} goes over the elements of one map, which a script cannot name");
+            let d = Diagnostic::error("bad-probe", span, text)
+                .hint("`for ($kv : @map) { … }` goes over a map of the script");
             return Err(Box::new(d));
         }
         let known = names::of(ProbeKind::Iter, self.target, self.types);
