@@ -51,7 +51,7 @@ impl Item {
         let constant = code & source::X == 0;
         match () {
             () if self.is_jump() => 1,
-            () if code == class::JMP | jmp::CALL && !matches!(self.open, Some(Open::Func(_))) => 12,
+            () if code == class::JMP | jmp::CALL && !matches!(self.open, Some(Open::Func(_))) => MOST_ROOM,
             () if in_class(&[class::ALU, class::ALU64]) && matches!(code & 0xf0, alu::DIV | alu::MOD) => 6,
             () if in_class(&[class::ALU, class::ALU64, class::JMP, class::JMP32]) && constant => 3,
             () if in_class(&[class::ST]) => 3,
@@ -85,8 +85,10 @@ pub(crate) struct Code {
 
 /// Jumps farther than this are made in steps: below the 16 bits of the offset, so that steps can be put between.
 const REACH: i64 = 32_000;
+/// The most that [`Item::room`] says: a stone lies by so much farther than wanted.
+const MOST_ROOM: i64 = 12;
 /// Rounds of making jumps reach: what is put between for one lengthens others.
-const ROUNDS: usize = 64;
+const ROUNDS: usize = 2_000;
 /// The farthest that a jump's offset reaches.
 const LIMIT: i64 = 32_767;
 
@@ -326,7 +328,7 @@ impl Code {
             let Some(&leader) = leader else { continue };
             let want = if ahead { positions[leader] + half } else { positions[leader] - half };
             let at = positions.partition_point(|p| *p < want).min(self.items.len());
-            let near = |i: &usize| (positions[*i] - positions[at]).abs() <= half + 8;
+            let near = |i: &usize| (positions[*i] - positions[at]).abs() <= half + MOST_ROOM;
             stones.push((at, users.into_iter().filter(near).collect()));
         }
         stones.sort_unstable();

@@ -121,3 +121,12 @@ fn jumps_reach_when_the_kernel_has_made_more_of_the_code() {
     assert!((16_000..32_000).contains(&insns.len()), "{}", insns.len());
     assert!(insns.iter().any(|i| i.code == class::JMP32 | jmp::JA), "no jump across all of it has 32 bits");
 }
+
+#[test]
+fn jumps_across_many_stones() {
+    let module = module(5000);
+    let mut options =
+        CompileOptions { features: features(Cpu::V3), passes: false, ..CompileOptions::default() };
+    let object = compile(module, &mut options).unwrap();
+    assert!(object.programs[0].insns.len() > 64_000, "{}", object.programs[0].insns.len());
+}
