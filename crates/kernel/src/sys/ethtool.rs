@@ -1,10 +1,11 @@
 //! Flags of a network card (include/uapi/linux/ethtool.h, `ETHTOOL_GFLAGS`, `ETHTOOL_SFLAGS`): a name enters, bits leave or an errno.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
 
 use super::bpf::last_errno;
+use super::packet::{control, interface_name};
 
 const GET_FLAGS: u32 = 0x25;
 const SET_FLAGS: u32 = 0x26;
@@ -35,18 +36,9 @@ pub(crate) fn set_flags(name: &str, flags: u32) -> Result<(), Errno> {
 }
 
 fn call(name: &str, mut number: Number) -> Result<u32, Errno> {
-    let mut request = Request { name: [0; libc::IFNAMSIZ], data: &raw mut number, rest: [0; 16] };
-    let Some(place) = request.name.get_mut(..name.len()).filter(|_| name.len() < libc::IFNAMSIZ) else {
-        return Err(Errno::NODEV);
-    };
-    place.copy_from_slice(name.as_bytes());
-    // SAFETY: the call takes numbers only.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(last_errno());
-    }
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let name = interface_name(name)?;
+    let mut request = Request { name, data: &raw mut number, rest: [0; 16] };
+    let socket = control()?;
     // SAFETY: the request is live, ends its name with a zero and is as long as struct ifreq; what it points to is live and as long as
     // the command says (struct ethtool_value).
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };

@@ -105,21 +105,30 @@ struct AddressRequest {
     rest: [u8; 16],
 }
 
-/// The mask of an interface's first IPv4 address (SIOCGIFNETMASK, netdevice(7)).
-pub(crate) fn netmask(name: &str) -> Result<[u8; 4], Errno> {
-    let mut request =
-        AddressRequest { name: [0; libc::IFNAMSIZ], family: 0, port: 0, address: [0; 4], rest: [0; 16] };
-    let Some(place) = request.name.get_mut(..name.len()).filter(|_| name.len() < libc::IFNAMSIZ) else {
-        return Err(Errno::NODEV);
-    };
+/// An interface's name as the kernel takes it, ended by a zero; `ENODEV` where it is too long for one.
+pub(crate) fn interface_name(name: &str) -> Result<[u8; libc::IFNAMSIZ], Errno> {
+    let mut field = [0; libc::IFNAMSIZ];
+    let place = field.get_mut(..name.len()).filter(|_| name.len() < libc::IFNAMSIZ).ok_or(Errno::NODEV)?;
     place.copy_from_slice(name.as_bytes());
+    Ok(field)
+}
+
+/// A socket for calls about interfaces (netdevice(7)).
+pub(crate) fn control() -> Result<OwnedFd, Errno> {
     // SAFETY: the call takes numbers only.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
         return Err(last_errno());
     }
     // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The mask of an interface's first IPv4 address (SIOCGIFNETMASK, netdevice(7)).
+pub(crate) fn netmask(name: &str) -> Result<[u8; 4], Errno> {
+    let name = interface_name(name)?;
+    let mut request = AddressRequest { name, family: 0, port: 0, address: [0; 4], rest: [0; 16] };
+    let socket = control()?;
     // SAFETY: the request is live, ends its name with a zero, and is as long as struct ifreq.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNETMASK, &raw mut request) };
     if result == 0 { Ok(request.address) } else { Err(last_errno()) }
