@@ -27,6 +27,9 @@ pub(crate) const LIVETEST: Binary = Binary {
     flags: &["-Cstrip=none", "-Cforce-frame-pointers=yes", "-Cdebuginfo=0"],
 };
 
+/// The benchmarks.
+pub(crate) const BENCH: Binary = Binary { package: "skep-bench", name: "skep-bench", flags: &[] };
+
 /// The first process of a guest.
 pub(crate) const GUEST_INIT: Binary = Binary { package: "xtask", name: "guest-init", flags: &[] };
 

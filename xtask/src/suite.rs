@@ -87,7 +87,7 @@ impl Run {
             let skep = dist::build()?;
             let livetest = binaries::build(binaries::LIVETEST)?;
             let init = binaries::build(binaries::GUEST_INIT)?;
-            built = Some(vm::Programs { skep, livetest, init });
+            built = Some(vm::Programs { skep, livetest, init, bench: None });
             Ok(Tally::one(true))
         });
         built

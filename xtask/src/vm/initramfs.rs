@@ -29,9 +29,13 @@ pub(super) fn write(
     }
     archive.file("init", 0o755, &read(&programs.init)?);
     archive.file("bin/skep", 0o755, &read(&programs.skep)?);
-    archive.file("bin/livetest", 0o755, &read(&programs.livetest)?);
+    let (name, program) = match &programs.bench {
+        Some(bench) => ("bin/skep-bench", bench),
+        None => ("bin/livetest", &programs.livetest),
+    };
+    archive.file(name, 0o755, &read(program)?);
     archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/skep\n");
-    archive.file("guest/command", 0o644, command(words).as_bytes());
+    archive.file("guest/command", 0o644, command(name, words).as_bytes());
     for (number, module) in modules::collect(&kernel.modules, &MODULES)?.iter().enumerate() {
         archive.file(&format!("modules/{number:02}-{}.ko", module.name), 0o644, &module.image);
     }
@@ -43,8 +47,8 @@ pub(super) fn write(
 }
 
 /// The command line that init runs, one word a line.
-fn command(words: &[String]) -> String {
-    std::iter::once("/bin/livetest").chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join("\n")
+fn command(program: &str, words: &[String]) -> String {
+    std::iter::once(format!("/{program}")).chain(words.iter().cloned()).collect::<Vec<_>>().join("\n")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -35,6 +35,8 @@ pub(crate) struct Programs {
     pub(crate) skep: PathBuf,
     pub(crate) livetest: PathBuf,
     pub(crate) init: PathBuf,
+    /// Runs instead of the harness.
+    pub(crate) bench: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
@@ -50,6 +52,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
         },
         livetest: binaries::build(binaries::LIVETEST)?,
         init: binaries::build(binaries::GUEST_INIT)?,
+        bench: options.bench.then(|| binaries::build(binaries::BENCH)).transpose()?,
     };
     let mut total = Tally::default();
     for (suite, obtained) in select(&options) {
@@ -135,8 +138,8 @@ fn on_suite(
     let logs = binaries::log_dir()?.join("vm").join(suite);
     std::fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
     let image = logs.join("initramfs.cpio");
-    let objects = objects(programs)?;
-    let mut words = harness_words(options);
+    let objects = if options.bench { None } else { objects(programs)? };
+    let mut words = if options.bench { bench_words(options) } else { harness_words(options) };
     if objects.is_some() {
         words.splice(0..0, ["--objects", "/objects"].map(str::to_owned));
     }
@@ -148,6 +151,7 @@ fn on_suite(
         append: &options.append,
         logs: &logs,
         limit,
+        counted: !options.bench,
     };
     let mut report = qemu::boot(&boot, |line| println!("  {line}"))?;
     for attempt in 2..=BOOTS {
@@ -182,6 +186,12 @@ fn objects(programs: &Programs) -> Result<Option<PathBuf>, String> {
             Ok(None)
         }
     }
+}
+
+/// The arguments of the benchmarks inside the guest.
+fn bench_words(options: &Options) -> Vec<String> {
+    let fixed = ["--skep", "/bin/skep"].map(str::to_owned);
+    fixed.into_iter().chain(options.harness.iter().cloned()).collect()
 }
 
 /// The harness's arguments inside the guest.

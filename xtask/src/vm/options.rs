@@ -11,6 +11,7 @@ usage: cargo xtask vm [OPTIONS] [-- ARGS]      ARGS go to the harness: --filter 
   --suite S         bullseye, bookworm, bookworm-backports, sid, another suite of the same mirror,
                     oldest, newest or all (the default)
   --smoke           only the tests that are marked for it
+  --bench           skep-bench runs instead of the harness, with ARGS
   --append WORDS    more words for the kernel's command line, such as preempt=full
   --skep PATH       a static skep that is built already
   --time-limit S    seconds until a guest is given up
@@ -23,6 +24,7 @@ The cache is the folder SKEP_VM_CACHE, else skep-vm in XDG_CACHE_HOME, else in ~
 pub(super) struct Options {
     pub(super) suite: String,
     pub(super) smoke: bool,
+    pub(super) bench: bool,
     pub(super) append: String,
     pub(super) skep: Option<PathBuf>,
     pub(super) time_limit: Option<Duration>,
@@ -35,6 +37,7 @@ impl Default for Options {
         Options {
             suite: "all".to_owned(),
             smoke: false,
+            bench: false,
             append: String::new(),
             skep: None,
             time_limit: None,
@@ -53,6 +56,7 @@ pub(super) fn parse(arguments: &[String]) -> Result<Options, String> {
         match argument.as_str() {
             "--suite" => options.suite = suite(value()?)?,
             "--smoke" => options.smoke = true,
+            "--bench" => options.bench = true,
             "--append" => options.append = value()?,
             "--skep" => options.skep = Some(PathBuf::from(value()?)),
             "--time-limit" => {

@@ -28,6 +28,8 @@ pub(super) struct Boot<'a> {
     pub(super) append: &'a str,
     pub(super) logs: &'a Path,
     pub(super) limit: Duration,
+    /// Whether the harness runs, which counts.
+    pub(super) counted: bool,
 }
 
 /// How it went.
@@ -76,7 +78,7 @@ pub(super) fn boot(boot: &Boot<'_>, mut each: impl FnMut(&str)) -> Result<Report
         let _ = child.kill();
     }
     let status = child.wait().map_err(|error| format!("{QEMU}: {error}"))?;
-    let mut report = judge(&lines, in_time.then_some(()).ok_or(boot.limit));
+    let mut report = judge(&lines, in_time.then_some(()).ok_or(boot.limit), boot.counted);
     if report.trouble.is_some() {
         report.console_tail = tail(&console);
         report
@@ -113,10 +115,13 @@ fn command(boot: &Boot<'_>, console: &Path) -> Command {
     command
 }
 
-/// What the guest's lines amount to.
-fn judge(lines: &[String], in_time: Result<(), Duration>) -> Report {
+/// What the guest's lines amount to; `counted`: with a closing line of the harness.
+fn judge(lines: &[String], in_time: Result<(), Duration>, counted: bool) -> Report {
     let code = lines.iter().rev().find_map(|line| line.strip_prefix(MARKER));
-    let closing = lines.iter().rev().find_map(|line| Tally::from_harness(line));
+    let closing = match counted {
+        true => lines.iter().rev().find_map(|line| Tally::from_harness(line)),
+        false => code.map(|code| Tally::one(code == "0")),
+    };
     let died = matches!((&in_time, code), (Ok(()), None));
     let trouble = match (in_time, code, closing) {
         (Err(limit), ..) => Some(format!("it had not ended after {} s", limit.as_secs())),
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
 
     fn judged(lines: &[&str]) -> Report {
-        judge(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), Ok(()))
+        judge(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(), Ok(()), true)
     }
 
     #[test]
@@ -175,6 +180,6 @@ mod tests {
 
     #[test]
     fn too_late_is_a_failure() {
-        assert_eq!(judge(&[], Err(Duration::from_secs(3))).tally.failed, 1);
+        assert_eq!(judge(&[], Err(Duration::from_secs(3)), true).tally.failed, 1);
     }
 }

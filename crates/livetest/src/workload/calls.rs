@@ -69,6 +69,23 @@ pub(super) fn tcp_loopback(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Two connections to a listener that has room for one: the other's SYN is not answered, and sent again after a second.
+pub(super) fn tcp_silent(args: &[String]) -> Result<(), String> {
+    let fail = |error: std::io::Error| format!("loopback: {error}");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(fail)?;
+    rustix::net::listen(&listener, 0).map_err(failed("listen"))?;
+    let address = listener.local_addr().map_err(fail)?;
+    let answered = TcpStream::connect(address).map_err(fail)?;
+    let time = Duration::from_millis(count(&args[0])? as u64);
+    let silent = TcpStream::connect_timeout(&address, time);
+    drop(answered);
+    match silent {
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Ok(()),
+        Err(error) => Err(fail(error)),
+        Ok(_) => Err("loopback: the listener answered both".to_owned()),
+    }
+}
+
 pub(super) fn naps(args: &[String]) -> Result<(), String> {
     let length = Duration::from_millis(count(&args[1])? as u64);
     for _ in 0..count(&args[0])? {

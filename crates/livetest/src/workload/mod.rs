@@ -40,6 +40,7 @@ const WORKLOADS: &[Workload] = &[
     workload("read", "N BYTES: reads from /dev/zero, N times", 2, calls::read),
     workload("write", "N BYTES: writes to /dev/null, N times", 2, calls::write),
     workload("tcp-loopback", "N: connects to a listener of its own, N times", 1, calls::tcp_loopback),
+    workload("tcp-silent", "MILLISECONDS: connects to a listener that does not answer", 1, calls::tcp_silent),
     workload("naps", "N MS: sleeps, N times", 2, calls::naps),
     workload("spin", "MS: uses that much time of a CPU", 1, calls::spin),
     workload("faults", "N: touches N fresh pages", 1, calls::faults),

@@ -54,6 +54,18 @@ impl Flow {
         found
     }
 
+    /// Whether a packet of a flow opens its connection: SYN without ACK.
+    pub(super) fn is_opened(link: u16, data: &[u8]) -> bool {
+        const FLAGS: usize = 13;
+        let mut tcp = None;
+        let flow = Flow::seen(link, data, &mut |place| {
+            if place.layer == LayerId::Tcp {
+                tcp = data.get(place.start + FLAGS);
+            }
+        });
+        flow.is_some() && tcp.is_some_and(|flags| flags & 0x12 == 0x02)
+    }
+
     /// Whether both ends are of this machine.
     pub(super) fn is_local(&self) -> bool {
         let address = self.source.0;
@@ -162,6 +174,20 @@ mod tests {
         for end in 0..packet.len() - 4 {
             assert!(Flow::of(1, &packet[..end]).is_none());
         }
+    }
+
+    #[test]
+    fn a_connection_is_opened_by_syn_alone() {
+        let mut packet = datagram();
+        packet.resize(14 + 20 + 20, 0);
+        assert!(!Flow::is_opened(1, &packet));
+        packet[23] = 6;
+        packet[34 + 12] = 5 << 4;
+        for (flags, opens) in [(0x02, true), (0xc2, true), (0x12, false), (0x10, false), (0x04, false)] {
+            packet[34 + 13] = flags;
+            assert_eq!(Flow::is_opened(1, &packet), opens, "{flags:#x}");
+        }
+        assert!(!Flow::is_opened(1, &packet[..40]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const AT_HAND: usize = 4;
 /// Most flows that are remembered.
 const FLOWS: usize = 1 << 16;
 /// How much later than a packet the first note of a socket that is not connected may be: the note is made when the call
-/// returns, the packet has gone out before.
+/// returns, the packet has gone out before. And how far from its first packet the note of a call may be.
 const SLACK: u64 = 100_000_000;
 /// Longest wait for the sockets that are there already.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -204,7 +204,7 @@ impl Owners {
             self.answers.len() - 1
         });
         if self.answers.get(at).is_some_and(|answer| time.abs_diff(answer.asked) >= answer.lasts) {
-            let answer = self.ask(flow, time);
+            let answer = self.ask(flow, time, Flow::is_opened(link, data));
             *self.answers.get_mut(at)? = answer;
         }
         if let Some(headers) = headers.filter(|_| self.at_hand.iter().all(|(h, _)| !h.agree(link, data))) {
@@ -217,9 +217,14 @@ impl Owners {
         Some(at)
     }
 
-    /// Asks the kernel's map for both ends of a flow.
-    fn ask(&mut self, flow: Flow, time: u64) -> Answer {
-        let sender = self.end(flow.protocol, flow.source, flow.destination, time);
+    /// Asks the kernel's map for both ends of a flow; `opened`: by this packet.
+    fn ask(&mut self, flow: Flow, time: u64, opened: bool) -> Answer {
+        let mut lasts = KNOWN;
+        let mut sender = self.end(flow.protocol, flow.source, flow.destination, time);
+        if sender.is_none() {
+            sender = opened.then(|| self.caller(&flow, time)).flatten();
+            lasts = UNKNOWN;
+        }
         let receiver = self.end(flow.protocol, flow.destination, flow.source, time);
         for process in [&sender, &receiver].into_iter().flatten() {
             if !self.cgroups.contains_key(&process.cgroup) {
@@ -228,7 +233,9 @@ impl Owners {
                 self.cgroups.insert(process.cgroup, Group::at(path.map_or(String::new(), |(_, path)| path)));
             }
         }
-        let lasts = if sender.is_some() || receiver.is_some() { KNOWN } else { UNKNOWN };
+        if receiver.is_some() && !opened {
+            lasts = KNOWN;
+        }
         let shown = [Some(Direction::Out), Some(Direction::In), None]
             .map(|direction| self.shown(flow.is_local(), direction, sender.as_ref(), receiver.as_ref()));
         Answer { asked: time, lasts, shown }
@@ -286,6 +293,13 @@ impl Owners {
             }
         }
         None
+    }
+
+    /// The process that calls the other end, whose port does not show yet; `None` also where it is one of several.
+    fn caller(&mut self, flow: &Flow, time: u64) -> Option<Process> {
+        let unbound = (flow.source.0, 0);
+        let (process, since) = self.look_up(flow.protocol, unbound, flow.destination)?;
+        (process.pid != 0 && since.abs_diff(time) <= SLACK).then_some(process)
     }
 
     fn look_up(&mut self, protocol: u8, local: End, remote: End) -> Option<(Process, u64)> {
