@@ -1,9 +1,12 @@
 //! The `skep` binary: arguments enter, the facade is called, an exit code leaves. Started under the name `bpftrace` it is
 //! `skep trace`; a program that carries a script (`--aot`) is that with its script.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads: see `out`")]
+
 mod args;
 mod commands;
 mod exit;
+mod out;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -45,9 +48,10 @@ fn main() -> ExitCode {
         Command::Completions { shell } => commands::generate::completions(shell),
         Command::Man { dir } => commands::generate::man(&dir),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => commands::report(&error).into(),
+    match (result, out::trouble()) {
+        (Ok(code), None) => code,
+        (Ok(_), Some(error)) => commands::unwritten(error).into(),
+        (Err(error), _) => commands::report(&error).into(),
     }
 }
 

@@ -18,6 +18,7 @@ use skep::machine::{MappedFile, Signals, UntilSignal};
 
 use crate::args::{Capture, FilterStage};
 use crate::exit::Exit;
+use crate::out::{note, out};
 use output::Output;
 
 /// Packets between two looks at the signals.
@@ -71,7 +72,7 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     output.finish(link).2?;
     if options.count {
         let matched = offline.totals().matched;
-        println!("{matched} packet{}", if matched == 1 { "" } else { "s" });
+        out!("{matched} packet{}", if matched == 1 { "" } else { "s" });
     }
     Ok(if damaged { Exit::Failure } else { Exit::Ok }.into())
 }
@@ -91,7 +92,7 @@ fn dump(options: &Capture, files: Vec<(String, Input<'_>)>) -> Result<ExitCode> 
             FilterStage::Asm => stage == stages::Stage::Asm,
         })
     };
-    stages::stages(&text, link, options.strict, &wants, &mut |_, text| println!("{}", text.trim_end()))?;
+    stages::stages(&text, link, options.strict, &wants, &mut |_, text| out!("{}", text.trim_end()))?;
     Ok(Exit::Ok.into())
 }
 
@@ -157,6 +158,6 @@ fn open(path: &Path, signals: &Signals) -> Result<Opened> {
 /// Tells what was wrong with files; whether anything was.
 fn tell(offline: &mut Offline<'_>) -> bool {
     let damage = offline.damage();
-    damage.iter().for_each(|what| eprintln!("error: {what}"));
+    damage.iter().for_each(|what| note!("error: {what}"));
     !damage.is_empty()
 }

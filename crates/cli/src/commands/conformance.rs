@@ -3,6 +3,7 @@
 
 use crate::args::Conformance;
 use crate::exit::Exit;
+use crate::out::{note, out};
 use anyhow::Result;
 use skep::conformance::Engine;
 use std::io::Read;
@@ -18,11 +19,11 @@ pub(crate) fn run(options: &Conformance) -> Result<ExitCode> {
     let engine = if options.jit { Engine::Jit { blind: options.blind } } else { Engine::Interpreter };
     Ok(match skep::conformance::run(&program, &options.memory, engine) {
         Ok(result) => {
-            println!("{result:x}");
+            out!("{result:x}");
             Exit::Ok
         }
         Err(message) => {
-            eprintln!("error: {message}");
+            note!("error: {message}");
             Exit::Failure
         }
     }

@@ -2,6 +2,7 @@
 
 use super::trace::{MAX_SCRIPT, live_target, open};
 use crate::args::Trace;
+use crate::out::note;
 use anyhow::{Context, Result, bail};
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
@@ -25,7 +26,7 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
         (None, [pattern]) => {
             if pattern.contains('.') && !pattern.contains([':', '*']) {
                 let word = if crate::is_bpftrace() { "WARNING" } else { "warning" };
-                eprintln!(
+                note!(
                     "{word}: It appears that '{pattern}' is a filename but the file does not exist. Treating '{pattern}' as a search pattern."
                 );
             }

@@ -1,6 +1,7 @@
 //! `skep load`: an object file of any compiler enters; its programs are listed, or loaded, attached and pinned.
 
 use crate::args::{Format, Load};
+use crate::out::note;
 use anyhow::{Context, Result};
 use serde_json::json;
 use skep::LiveTarget;
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &Load) -> Result<ExitCode> {
     };
     let mut held = object.load(&settings, Arc::new(LiveTarget::new()))?;
     for (program, log) in held.logs() {
-        eprintln!("{program}:\n{log}");
+        note!("{program}:\n{log}");
     }
     let programs = held.programs().join(", ");
     let mut out = std::io::stdout().lock();

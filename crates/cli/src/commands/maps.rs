@@ -3,6 +3,7 @@
 use super::value::{given, json};
 use crate::args::{Format, Maps, MapsAction};
 use crate::exit::Exit;
+use crate::out::note;
 use anyhow::Result;
 use serde_json::{Value as Json, json};
 use skep::inspect::{self, MapRow, OpenMap, Pinned, Value, Which};
@@ -33,7 +34,7 @@ pub(crate) fn run(options: &Maps) -> Result<ExitCode> {
             match map.lookup(&key)? {
                 Some(values) => entry(&mut out, &key, &values, json)?,
                 None => {
-                    eprintln!("error: there is no such key");
+                    note!("error: there is no such key");
                     return Ok(Exit::Failure.into());
                 }
             }
@@ -41,7 +42,7 @@ pub(crate) fn run(options: &Maps) -> Result<ExitCode> {
         MapsAction::Update { map, key, value } => open(map)?.update(&given(key)?, &given(value)?)?,
         MapsAction::Delete { map, key } => {
             if !open(map)?.delete(&given(key)?)? {
-                eprintln!("error: there is no such key");
+                note!("error: there is no such key");
                 return Ok(Exit::Failure.into());
             }
         }

@@ -18,6 +18,7 @@ pub(crate) mod trace;
 mod value;
 
 use crate::exit::Exit;
+use crate::out::note;
 use clap::error::ErrorKind;
 use skep::Style;
 use std::io::IsTerminal;
@@ -40,10 +41,10 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
     }
     let refused = std::error::Error::source(error).filter(|_| error.kind() == ErrorKind::ValueValidation);
     match refused {
-        Some(why) => eprintln!("ERROR: {why}"),
+        Some(why) => note!("ERROR: {why}"),
         None => {
             let text = error.render().to_string().replacen("error: ", "ERROR: ", 1);
-            eprint!("{}", text.replacen("Usage: ", "USAGE:\n    ", 1));
+            crate::out::text(format_args!("{}", text.replacen("Usage: ", "USAGE:\n    ", 1)));
         }
     }
     Exit::Failure
@@ -54,15 +55,24 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<skep::Error>() {
         _ if is_closed_pipe(error) => Exit::Ok,
         Some(error) => {
-            eprint!("{}", error.render(style()));
+            crate::out::text(format_args!("{}", error.render(style())));
             if error.is_internal() { Exit::Internal } else { Exit::Failure }
         }
         None => {
             let word = if crate::is_bpftrace() { "ERROR" } else { "error" };
-            eprintln!("{word}: {error:#}");
+            note!("{word}: {error:#}");
             Exit::Failure
         }
     }
+}
+
+/// Says that standard output could not be written, which its reader has no use for if it has gone.
+pub(crate) fn unwritten(error: &std::io::Error) -> Exit {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return Exit::Ok;
+    }
+    note!("error: cannot write to standard output: {error}");
+    Exit::Failure
 }
 
 /// Whether the reader of our output has gone.

@@ -2,6 +2,7 @@
 
 use super::trace::live_target;
 use crate::args::Trace;
+use crate::out::note;
 use anyhow::{Context, Result, bail};
 use skep::{KernelVersion, Program};
 use std::fs::File;
@@ -32,7 +33,7 @@ pub(super) fn write(options: &Trace, path: &Path, program: &Program) -> Result<E
         return Err(error).with_context(|| format!("cannot write {}", path.display()));
     }
     if !options.no_warnings {
-        program.ties().iter().for_each(|tie| eprintln!("warning: {tie}"));
+        program.ties().iter().for_each(|tie| note!("warning: {tie}"));
     }
     Ok(ExitCode::SUCCESS)
 }

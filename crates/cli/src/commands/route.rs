@@ -11,6 +11,7 @@ use skep::route::{Happened, HopStats, Mode, Router, Selection, Sync, UpOptions, 
 
 use crate::args::{Route, RouteAction, RouteSync, RouteWords};
 use crate::exit::Exit;
+use crate::out::{note, out};
 
 /// Runs the command.
 pub(crate) fn run(options: &Route) -> Result<ExitCode> {
@@ -56,10 +57,10 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
         RouteAction::Load { file } => {
             let (name, text) = read(file)?;
             let count = Router::open()?.load(&name, &text)?;
-            println!("{count} route{}", if count == 1 { "" } else { "s" });
+            out!("{count} route{}", if count == 1 { "" } else { "s" });
         }
         RouteAction::Sync(options) => sync(options)?,
-        RouteAction::Down => println!("stopped on {}", Router::open()?.down()?.join(", ")),
+        RouteAction::Down => out!("stopped on {}", Router::open()?.down()?.join(", ")),
     }
     Ok(Exit::Ok.into())
 }
@@ -67,10 +68,10 @@ pub(crate) fn run(options: &Route) -> Result<ExitCode> {
 /// Prints the routes of an address.
 fn get(address: std::net::IpAddr) -> Result<()> {
     let routes = Router::open()?.get(address)?;
-    routes.iter().for_each(|route| println!("{}", route.text));
+    routes.iter().for_each(|route| out!("{}", route.text));
     match routes.last() {
-        None => println!("no route: packets to {address} go to the kernel"),
-        Some(last) if last.condition => println!("other packets to {address} go to the kernel"),
+        None => out!("no route: packets to {address} go to the kernel"),
+        Some(last) if last.condition => out!("other packets to {address} go to the kernel"),
         Some(_) => {}
     }
     Ok(())
@@ -79,10 +80,10 @@ fn get(address: std::net::IpAddr) -> Result<()> {
 fn start(ports: &[String], options: &UpOptions) -> Result<()> {
     let report = up(ports, options)?;
     for port in &report.ports {
-        println!("{}: {}", port.name, port.way);
+        out!("{}: {}", port.name, port.way);
     }
     if let Some(why) = &report.unfollowed {
-        eprintln!("warning: neighbours cannot be followed, so TC forwards everything: {why}");
+        note!("warning: neighbours cannot be followed, so TC forwards everything: {why}");
     }
     Ok(())
 }
@@ -94,7 +95,7 @@ fn set(words: &RouteWords, replace: bool) -> Result<()> {
     let stay = if route.names_cpu() { router.ports_that_stay() } else { Vec::new() };
     router.set(route, replace)?;
     if !stay.is_empty() {
-        eprintln!(
+        note!(
             "warning: packets that come in by {} stay on the CPU that has them: TC handles these ports, and only XDP can send to another CPU",
             stay.join(", ")
         );
@@ -209,18 +210,18 @@ fn test(files: &[PathBuf]) -> Result<ExitCode> {
         let (name, text) = read(file)?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let tested = skep::route::test(&name, &text, &|path| std::fs::read(folder.join(path)))?;
-        tested.failures.iter().for_each(|failure| eprintln!("{failure}"));
+        tested.failures.iter().for_each(|failure| note!("{failure}"));
         let failed = tested.failures.len();
-        println!("{name}: {} as expected, {failed} not", tested.passed);
+        out!("{name}: {} as expected, {failed} not", tested.passed);
         good &= failed == 0;
     }
     Ok(if good { Exit::Ok } else { Exit::Failure }.into())
 }
 
 fn stats() -> Result<()> {
-    println!("{:>12} {:>16} {:>8}  route, or next hop of several", "packets", "bytes", "routes");
+    out!("{:>12} {:>16} {:>8}  route, or next hop of several", "packets", "bytes", "routes");
     for row in Router::open()?.stats()? {
-        println!("{:>12} {:>16} {:>8}  {}", row.packets, row.bytes, row.routes, row.hop);
+        out!("{:>12} {:>16} {:>8}  {}", row.packets, row.bytes, row.routes, row.hop);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::value::{from_json, given};
 use crate::args::{Engine, Filling, Format, Run, With};
+use crate::out::{note, out};
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use skep::inspect::Value;
@@ -45,7 +46,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode> {
             String::from_utf8(bytes).with_context(|| format!("{name} is neither an object nor text"))?;
         let script = Script::named(&name, &text).params(params).allow_unsafe(true).passes(!options.no_passes);
         let (object, warnings) = skep::run::script(&script, &types, super::style())?;
-        eprint!("{warnings}");
+        crate::out::text(format_args!("{warnings}"));
         object
     };
     if options.list {
@@ -74,7 +75,7 @@ pub(crate) fn run(options: &Run) -> Result<ExitCode> {
         (Some(path), _) => packets(options, &mut offline, index, path)?,
         (None, Some(context)) => bytes_of(options, &mut offline, index, &context.0)?,
         (None, None) if alone || options.quiet => {}
-        (None, None) => eprintln!(
+        (None, None) => note!(
             "note: nothing has run: programs get packets with --pcap IN, the bytes of their context with --ctx HEX, \
              a recorded session with --event FILE"
         ),
@@ -194,10 +195,10 @@ fn bytes_of(options: &Run, offline: &mut Offline<'_>, index: usize, context: &[u
     }
     let time = start.elapsed();
     if !options.quiet {
-        println!("r0 = {:#x} ({}), {} instructions", last.result, last.result as i64, last.instructions);
+        out!("r0 = {:#x} ({}), {} instructions", last.result, last.result as i64, last.instructions);
         if options.repeat > 1 {
             let each = time.as_nanos() as f64 / options.repeat as f64;
-            println!("{} runs, {each:.1} ns each", options.repeat);
+            out!("{} runs, {each:.1} ns each", options.repeat);
         }
     }
     Ok(())
@@ -227,7 +228,7 @@ fn packets(options: &Run, offline: &mut Offline<'_>, index: usize, path: &Path) 
         told(&sum);
         if options.repeat > 1 {
             let each = start.elapsed().as_nanos() as f64 / sum.packets.max(1) as f64;
-            println!("{} packets, {each:.1} ns each", sum.packets);
+            out!("{} packets, {each:.1} ns each", sum.packets);
         }
     }
     if let Some(damage) = &sum.damage {
@@ -238,16 +239,16 @@ fn packets(options: &Run, offline: &mut Offline<'_>, index: usize, path: &Path) 
 
 /// The verdicts, the most frequent first.
 fn told(found: &Verdicts) {
-    println!("{} packets", found.packets);
+    out!("{} packets", found.packets);
     let mut counts: Vec<(&String, &u64)> = found.counts.iter().collect();
     counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    counts.iter().for_each(|(name, count)| println!("{count:>10} {name}"));
-    found.redirects.iter().for_each(|(place, count)| println!("{count:>10} {place}"));
+    counts.iter().for_each(|(name, count)| out!("{count:>10} {name}"));
+    found.redirects.iter().for_each(|(place, count)| out!("{count:>10} {place}"));
     if found.skipped > 0 {
-        println!("{:>10} skipped: they are no Ethernet frames", found.skipped);
+        out!("{:>10} skipped: they are no Ethernet frames", found.skipped);
     }
     if let Some((count, why)) = &found.stopped {
-        println!("{count:>10} stopped; the first: {why}");
+        out!("{count:>10} stopped; the first: {why}");
     }
 }
 
@@ -279,19 +280,19 @@ fn replay(options: &Run, name: &str, bytes: &[u8]) -> Result<ExitCode> {
 fn differences(replayed: &Replayed) {
     for difference in &replayed.differences {
         match difference.run {
-            Some(run) => eprintln!("difference: run {run} of {}: {}", difference.probe, difference.what),
-            None => eprintln!("difference: {}", difference.what),
+            Some(run) => note!("difference: run {run} of {}: {}", difference.probe, difference.what),
+            None => note!("difference: {}", difference.what),
         }
     }
     let more = replayed.different.saturating_sub(replayed.differences.len() as u64);
     if more > 0 {
-        eprintln!("difference: {more} more");
+        note!("difference: {more} more");
     }
     match replayed.missing {
         Some((0, 0)) => {}
         Some((lost, runs)) => {
-            eprintln!("warning: the recording lacks {runs} runs, because {lost} records found no room");
+            note!("warning: the recording lacks {runs} runs, because {lost} records found no room");
         }
-        None => eprintln!("warning: the recording breaks off: it was not ended"),
+        None => note!("warning: the recording breaks off: it was not ended"),
     }
 }

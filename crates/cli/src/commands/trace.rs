@@ -3,6 +3,7 @@
 use super::bundle::Bundle;
 use super::{info, list, object};
 use crate::args::{self, Buffering, Format, Stage, Trace, Without};
+use crate::out::note;
 use anyhow::{Context, Result, bail};
 use skep::machine::{Child, Signals, exists, signal_number};
 use skep::{Ended, Feature, Limits, LiveOptions, LiveTarget, Mode, Output, Program, Script, Tracer, Written};
@@ -72,11 +73,11 @@ pub(crate) fn run(options: &Trace) -> Result<ExitCode> {
     let target = Arc::new(live_target(options));
     let program = script.compile_with(target, &|stage| wants(options, stage), &mut |_, text| show(text))?;
     if !options.no_warnings {
-        eprint!("{}", program.warnings(super::style()));
+        crate::out::text(format_args!("{}", program.warnings(super::style())));
     }
     if options.verbose > 0 {
         for note in &program.object.notes {
-            eprintln!("note: {note}");
+            note!("note: {note}");
         }
     }
     if !options.dump.is_empty() || options.mode == Some(args::Mode::Codegen) {
@@ -157,7 +158,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     let mut signals = Signals::receive(&own_signals).map_err(skep::Error::from)?;
     let mut tracer = Tracer::load(program, output(options)?, &limits, log_level(options, program))?;
     for (probe, log) in tracer.loaded().logs() {
-        eprintln!("verifier, {probe}:\n{log}");
+        note!("verifier, {probe}:\n{log}");
     }
     if options.dry_run {
         return Ok(ExitCode::SUCCESS);
@@ -169,7 +170,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
     tracer.save_packets(&create)?;
     let report = tracer.start()?;
     for missing in &report.missing {
-        eprintln!("warning: {}: {}", missing.of, missing.error);
+        note!("warning: {}: {}", missing.of, missing.error);
     }
     let good = match mode(options) {
         Mode::Trace => None,
@@ -216,7 +217,7 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
 fn recorded(written: &Written) {
     let Written { runs, incomplete, lost } = written;
     if *lost > 0 || *incomplete > 0 {
-        eprintln!(
+        note!(
             "warning: the recording holds {runs} runs; {incomplete} are missing, because {lost} records found no room in the \
              ring buffer: probe less, or raise the config perf_rb_pages"
         );

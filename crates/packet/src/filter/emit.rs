@@ -131,7 +131,7 @@ pub(super) fn reach(graph: &Graph, preds: &Preds) -> Option<u64> {
         }
         match preds.value(id) {
             Number::Load { bytes, add, index } => {
-                let index_most = index.map_or(0, |index| most(preds, index));
+                let index_most = index.map_or(0, |index| preds.most(index));
                 end = end.max(u64::from(add) + index_most + u64::from(bytes));
                 mark.extend(index);
             }
@@ -143,25 +143,6 @@ pub(super) fn reach(graph: &Graph, preds: &Preds) -> Option<u64> {
         }
     }
     Some(end)
-}
-
-/// Largest number that a value can be.
-fn most(preds: &Preds, id: ValueId) -> u64 {
-    let of = |id: ValueId| most(preds, id);
-    let most = match preds.value(id) {
-        Number::Const(c) => u64::from(c),
-        Number::Load { bytes, .. } => (1 << (8 * u32::from(bytes))) - 1,
-        Number::Bin(ArithOp::And, a, b) => of(a).min(of(b)),
-        Number::Bin(ArithOp::Add, a, b) => of(a) + of(b),
-        Number::Bin(ArithOp::Shl, a, b) => match preds.constant(b) {
-            Some(count) if count < 32 => of(a) << count,
-            _ => u64::MAX,
-        },
-        Number::Bin(ArithOp::Mul, a, b) => of(a).saturating_mul(of(b)),
-        _ => u64::MAX,
-    };
-    // What may exceed 32 bits wraps, so nothing is known of it.
-    if most > u64::from(u32::MAX) { u64::from(u32::MAX) } else { most }
 }
 
 impl Emit<'_> {
@@ -393,12 +374,12 @@ impl Emit<'_> {
 
     /// Whether so many bytes behind the place cannot wrap.
     fn is_small(&self, index: ValueId, end: u64) -> bool {
-        most(self.preds, index) + end <= u64::from(u32::MAX)
+        self.preds.most(index) + end <= u64::from(u32::MAX)
     }
 
     fn at(&mut self, index: Option<ValueId>, add: u32) -> At {
         let Some(index) = index else { return At::constant(add) };
-        let most = most(self.preds, index);
+        let most = self.preds.most(index);
         let small = self.is_small(index, u64::from(add));
         let value = self.number(index);
         if small || !self.rules.wraps {

@@ -153,6 +153,24 @@ impl Preds {
         &self.nodes[id.0 as usize]
     }
 
+    /// Largest number that a value can be.
+    pub fn most(&self, id: ValueId) -> u64 {
+        let most = match self.value(id) {
+            Value::Const(c) => u64::from(c),
+            Value::Load { bytes, .. } => (1 << (8 * u32::from(bytes))) - 1,
+            Value::Bin(ArithOp::And, a, b) => self.most(a).min(self.most(b)),
+            Value::Bin(ArithOp::Add, a, b) => self.most(a) + self.most(b),
+            Value::Bin(ArithOp::Shl, a, b) => match self.constant(b) {
+                Some(count) if count < 32 => self.most(a) << count,
+                _ => u64::MAX,
+            },
+            Value::Bin(ArithOp::Mul, a, b) => self.most(a).saturating_mul(self.most(b)),
+            _ => u64::MAX,
+        };
+        // What may exceed 32 bits wraps, so nothing is known of it.
+        most.min(u64::from(u32::MAX))
+    }
+
     /// The number, if the value is one.
     pub fn constant(&self, id: ValueId) -> Option<u32> {
         match self.value(id) {
@@ -237,6 +255,13 @@ impl Preds {
             Value::Neg(a) => self.constant(a).map_or(value, |a| Value::Const(a.wrapping_neg())),
             Value::Load { bytes, add, index: Some(index) } => match self.value(index) {
                 Value::Const(c) => Value::Load { bytes, add: add.wrapping_add(c), index: None },
+                Value::Bin(ArithOp::Add, a, b) => self.split(a, b).map_or(value, |(index, more)| {
+                    let add = u64::from(add) + u64::from(more);
+                    match u32::try_from(add + u64::from(bytes) + self.most(index)) {
+                        Ok(_) => Value::Load { bytes, add: add as u32, index: Some(index) },
+                        Err(_) => value,
+                    }
+                }),
                 _ => value,
             },
             Value::Choose { a, is, then, other } => match self.constant(a) {
@@ -245,6 +270,11 @@ impl Preds {
             },
             _ => value,
         }
+    }
+
+    /// A sum's computed part and its constant one.
+    fn split(&self, a: ValueId, b: ValueId) -> Option<(ValueId, u32)> {
+        self.constant(b).map(|c| (a, c)).or(self.constant(a).map(|c| (b, c)))
     }
 
     fn fold_bin(&self, op: ArithOp, a: ValueId, b: ValueId) -> Value {

@@ -1,5 +1,6 @@
 //! `skep capture --drops`: packets that the kernel throws away, until a signal or the last one that was asked for.
 
+use crate::out::note;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
     drops.watch(&signals)?;
     let output = Output::new(options, LINK, true)?;
     drop_capabilities(options.write.is_some(), true)?;
-    eprintln!("capturing on the kernel's drops");
+    note!("capturing on the kernel's drops");
     let mut taker = Taker { output, left: options.limit, packets: 0 };
     let mut failed = None;
     while failed.is_none() && signals.next().is_none() {
@@ -42,7 +43,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
     }
     let lost = drops.lost()?;
     if lost > 0 {
-        eprintln!("{lost} dropped packets were not looked at: there were more than could be read");
+        note!("{lost} dropped packets were not looked at: there were more than could be read");
     }
     end(options, taker, drops.counts(), LINK, failed, false)
 }

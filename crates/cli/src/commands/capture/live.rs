@@ -17,6 +17,7 @@ use skep::machine::Signals;
 use super::output::Output;
 use crate::args::{self, Capture};
 use crate::exit::Exit;
+use crate::out::{note, out};
 
 /// Longest time without a look at what else may end the capture.
 const ROUND: Duration = Duration::from_millis(100);
@@ -32,9 +33,9 @@ const LATER: u32 = 100;
 pub(super) fn list(options: &Capture) -> Result<ExitCode> {
     for device in devices(options.live.netns.as_deref())? {
         let loopback = if device.hardware == 772 { ", loopback" } else { "" };
-        println!("{}.{} [mtu {}{loopback}]", device.index, device.name.escape_debug(), device.mtu);
+        out!("{}.{} [mtu {}{loopback}]", device.index, device.name.escape_debug(), device.mtu);
     }
-    println!("any [all interfaces]");
+    out!("any [all interfaces]");
     Ok(Exit::Ok.into())
 }
 
@@ -73,7 +74,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
         output = output.without_origin();
     }
     drop_capabilities(options.write.is_some(), processes)?;
-    eprintln!("capturing on {}", live.shown());
+    note!("capturing on {}", live.shown());
     let mut taker = Taker { output, left: options.limit, packets: 0 };
     let mut failed = None;
     let mut vanished = false;
@@ -87,7 +88,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
         }
         for trouble in live.troubles() {
             vanished = true;
-            eprintln!("error: {trouble}");
+            note!("error: {trouble}");
         }
     }
     let writable = failed.is_none();
@@ -112,7 +113,7 @@ pub(super) fn end(
         counts.taken = kept;
     }
     if options.count {
-        println!("{} packet{}", taker.packets, if taker.packets == 1 { "" } else { "s" });
+        out!("{} packet{}", taker.packets, if taker.packets == 1 { "" } else { "s" });
     }
     report(&counts, lost);
     match failed.or(written.err()) {
@@ -153,9 +154,9 @@ fn wanted(options: &Capture) -> Result<Options> {
 fn report(counts: &Counts, lost: u64) {
     let Counts { matched, taken, left, dropped } = counts;
     let packets = if *matched == 1 { "packet" } else { "packets" };
-    eprintln!("{matched} {packets} matched the filter in the kernel");
-    eprintln!("{taken} captured");
+    note!("{matched} {packets} matched the filter in the kernel");
+    note!("{taken} captured");
     let full = if lost > 0 { format!(" ({lost} did not fit on disk)") } else { String::new() };
-    eprintln!("{left} left by skep{full}");
-    eprintln!("{dropped} dropped by the kernel for want of room");
+    note!("{left} left by skep{full}");
+    note!("{dropped} dropped by the kernel for want of room");
 }

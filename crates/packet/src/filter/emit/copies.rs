@@ -1,18 +1,22 @@
 //! Windows where bytes cannot be reached by pointers: copies on the stack, each made once for all the reads that it serves.
 //!
 //! A copy holds more than is read in any case, so a frame may be too short for all of it and still match. Then what
-//! there is of it is copied, and a read behind that asks for the frame's length first.
+//! there is of it is copied, and a read behind that asks for the frame's length first. What lies behind an IPv4 header is
+//! copied with the head, as if the header had no options; where it has none, that spares asking the kernel again.
 
 use super::reads::{self, Read};
 use super::{Emit, Known};
-use crate::filter::pred::ValueId;
-use skep_compiler::ir::{BinOp, Cc, Type, Value};
+use crate::filter::ast::ArithOp;
+use crate::filter::pred::{Value as Number, ValueId};
+use skep_compiler::ir::{BinOp, Block, Cc, Type, Value};
 use skep_compiler::layers::{At, Mode, Window};
 
 /// Most bytes from the frame's start on that are copied at once.
 const MOST_HEAD: u32 = 128;
 /// Most bytes from a computed place on that are copied at once.
 const MOST_BEHIND: u32 = 48;
+/// Length of an IPv4 header without options, which nearly all are.
+const PLAIN_IP4: u32 = 20;
 
 /// The bytes from the frame's start on that are copied once, and where.
 #[derive(Clone, Copy)]
@@ -53,7 +57,26 @@ impl Emit<'_> {
         let near = || self.reads.of(None).iter().filter(|read| read.end <= MOST_HEAD);
         let (from, end) = span(near())?;
         let node = reads::meet(&self.dominators, near().map(|read| read.node))?;
+        let behind = self.reads.indices().filter(|index| self.is_ip4_length(*index));
+        let ends = behind.flat_map(|index| self.reads.of(Some(index))).map(|read| read.end);
+        let end = ends
+            .filter_map(|end| end.checked_add(PLAIN_IP4))
+            .filter(|end| *end <= MOST_HEAD)
+            .fold(end, u32::max);
         self.copies().then_some(Head { node, from, end })
+    }
+
+    /// Whether a value is the length of an IPv4 header.
+    fn is_ip4_length(&self, id: ValueId) -> bool {
+        let number = |id: ValueId| self.preds.constant(id);
+        let words = match self.preds.value(id) {
+            Number::Bin(ArithOp::Shl, words, by) if number(by) == Some(2) => words,
+            Number::Bin(ArithOp::Mul, words, by) if number(by) == Some(4) => words,
+            _ => return false,
+        };
+        let Number::Bin(ArithOp::And, first, mask) = self.preds.value(words) else { return false };
+        let first = self.preds.value(first);
+        number(mask) == Some(0xf) && matches!(first, Number::Load { bytes: 1, index: None, .. })
     }
 
     /// Copies the head, where its node is.
@@ -61,7 +84,7 @@ impl Emit<'_> {
         let Some(head) = self.head.filter(|head| head.node == self.at) else { return };
         let reads: Vec<Read> = self.reads.of(None).iter().copied().filter(|r| r.end <= head.end).collect();
         let need = self.reads.need(self.graph, None, self.at).clamp(head.from, head.end);
-        let mut copy = self.slot(None, (head.from, head.end), &reads);
+        let mut copy = self.slot(None, (head.from, head.end), &reads, 0);
         copy.sure = need;
         let missing = self.place.other;
         let at = At::constant(head.from);
@@ -136,9 +159,12 @@ impl Emit<'_> {
         }
         let need = self.reads.need(self.graph, Some(index), self.at).clamp(own.1, end);
         let at = self.at(Some(index), from);
-        let mut copy = self.slot(Some(index), (from, end), &reads);
+        let head = self.in_head(index, (from, end));
+        let mut copy =
+            self.slot(Some(index), (from, end), &reads, head.map_or(0, |head| head.at(from + PLAIN_IP4) % 8));
         copy.sure = need;
         let missing = self.place.other;
+        let joined = head.map(|head| self.fetch_from_head(index, &head, &copy));
         if need == end {
             self.fetch(&copy, at, missing);
         } else {
@@ -151,18 +177,59 @@ impl Emit<'_> {
             self.f.jump(there, &[]);
             self.f.switch_to(there);
         }
+        if let Some(joined) = joined {
+            self.f.jump(joined, &[]);
+            self.f.switch_to(joined);
+        }
         self.known[self.at as usize].copies.push(copy);
         Some(copy)
     }
 
-    /// Memory for a copy, placed so that as many reads as possible are aligned.
-    fn slot(&mut self, index: Option<ValueId>, (from, end): (u32, u32), reads: &[Read]) -> Copy {
+    /// The copy of the head, if it has what follows an IPv4 header without options.
+    fn in_head(&self, index: ValueId, (from, end): (u32, u32)) -> Option<Copy> {
+        let (from, end) = (from.checked_add(PLAIN_IP4)?, end.checked_add(PLAIN_IP4)?);
+        let holds = |copy: &&Copy| copy.index.is_none() && copy.from <= from && end <= copy.end;
+        let head = self.find(|known| known.copies.iter().rev().find(holds).copied());
+        head.filter(|_| self.is_ip4_length(index))
+    }
+
+    /// Copies from the head where the header before has no options. Building goes on where it has some; both meet in the
+    /// block that is returned.
+    fn fetch_from_head(&mut self, index: ValueId, head: &Copy, copy: &Copy) -> Block {
+        let (plain, near, other, joined) =
+            (self.f.block(&[]), self.f.block(&[]), self.f.cold_block(), self.f.block(&[]));
+        let (length, none) = (self.number(index), self.constant(PLAIN_IP4));
+        self.f.branch(Cc::Eq, length, none, plain, other);
+        self.f.switch_to(plain);
+        let end = copy.end + PLAIN_IP4;
+        if head.sure >= end {
+            self.f.jump(near, &[]);
+        } else {
+            let (len, end) = (self.place.reader.reach(self.f), self.f.u64(end.into()));
+            self.f.branch(Cc::Uge, len, end, near, other);
+        }
+        self.f.switch_to(near);
+        let (to, from) = (copy.at(copy.from), head.at(copy.from + PLAIN_IP4));
+        let (mut done, bytes) = (0, copy.end - copy.from);
+        while done < bytes {
+            let (to, from, left) = (to + done, from + done, bytes - done);
+            let step = 1 << (to | from | 8).trailing_zeros().min(left.ilog2());
+            self.f.copy(copy.window.ptr, to as i32, head.window.ptr, from as i32, step, step as u8);
+            done += step;
+        }
+        self.f.jump(joined, &[]);
+        self.f.switch_to(other);
+        joined
+    }
+
+    /// Memory for a copy, placed so that as many reads as possible are aligned; if it can be, `best` bytes behind the start.
+    fn slot(&mut self, index: Option<ValueId>, (from, end): (u32, u32), reads: &[Read], best: u32) -> Copy {
         let split = |shift: u32| {
             let askew =
                 |read: &&Read| !(read.from - from + shift).is_multiple_of((read.end - read.from).max(1));
             reads.iter().filter(|read| read.from >= from).filter(askew).count()
         };
-        let shift = [0, 2, 4, 6, 1, 3, 5, 7].into_iter().min_by_key(|shift| split(*shift)).unwrap_or(0);
+        let shift = [best, 0, 2, 4, 6, 1, 3, 5, 7].into_iter().min_by_key(|shift| split(*shift)).unwrap_or(0);
         let len = end - from + shift;
         let slot = self.f.slot(len, 8, "packet");
         let window = Window { ptr: self.f.slot_addr(slot), len, aligned: true };
@@ -173,7 +240,7 @@ impl Emit<'_> {
         self.f.ptr_add_imm(copy.window.ptr, copy.shift.into())
     }
 
-    fn fetch(&mut self, copy: &Copy, at: At, missing: skep_compiler::ir::Block) {
+    fn fetch(&mut self, copy: &Copy, at: At, missing: Block) {
         let (to, size) = (self.target(copy), copy.end - copy.from);
         self.place.reader.copy(self.f, at, size, to, missing);
     }

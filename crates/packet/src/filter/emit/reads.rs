@@ -68,6 +68,11 @@ impl Reads {
         self.by_index.get(&index).map_or(&[], Vec::as_slice)
     }
 
+    /// The values from which reads are counted.
+    pub(super) fn indices(&self) -> impl Iterator<Item = ValueId> {
+        self.by_index.keys().copied().flatten()
+    }
+
     /// The byte behind the last that every way from `node` to a match reads, counted from `index`.
     pub(super) fn need(&mut self, graph: &Graph, index: Option<ValueId>, node: u32) -> u32 {
         let by_index = &self.by_index;
