@@ -18,8 +18,8 @@ use rustix::io::Errno;
 
 pub use mapped::MappedFile;
 pub use namespace::{Namespace, current_inode};
-pub use ring::{Block, Frame, Lease, PACKET_OUTGOING, SLL2_HEADER};
-pub use spool::Spool;
+pub use ring::{Block, Head, Lease, PACKET_OUTGOING, SLL2_HEADER};
+pub use spool::{Spool, copy_short};
 
 use crate::error::Error;
 use crate::netlink::Netlink;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::tags::{self, VLAN, VLAN_TAG};
-use crate::sys::mmap::Mapping;
+use crate::sys::mmap::{Mapping, fetch};
 
 /// `PACKET_OUTGOING`: what this machine sends.
 pub const PACKET_OUTGOING: u8 = 4;
@@ -36,6 +36,10 @@ const TAGGED: u32 = 1 << 4;
 const TAG_NAMED: u32 = 1 << 6;
 /// Destination and source of an Ethernet frame: what stands in front of its tag.
 const ADDRESSES: usize = 12;
+
+/// How far ahead bytes are brought nearer, and how many of a packet at most.
+const NEAR: usize = 1024;
+const MOST_NEAR: usize = 256;
 
 /// A mapped ring.
 #[derive(Debug)]
@@ -85,19 +89,20 @@ pub struct Block<'r> {
     left: u32,
 }
 
-/// A packet.
+/// A packet: its bytes are [`Block::data`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Frame<'b> {
+pub struct Head {
     /// Nanoseconds since 1970-01-01 UTC.
     pub time: u64,
-    /// Its bytes, as many as the filter said; with the VLAN tag in its place.
-    pub data: &'b [u8],
     /// Its length on the wire.
     pub len: u32,
     /// Index of the interface.
     pub interface: u32,
     /// `PACKET_HOST` and so on.
     pub kind: u8,
+    /// Offset in the mapping of its bytes, and how many there are.
+    start: usize,
+    kept: usize,
 }
 
 impl Ring {
@@ -144,8 +149,8 @@ impl Lease {
         if place < self.0.start || place.saturating_add(len) > self.0.end {
             return &[];
         }
-        // SAFETY: within a block that is ours as long as `self` lives. Only `Block::frame` writes into it, which does not
-        // run meanwhile: neither type leaves its thread, and `frame` calls nobody.
+        // SAFETY: within a block that is ours as long as `self` lives. Only `Block::head` writes into it, which does not
+        // run meanwhile: neither type leaves its thread, and `head` calls nobody.
         unsafe { self.0.shared.mapping.bytes(place, len) }.unwrap_or_default()
     }
 
@@ -183,42 +188,63 @@ impl Block<'_> {
 
     /// The next packet.
     #[inline]
-    pub fn frame(&mut self) -> Option<Frame<'_>> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
+    pub fn head(&mut self) -> Option<Head> {
+        self.left = self.left.checked_sub(1)?;
         let at = self.at;
-        // Before anything is written: the head, read once.
-        let head: [u8; HEADS] = self.bytes(at, HEADS)?.try_into().ok()?;
-        let word = |offset: usize| u32::from_ne_bytes(word_at(&head, offset));
+        // Before anything is written: all of the head that is needed, read once.
+        let head = self.bytes(at, HEADS)?.first_chunk::<HEADS>()?;
+        let word = |offset: usize| u32::from_ne_bytes(word_at(head, offset));
         let half = |offset: usize| u16::from_ne_bytes([head[offset], head[offset + 1]]);
-        self.at = at + word(0) as usize;
-        let (mut len, status) = (word(16), word(20));
-        let mut start = at + usize::from(half(24));
-        let mut kept = word(12) as usize;
-        let tag =
-            (status & TAGGED != 0).then(|| (half(32), if status & TAG_NAMED != 0 { half(36) } else { VLAN }));
+        let next = word(0) as usize;
+        let (time, kept) = (u64::from(word(4)) * 1_000_000_000 + u64::from(word(8)), word(12) as usize);
+        let (len, status, start) = (word(16), word(20), at + usize::from(half(24)));
+        let (interface, kind) = (word(52), head[58]);
         // What is put in front may not reach into the head.
         if start < at + HEADS + RESERVE || start + kept > self.end {
             self.left = 0;
             return None;
         }
+        self.fetch(at, next);
+        self.at = at + next;
+        let mut found = Head { time, len, interface, kind, start, kept };
+        if self.ring.cooked || status & TAGGED != 0 {
+            self.restore(at, &mut found)?;
+        }
+        Some(found)
+    }
+
+    /// The packet's bytes, as many as the filter said; with the VLAN tag in its place.
+    #[inline]
+    pub fn data(&self, head: &Head) -> &[u8] {
+        self.bytes(head.start, head.kept).unwrap_or_default()
+    }
+
+    /// Brings the heads of packets to come nearer, which the processor does not expect beyond the end of a page. `next`: from one
+    /// to the next.
+    #[inline]
+    fn fetch(&self, at: usize, next: usize) {
+        if let Some(bytes) = self.bytes(at + NEAR.max(2 * next), next.min(MOST_NEAR)) {
+            fetch(bytes);
+        }
+    }
+
+    /// Puts back what the kernel has cut off in front of the packet whose head is at `at`.
+    #[cold]
+    fn restore(&self, at: usize, found: &mut Head) -> Option<()> {
+        let head: [u8; HEADS] = *self.bytes(at, HEADS)?.first_chunk()?;
+        let half = |offset: usize| u16::from_ne_bytes([head[offset], head[offset + 1]]);
+        let status = u32::from_ne_bytes(word_at(&head, 20));
+        let tag =
+            (status & TAGGED != 0).then(|| (half(32), if status & TAG_NAMED != 0 { half(36) } else { VLAN }));
         let moved = if self.ring.cooked {
-            self.cook(start, (kept, len), &head, tag)
+            self.cook(found.start, (found.kept, found.len), &head, tag)
         } else {
-            tag.map_or(0, |tag| self.insert(start, kept, tag))
+            tag.map_or(0, |tag| self.insert(found.start, found.kept, tag))
         };
-        start -= moved;
-        kept += moved;
-        len += moved as u32;
-        Some(Frame {
-            time: u64::from(word(4)) * 1_000_000_000 + u64::from(word(8)),
-            data: self.bytes(start, kept)?,
-            len,
-            interface: word(52),
-            kind: head[58],
-        })
+        found.start -= moved;
+        found.kept += moved;
+        found.len += moved as u32;
+        Some(())
     }
 
     /// Puts a tag behind the addresses of a frame; the bytes by which the frame begins earlier.
@@ -263,7 +289,7 @@ impl Block<'_> {
             return None;
         }
         // SAFETY: within a block that is ours: the kernel writes it not before it is given back, when this value and all
-        // leases are gone; `write` is called while no such slice lives, as both go through one exclusive borrow, and
+        // leases are gone; `write` is called by `head` alone, whose exclusive borrow no such slice outlives, and
         // leases give theirs only while their holder runs.
         unsafe { self.ring.shared.mapping.bytes(at, len) }
     }
@@ -273,7 +299,7 @@ impl Block<'_> {
         if at < self.start || at + bytes.len() > self.end {
             return false;
         }
-        // SAFETY: as in `bytes`: the block is ours, and `frame`, the only caller, holds no slice of it here.
+        // SAFETY: as in `bytes`: the block is ours, and `head`, the only caller, holds no slice of it here.
         unsafe { self.ring.shared.mapping.write(at, bytes) }
     }
 }
@@ -329,6 +355,18 @@ mod tests {
         Ring::new(Mapping::shared(file.as_fd(), 0, BLOCK, true).unwrap(), BLOCK, 1, cooked)
     }
 
+    struct Frame<'b> {
+        data: &'b [u8],
+        len: u32,
+        interface: u32,
+        kind: u8,
+    }
+
+    fn frame<'b>(block: &'b mut Block<'_>) -> Frame<'b> {
+        let head = block.head().unwrap();
+        Frame { data: block.data(&head), len: head.len, interface: head.interface, kind: head.kind }
+    }
+
     const FRAME: &[u8] = b"ddddddssssss\x08\0payload";
 
     #[test]
@@ -337,13 +375,13 @@ mod tests {
             ring(&[(OURS, FRAME), (OURS | TAGGED | TAG_NAMED, FRAME), (OURS | TAGGED, FRAME)], false);
         let mut block = ring.block().unwrap();
         assert_eq!(block.time(), Some(1_000_000_005));
-        let plain = block.frame().unwrap();
+        let plain = frame(&mut block);
         assert_eq!((plain.data, plain.len, plain.interface), (FRAME, FRAME.len() as u32, 7));
-        let tagged = block.frame().unwrap();
+        let tagged = frame(&mut block);
         assert_eq!(tagged.data, b"ddddddssssss\x88\xa8\0\x2a\x08\0payload");
         assert_eq!((tagged.len as usize, tagged.kind), (FRAME.len() + 4, PACKET_OUTGOING));
-        assert_eq!(block.frame().unwrap().data, b"ddddddssssss\x81\0\0\x2a\x08\0payload");
-        assert_eq!(block.frame(), None);
+        assert_eq!(frame(&mut block).data, b"ddddddssssss\x81\0\0\x2a\x08\0payload");
+        assert_eq!(block.head(), None);
         assert_eq!(block.time(), None);
         drop(block);
         assert!(ring.block().is_none(), "the block is the kernel's again");
@@ -354,7 +392,7 @@ mod tests {
         let mut ring = ring(&[(OURS, FRAME)], false);
         let mut block = ring.block().unwrap();
         let lease = block.lease();
-        let data = block.frame().unwrap().data;
+        let data = frame(&mut block).data;
         let (place, len) = (lease.place(data).unwrap(), data.len());
         assert_eq!(lease.place(FRAME), None);
         drop(block);
@@ -371,10 +409,10 @@ mod tests {
     fn a_header_stands_in_the_place_of_the_links() {
         let mut ring = ring(&[(OURS, b"packet"), (OURS | TAGGED, b"packet")], true);
         let mut block = ring.block().unwrap();
-        let plain = block.frame().unwrap();
+        let plain = frame(&mut block);
         assert_eq!(plain.data, b"\x08\0\0\0\0\0\0\x07\0\x01\x04\x06\0\0\0\0\0\0\0\0packet");
         assert_eq!(plain.len, 26);
-        let tagged = block.frame().unwrap();
+        let tagged = frame(&mut block);
         assert_eq!(tagged.data, b"\x81\0\0\0\0\0\0\x08\0\x01\x04\x06\0\0\0\0\0\0\0\0\0\x2a\x08\0packet");
     }
 
@@ -385,10 +423,10 @@ mod tests {
         let mut ring =
             ring(&[(OURS | TAGGED, &[b"\0\x07\x08\0", &ip[..]].concat()), (OURS | TAGGED, ip)], true);
         let mut block = ring.block().unwrap();
-        let twice = block.frame().unwrap();
+        let twice = frame(&mut block);
         assert_eq!(&twice.data[20..28], b"\0\x2a\x81\0\0\x07\x08\0");
         assert_eq!(twice.data.len(), 24 + 4 + 21);
-        assert_eq!(&block.frame().unwrap().data[20..26], b"\0\x2a\x08\0\x45\0");
+        assert_eq!(&frame(&mut block).data[20..26], b"\0\x2a\x08\0\x45\0");
     }
 
     #[test]
@@ -398,7 +436,7 @@ mod tests {
         let next = block.at;
         let long = block.ring.shared.mapping.atomic_u32(next + 12).unwrap();
         long.store(u32::MAX, Ordering::Relaxed);
-        assert_eq!(block.frame(), None);
-        assert_eq!(block.frame(), None);
+        assert_eq!(block.head(), None);
+        assert_eq!(block.head(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 /// A mapping, unmapped when dropped.
 #[derive(Debug)]
@@ -40,6 +40,27 @@ impl Mapping {
         Mapping::new(fd, offset, len, prot, MapFlags::SHARED)
     }
 
+    /// Memory of zeros that belongs to nobody else.
+    pub(crate) fn anonymous(len: usize) -> Result<Mapping, Errno> {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: as in `new`.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), len, prot, MapFlags::PRIVATE) }?;
+        Ok(Mapping { start: start.cast(), len })
+    }
+
+    /// The first offset at which the address is a multiple of `unit`.
+    pub(crate) fn aligned(&self, unit: usize) -> usize {
+        (self.start as usize).next_multiple_of(unit) - self.start as usize
+    }
+
+    /// Says that huge pages would be good for this part; the kernel may think otherwise.
+    pub(crate) fn prefer_huge(&self, offset: usize, len: usize) {
+        if offset.checked_add(len).is_some_and(|end| end <= self.len) {
+            // SAFETY: a part of this mapping; the advice changes no byte of it.
+            let _ = unsafe { madvise(self.start.add(offset).cast(), len, Advice::LinuxHugepage) };
+        }
+    }
+
     /// The u64 at `offset` (aligned to 8) as both sides change it.
     pub(crate) fn atomic_u64(&self, offset: usize) -> Option<&AtomicU64> {
         let fits = offset.is_multiple_of(8) && offset.checked_add(8)? <= self.len;
@@ -65,6 +86,17 @@ impl Mapping {
         let fits = offset.checked_add(len)? <= self.len;
         // SAFETY: in bounds; not written meanwhile by the caller's promise.
         fits.then(|| unsafe { std::slice::from_raw_parts(self.start.add(offset), len) })
+    }
+
+    /// The same, to be written.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes these bytes while the result lives.
+    #[inline]
+    pub(crate) unsafe fn bytes_mut(&mut self, offset: usize, len: usize) -> Option<&mut [u8]> {
+        let fits = offset.checked_add(len)? <= self.len;
+        // SAFETY: in bounds; not touched meanwhile by the caller's promise.
+        fits.then(|| unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), len) })
     }
 
     /// Where in the mapping these bytes lie; `None`: elsewhere.

@@ -20,7 +20,7 @@ pub use ahead::Tests;
 pub use input::{Input, Memory};
 pub use merge::Merge;
 pub use read::Reader;
-pub use write::{PcapWriter, PcapngWriter};
+pub use write::{PcapWriter, PcapngWriter, Record};
 
 /// Most bytes of one packet, as captured. Larger than any link's; what claims more is damage.
 pub const MAX_PACKET: u32 = 16 << 20;

@@ -32,10 +32,20 @@ impl<W: Write> PcapWriter<W> {
 
     /// Writes a packet; its interface, direction and comment have no place in the format. Bytes written.
     pub fn write(&mut self, packet: &Packet<'_>) -> io::Result<u64> {
+        self.record(packet, gather)
+    }
+
+    /// Hands a packet's record to `put`, with the stream below.
+    #[inline]
+    pub fn record<T>(
+        &mut self,
+        packet: &Packet<'_>,
+        put: impl FnOnce(&mut W, &Record<'_, 4>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let seconds = u32::try_from(packet.time / 1_000_000_000).unwrap_or(u32::MAX);
         let fraction = (packet.time % 1_000_000_000 / self.unit) as u32;
-        let head: [u8; 16] = words([seconds, fraction, length(packet.data)?, packet.len]);
-        gather(&mut self.out, &head, packet.data, &[])
+        let head = [seconds, fraction, length(packet.data)?, packet.len];
+        put(&mut self.out, &Record { head, data: packet.data, tail: &[], end: None })
     }
 
     /// Writes what is buffered.
@@ -68,8 +78,55 @@ pub struct PcapngWriter<W> {
 #[derive(Debug)]
 struct Tail {
     comment: Option<String>,
-    /// Three zeros, of which the last ones are a packet's padding; the options; room for the block's length.
+    mark: u64,
+    /// Three zeros, of which the last ones are a packet's padding; the options.
     bytes: Vec<u8>,
+}
+
+impl Tail {
+    /// Whether it is what packets with this comment need.
+    #[inline]
+    fn says(&self, comment: Option<&str>, mark: u64) -> bool {
+        let same = if mark == 0 { self.comment.as_deref() == comment } else { self.mark == mark };
+        same && !self.bytes.is_empty()
+    }
+}
+
+/// A packet as it stands in a file: `N` words, its bytes, what stands behind them, and perhaps a last word.
+#[derive(Debug)]
+pub struct Record<'r, const N: usize> {
+    head: [u32; N],
+    data: &'r [u8],
+    tail: &'r [u8],
+    end: Option<u32>,
+}
+
+impl<const N: usize> Record<'_, N> {
+    /// Its bytes in all.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        4 * N + self.data.len() + self.tail.len() + self.end.map_or(0, |_| 4)
+    }
+
+    /// Fills `room`, which is as long as the record, with it. `copy` copies between slices of one length.
+    #[inline]
+    pub fn fill(&self, room: &mut [u8], copy: impl Fn(&mut [u8], &[u8])) {
+        let mut rest = room;
+        for word in self.head {
+            let Some((to, behind)) = rest.split_first_chunk_mut() else { return };
+            *to = word.to_ne_bytes();
+            rest = behind;
+        }
+        for part in [self.data, self.tail] {
+            let Some((to, behind)) = rest.split_at_mut_checked(part.len()) else { return };
+            copy(to, part);
+            rest = behind;
+        }
+        if let (Some(to), Some(end)) = (rest.first_chunk_mut(), self.end) {
+            *to = end.to_ne_bytes();
+        }
+    }
 }
 
 /// `if_tsresol`: 10^-9 seconds.
@@ -82,7 +139,7 @@ const OPTION_PROGRAM: u16 = 4;
 impl<W: Write> PcapngWriter<W> {
     /// Writes the section's header; `program` is who writes.
     pub fn new(out: W, program: &str) -> io::Result<PcapngWriter<W>> {
-        let tails = [(); 3].map(|()| Tail { comment: None, bytes: Vec::new() });
+        let tails = [(); 3].map(|()| Tail { comment: None, mark: 0, bytes: Vec::new() });
         let mut writer = PcapngWriter { out, block: Vec::new(), interfaces: 0, tails };
         writer.begin(pcapng::SECTION);
         writer.word(pcapng::BYTE_ORDER);
@@ -113,34 +170,39 @@ impl<W: Write> PcapngWriter<W> {
 
     /// Writes a packet of an interface that was written before. Bytes written.
     pub fn write(&mut self, packet: &Packet<'_>) -> io::Result<u64> {
+        self.record(packet, 0, gather)
+    }
+
+    /// Hands a packet's block to `put`, with the stream below. `mark`: a number that the caller has for the comment's text, and for
+    /// no other, so that texts need not be compared; 0: none.
+    #[inline]
+    pub fn record<T>(
+        &mut self,
+        packet: &Packet<'_>,
+        mark: u64,
+        put: impl FnOnce(&mut W, &Record<'_, 7>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let interface = u32::try_from(packet.interface).ok().filter(|i| *i < self.interfaces);
-        let interface =
-            interface.ok_or_else(|| io::Error::other("a packet of an interface that is not written"))?;
+        let Some(interface) = interface else {
+            return Err(io::Error::other("a packet of an interface that is not written"));
+        };
         let captured = length(packet.data)?;
         let way = packet.direction.map_or(0, |direction| flags(direction) as usize);
-        if self
-            .tails
-            .get(way)
-            .is_none_or(|tail| tail.bytes.is_empty() || tail.comment.as_deref() != packet.comment)
-        {
-            self.say(way, packet);
+        if !self.tails.get(way).is_some_and(|tail| tail.says(packet.comment, mark)) {
+            self.say(way, packet, mark);
         }
         // Its bytes are not copied here, nor what stands behind them.
-        let padding = padding(packet.data.len());
-        let tail =
-            self.tails.get_mut(way).and_then(|tail| tail.bytes.get_mut(3 - padding..)).unwrap_or_default();
-        let all = u32::try_from(HEAD + packet.data.len() + tail.len()).map_err(io::Error::other)?;
-        if let Some(end) = tail.last_chunk_mut() {
-            *end = all.to_ne_bytes();
-        }
+        let tail = self.tails.get(way).and_then(|tail| tail.bytes.get(3 - padding(packet.data.len())..));
+        let tail = tail.unwrap_or_default();
+        let all = u32::try_from(HEAD + packet.data.len() + tail.len() + 4).map_err(io::Error::other)?;
         let (high, low) = ((packet.time >> 32) as u32, packet.time as u32);
-        let head: [u8; HEAD] = words([pcapng::PACKET, all, interface, high, low, captured, packet.len]);
-        gather(&mut self.out, &head, packet.data, tail)
+        let head = [pcapng::PACKET, all, interface, high, low, captured, packet.len];
+        put(&mut self.out, &Record { head, data: packet.data, tail, end: Some(all) })
     }
 
     /// Puts together what stands behind packets that go this way and say the same as this one.
     #[cold]
-    fn say(&mut self, way: usize, packet: &Packet<'_>) {
+    fn say(&mut self, way: usize, packet: &Packet<'_>, mark: u64) {
         self.block.clear();
         self.block.extend_from_slice(&[0; 3]);
         if let Some(comment) = packet.comment {
@@ -152,8 +214,8 @@ impl<W: Write> PcapngWriter<W> {
         if packet.comment.is_some() || packet.direction.is_some() {
             self.end_options();
         }
-        self.word(0);
         if let Some(tail) = self.tails.get_mut(way) {
+            tail.mark = mark;
             tail.comment = packet.comment.map(str::to_owned);
             tail.bytes.clone_from(&self.block);
         }
@@ -228,23 +290,17 @@ fn flags(direction: Direction) -> u32 {
     if direction == Direction::In { 1 } else { 2 }
 }
 
-/// Numbers one behind the other. `BYTES` is four for each.
-#[inline]
-fn words<const N: usize, const BYTES: usize>(words: [u32; N]) -> [u8; BYTES] {
-    let mut out = [0; BYTES];
-    for (to, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+/// Hands a record on by one call, or as many as it takes; how many bytes it has.
+fn gather<W: Write, const N: usize>(out: &mut W, record: &Record<'_, N>) -> io::Result<u64> {
+    let mut head = [[0; 4]; N];
+    for (to, word) in head.iter_mut().zip(record.head) {
         *to = word.to_ne_bytes();
     }
-    out
-}
-
-/// Hands these bytes on by one call, or as many as it takes; how many they are.
-#[inline]
-fn gather<W: Write>(out: &mut W, head: &[u8], data: &[u8], tail: &[u8]) -> io::Result<u64> {
-    let mut slices = [IoSlice::new(head), IoSlice::new(data), IoSlice::new(tail)];
-    let all = head.len() + data.len() + tail.len();
+    let end = record.end.map(u32::to_ne_bytes);
+    let end = end.as_ref().map_or(&[][..], |end| end);
+    let mut slices = [head.as_flattened(), record.data, record.tail, end].map(IoSlice::new);
     let mut rest = slices.as_mut_slice();
-    let mut left = all;
+    let mut left = record.len();
     while left > 0 {
         match out.write_vectored(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -257,7 +313,7 @@ fn gather<W: Write>(out: &mut W, head: &[u8], data: &[u8], tail: &[u8]) -> io::R
             Err(error) => return Err(error),
         }
     }
-    Ok(all as u64)
+    Ok(record.len() as u64)
 }
 
 #[inline]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use skep_kernel::packet::Spool;
 
+use super::live::{Batch, Next, Taken};
 use super::{Form, Matched, Sink, local_zone};
 use crate::Error;
 
@@ -91,6 +92,7 @@ impl Files {
     }
 
     /// Takes a packet.
+    #[inline]
     pub fn take(&mut self, matched: &Matched<'_>) -> Result<Kept, Error> {
         let second = matched.packet.time / 1_000_000_000;
         if self.is_over(second) {
@@ -99,7 +101,9 @@ impl Files {
             }
             self.begin(second)?;
         }
-        self.make_room(matched.packet.data.len() as u64, second)?;
+        if let Some(most) = self.rotation.disk {
+            self.make_room(most, matched.packet.data.len() as u64, second)?;
+        }
         let Some(current) = &mut self.current else { return Ok(Kept::Full) };
         if current.packets == 0 {
             current.since = second;
@@ -107,7 +111,7 @@ impl Files {
         if let (Some(block), Some(spool)) = (matched.block, current.sink.stream()) {
             spool.lend(block);
         }
-        if let Err(error) = current.sink.take(matched) {
+        if let Err(error) = current.sink.keep(matched) {
             return Err(named(&current.path, error));
         }
         current.packets += 1;
@@ -115,7 +119,23 @@ impl Files {
         Ok(Kept::Yes)
     }
 
+    /// Takes all packets that wait; how many they were.
+    pub fn take_all(&mut self, batch: &mut Batch<'_>) -> Result<u64, Error> {
+        let mut packets = 0;
+        loop {
+            match batch.advance() {
+                Next::Packet(matched) => match self.take(&matched)? {
+                    Kept::Yes => packets += 1,
+                    Kept::Full => batch.judge(Taken::Full),
+                },
+                Next::Unwanted => {}
+                Next::End => return Ok(packets),
+            }
+        }
+    }
+
     /// Whether the next packet goes to another file.
+    #[inline]
     fn is_over(&mut self, second: u64) -> bool {
         let rotation = self.rotation;
         let Some(current) = &mut self.current else { return true };
@@ -129,10 +149,10 @@ impl Files {
     }
 
     /// Takes the oldest files away until another packet fits below the limit of all.
-    fn make_room(&mut self, packet: u64, second: u64) -> Result<(), Error> {
+    #[inline(never)]
+    fn make_room(&mut self, most: u64, packet: u64, second: u64) -> Result<(), Error> {
         /// What a packet and a file take beside the packet's bytes, at most.
         const AROUND: u64 = 512;
-        let Some(most) = self.rotation.disk else { return Ok(()) };
         loop {
             let own = self.current.as_mut().and_then(|c| c.sink.stream()).map_or(0, |spool| spool.size());
             let others: u64 = self.before.iter().map(|(_, size)| size).sum();
@@ -155,6 +175,7 @@ impl Files {
     }
 
     /// Ends the current file and begins the next.
+    #[cold]
     fn begin(&mut self, second: u64) -> Result<(), Error> {
         let path = PathBuf::from(self.name(second));
         if self.current.as_ref().is_some_and(|current| current.path == path) {
@@ -229,6 +250,7 @@ impl Files {
 }
 
 /// An error of the stream below with the file's name; that a reader is gone stays what it is.
+#[cold]
 fn named(path: &std::path::Path, error: Error) -> Error {
     match error {
         Error::Output(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(path, &error),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use skep_packet::file::{Interface, Packet, PcapWriter, PcapngWriter};
+use skep_kernel::packet::{Spool, copy_short};
+use skep_packet::file::{Interface, Packet, PcapWriter, PcapngWriter, Record};
 use skep_packet::print::{Printer, Shown, Style, Zone};
 
 use super::Matched;
@@ -11,6 +12,8 @@ use crate::Error;
 
 /// Most bytes of a packet that a written file says were kept (libpcap's MAXIMUM_SNAPLEN).
 const SNAPLEN: u32 = 262_144;
+/// Bytes of packets that are copied at once.
+const SHORT: usize = 256;
 /// Text that is gathered before it is written.
 const BATCH: usize = 64 << 10;
 
@@ -45,11 +48,20 @@ pub struct Sink<W: Write> {
 #[derive(Debug)]
 enum Kind<W: Write> {
     Text { printer: Box<Printer>, json: bool, text: String, out: W },
-    Pcapng { writer: Box<PcapngWriter<W>>, numbers: Numbers, comment: String },
+    Pcapng { writer: Box<PcapngWriter<W>>, numbers: Numbers, said: Box<Said> },
     Pcap { writer: PcapWriter<W>, link: u16 },
     Pending { out: W, nano: bool },
     Count(W),
     Gone,
+}
+
+/// What packets' comments say.
+#[derive(Debug, Default)]
+struct Said {
+    text: String,
+    /// The process that it names, where it says nothing else.
+    process: String,
+    mark: u64,
 }
 
 /// Numbers that interfaces have in the file that is written.
@@ -76,7 +88,7 @@ impl<W: Write> Sink<W> {
             Form::Pcapng => {
                 let program = concat!("skep ", env!("CARGO_PKG_VERSION"));
                 let writer = Box::new(PcapngWriter::new(out, program)?);
-                Kind::Pcapng { writer, numbers: Numbers::default(), comment: String::new() }
+                Kind::Pcapng { writer, numbers: Numbers::default(), said: Box::default() }
             }
             Form::Pcap { nano } => Kind::Pending { out, nano },
             Form::Count => Kind::Count(out),
@@ -131,10 +143,10 @@ impl<W: Write> Sink<W> {
                     text.clear();
                 }
             }
-            Kind::Pcapng { writer, numbers, comment } => {
+            Kind::Pcapng { writer, numbers, said } => {
                 let number = numbers.number(writer, matched)?;
-                let said = said(packet.comment, matched.process, comment);
-                writer.write(&Packet { interface: number, comment: said, ..*packet })?;
+                let (comment, _) = said.of(packet.comment, matched.process);
+                writer.write(&Packet { interface: number, comment, ..*packet })?;
             }
             Kind::Pcap { link, .. } if *link != matched.interface.link => {
                 return Err(Error::Capture(format!(
@@ -193,25 +205,58 @@ impl<W: Write> Sink<W> {
     }
 }
 
-/// What a written packet's comment says: what it said before, and its process. `room` is where it is put together.
-#[inline]
-fn said<'c>(comment: Option<&'c str>, process: &str, room: &'c mut String) -> Option<&'c str> {
-    if process.is_empty() {
-        return comment;
+impl Sink<Spool> {
+    /// Takes a packet, as [`Sink::take`] does. What is short is put together where it is gathered.
+    #[inline]
+    pub(super) fn keep(&mut self, matched: &Matched<'_>) -> Result<(), Error> {
+        if let Kind::Pcapng { writer, numbers, said } = &mut self.kind
+            && !self.eager
+            && matched.packet.data.len() < SHORT
+        {
+            let number = numbers.number(writer, matched)?;
+            let (comment, mark) = said.of(matched.packet.comment, matched.process);
+            let packet = Packet { interface: number, comment, ..matched.packet };
+            let put = |spool: &mut Spool, record: &Record<'_, 7>| -> io::Result<bool> {
+                let room = spool.room(record.len())?;
+                Ok(room.map(|room| record.fill(room, copy_short)).is_some())
+            };
+            if writer.record(&packet, mark, put)? {
+                return Ok(());
+            }
+        }
+        self.take(matched)
     }
-    const PROCESS: &str = "process: ";
-    // Most packets come behind one of the same process.
-    if comment.is_none() && room.strip_prefix(PROCESS) == Some(process) {
-        return Some(room);
+}
+
+impl Said {
+    /// What a written packet's comment says: what it said before, and its process. And a mark of that text; 0: it has none.
+    #[inline]
+    fn of<'c>(&'c mut self, comment: Option<&'c str>, process: &str) -> (Option<&'c str>, u64) {
+        if process.is_empty() {
+            return (comment, u64::from(comment.is_none()));
+        }
+        // Most packets come behind one of the same process.
+        if comment.is_some() || self.process != process {
+            self.put_together(comment, process);
+        }
+        (Some(&self.text), self.mark)
     }
-    room.clear();
-    if let Some(comment) = comment {
-        room.push_str(comment);
-        room.push_str("; ");
+
+    #[cold]
+    fn put_together(&mut self, comment: Option<&str>, process: &str) {
+        self.text.clear();
+        self.process.clear();
+        if let Some(comment) = comment {
+            self.text.push_str(comment);
+            self.text.push_str("; ");
+        } else {
+            self.process.push_str(process);
+        }
+        self.text.push_str("process: ");
+        self.text.push_str(process);
+        // One is that of no comment.
+        self.mark = self.mark.max(1) + 1;
     }
-    room.push_str(PROCESS);
-    room.push_str(process);
-    Some(room)
 }
 
 impl Numbers {
@@ -222,12 +267,19 @@ impl Numbers {
         if let Some((_, number)) = self.last.filter(|(last, _)| *last == key) {
             return Ok(number);
         }
+        self.find(key, writer, matched.interface)
+    }
+
+    #[cold]
+    fn find<W: Write>(
+        &mut self,
+        key: (usize, usize),
+        writer: &mut PcapngWriter<W>,
+        interface: &Interface,
+    ) -> io::Result<usize> {
         let number = match self.all.get(&key) {
             Some(number) => *number,
-            None => {
-                let Interface { link, snaplen, name } = matched.interface;
-                writer.interface(&Interface { link: *link, snaplen: *snaplen, name: name.clone() })?
-            }
+            None => writer.interface(interface)?,
         };
         self.all.insert(key, number);
         self.last = Some((key, number));

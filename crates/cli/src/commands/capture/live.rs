@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use skep::capture::live::{
-    Counts, Live, Options, Taken, Verdict, Wanted, Way, devices, drop_capabilities, find_cgroup,
+    Batch, Counts, Live, Next, Options, Taken, Verdict, Wanted, Way, devices, drop_capabilities, find_cgroup,
 };
 use skep::capture::{Kept, Matched};
 use skep::machine::Signals;
@@ -60,6 +60,24 @@ impl Taker {
         }
         Ok(Taken::Yes)
     }
+
+    /// Takes all packets that wait.
+    fn take_all(&mut self, batch: &mut Batch<'_>) -> Result<(), skep::Error> {
+        if let (Output::Files(files), None) = (&mut self.output, self.left) {
+            self.packets += files.take_all(batch)?;
+            return Ok(());
+        }
+        loop {
+            match batch.advance() {
+                Next::Packet(matched) => {
+                    let taken = self.take(&matched)?;
+                    batch.judge(taken);
+                }
+                Next::Unwanted => {}
+                Next::End => return Ok(()),
+            }
+        }
+    }
 }
 
 /// Runs the command.
@@ -79,7 +97,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
     let mut failed = None;
     let mut vanished = false;
     while failed.is_none() && live.is_alive() && signals.next().is_none() {
-        let round = live.round(ROUND, &[signals.as_fd()], &mut |matched| taker.take(matched));
+        let round = live.round(ROUND, &[signals.as_fd()], &mut |batch| taker.take_all(batch));
         let flushed = taker.output.round();
         match round.and_then(|flow| flushed.map(|()| flow)) {
             Ok(ControlFlow::Continue(())) => {}
@@ -92,7 +110,7 @@ pub(super) fn run(options: &Capture) -> Result<ExitCode> {
         }
     }
     let writable = failed.is_none();
-    let ended = live.finish(&mut |matched| if writable { taker.take(matched) } else { Ok(Taken::No) });
+    let ended = live.finish(&mut |batch| if writable { taker.take_all(batch) } else { Ok(()) });
     let counts = live.counts();
     let failed = failed.or(ended.err());
     end(options, taker, counts, link, failed, vanished)

@@ -105,10 +105,10 @@ const STEP: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Headers {
     link: u16,
-    /// A multiple of [`STEP`].
+    /// How many words there are.
     len: usize,
-    mask: [u8; HEADERS],
-    bytes: [u8; HEADERS],
+    /// Words of the packet in memory's order: which bits count, and what they are.
+    words: [(u64, u64); HEADERS / STEP],
 }
 
 impl Headers {
@@ -133,11 +133,12 @@ impl Headers {
         })?;
         let len = end.next_multiple_of(STEP);
         let headers = data.get(..len).filter(|_| len <= HEADERS).map(|found| {
-            let mut bytes = [0; HEADERS];
-            for ((to, from), mask) in bytes.iter_mut().zip(found).zip(&mask) {
-                *to = from & mask;
+            let mut words = [(0, 0); HEADERS / STEP];
+            for ((to, bytes), mask) in words.iter_mut().zip(found.as_chunks().0).zip(mask.as_chunks().0) {
+                let mask = u64::from_ne_bytes(*mask);
+                *to = (mask, u64::from_ne_bytes(*bytes) & mask);
             }
-            Headers { link, len, mask, bytes }
+            Headers { link, len: len / STEP, words }
         });
         Some((flow, headers))
     }
@@ -145,13 +146,15 @@ impl Headers {
     /// Whether a packet is of the same flow; false also where that does not show.
     #[inline]
     pub(super) fn agree(&self, link: u16, data: &[u8]) -> bool {
-        let Some(data) = data.get(..self.len) else { return false };
-        let (data, []) = data.as_chunks::<STEP>() else { return false };
-        let (mask, _) = self.mask.as_chunks::<STEP>();
-        let (bytes, _) = self.bytes.as_chunks::<STEP>();
-        let word = |bytes: &[u8; STEP]| u64::from_ne_bytes(*bytes);
-        let mut all = data.iter().zip(mask).zip(bytes);
-        link == self.link && all.all(|((data, mask), bytes)| word(data) & word(mask) == word(bytes))
+        let (Some(words), true) = (self.words.get(..self.len), self.link == link) else { return false };
+        let mut rest = data;
+        let mut other = 0;
+        for (mask, bits) in words {
+            let Some((bytes, behind)) = rest.split_first_chunk() else { return false };
+            other |= u64::from_ne_bytes(*bytes) & mask ^ bits;
+            rest = behind;
+        }
+        other == 0
     }
 }
 

@@ -4,6 +4,7 @@
 //! What always holds: what the kernel has counted as matching is taken, dropped for want of room, or left
 //! ([`Counts`]): the sums agree once [`Live::finish`] has run.
 
+mod batch;
 mod cgroup;
 mod drops;
 mod flow;
@@ -19,16 +20,17 @@ use std::time::Duration;
 
 use skep_kernel::LiveTarget;
 use skep_kernel::load::Loaded;
-use skep_kernel::packet::{self, Block, Directory, Frame, Lease, Namespace, PACKET_OUTGOING};
+use skep_kernel::packet::{self, Directory, Namespace};
 use skep_kernel::proc;
-use skep_packet::file::{Direction, Interface, Packet};
+use skep_packet::file::Interface;
 use skep_packet::filter;
 
-use super::Matched;
 use crate::Error;
+use batch::Ready;
 use owner::Owners;
 use source::{Opener, Source};
 
+pub use batch::{Batch, Next};
 pub use drops::Drops;
 pub use flows::{By, Flows};
 pub use owner::Wanted;
@@ -39,6 +41,10 @@ pub use skep_kernel::proc::Cgroup;
 const ANY: &str = "any";
 /// Longest wait for what the kernel still holds when the capture ends.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest sleep while packets come, and the part of a ring that may be filled meanwhile, if they come as they did.
+const NAP: Duration = Duration::from_millis(4);
+const PART: u32 = 8;
 
 /// Which way packets go that are taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -93,6 +99,9 @@ pub struct Counts {
 /// What a packet's taker says: go on, or that was the last one.
 pub type Verdict = Result<Taken, Error>;
 
+/// Takes packets of a batch.
+pub type Take<'t> = &'t mut dyn FnMut(&mut Batch<'_>) -> Result<(), Error>;
+
 /// What became of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
@@ -115,6 +124,11 @@ pub struct Live {
     counts: Counts,
     seen: u64,
     retire: Duration,
+    /// When it was read last, and how long to sleep before the next time.
+    read: Duration,
+    nap: Duration,
+    /// Blocks that may be filled meanwhile.
+    room: u32,
     directory: Directory,
     owners: Option<Owners>,
     over: bool,
@@ -177,6 +191,9 @@ impl Live {
             counts: Counts::default(),
             seen: 0,
             retire: Duration::from_millis(options.retire.into()),
+            read: proc::monotonic(),
+            nap: Duration::ZERO,
+            room: opener.sizes().1 / PART,
             directory,
             owners: None,
             over: false,
@@ -232,93 +249,68 @@ impl Live {
         self.sources.iter().filter(|source| !source.ended).map(|source| source.socket.as_fd())
     }
 
-    /// Waits up to `time` for packets or for `also` to be readable; then hands on all that wait.
+    /// Waits up to `time` for packets or for `also` to be readable; then hands on all that wait, a block at a time. What `take` does
+    /// not look at is left; if it fails, so is the packet that it had last.
     pub fn round(
         &mut self,
         time: Duration,
         also: &[BorrowedFd<'_>],
-        take: &mut dyn FnMut(&Matched<'_>) -> Verdict,
+        take: Take<'_>,
     ) -> Result<ControlFlow<()>, Error> {
+        if !self.nap.is_zero() {
+            packet::wait(&[], self.nap)?;
+        }
         let waiting: Vec<BorrowedFd<'_>> = self.descriptors().chain(also.iter().copied()).collect();
         packet::wait(&waiting, time)?;
+        let mut blocks = 0;
         while self.blocks(take)? {
+            blocks += 1;
             if self.over {
                 return Ok(ControlFlow::Break(()));
             }
         }
+        self.rest(blocks);
         Ok(if self.over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Hands on the packets of one block of each socket, by time; whether there was any.
-    fn blocks(&mut self, take: &mut dyn FnMut(&Matched<'_>) -> Verdict) -> Result<bool, Error> {
+    /// Each wake-up costs this process and whoever sends the packet. Where blocks come fast, it sleeps until some have come.
+    fn rest(&mut self, blocks: u32) {
+        let now = proc::monotonic();
+        let each = now.saturating_sub(self.read) / blocks.max(1);
+        self.read = now;
+        self.nap = match blocks {
+            0 => Duration::ZERO,
+            _ => Some(each * self.room)
+                .filter(|nap| *nap < NAP * self.room)
+                .map_or(Duration::ZERO, |nap| nap.min(NAP)),
+        };
+    }
+
+    /// Hands on the packets of one block of each socket; whether there was any.
+    fn blocks(&mut self, take: Take<'_>) -> Result<bool, Error> {
         let Live { sources, interfaces, counts, seen, over, directory, owners, .. } = self;
-        let mut ready: Vec<Ready<'_>> = sources
+        let ready: Vec<Ready<'_>> = sources
             .iter_mut()
             .filter_map(|Source { socket, link, late, .. }| {
-                let (link, late) = (*link, &*late);
+                let (link, late) = (*link, late.as_ref());
                 let block = socket.block()?;
-                Some(Ready { lease: block.lease(), block, link, late: late.as_ref() })
+                Some(Ready { lease: block.lease(), block, link, late })
             })
             .collect();
-        let any = !ready.is_empty();
-        let mut failed = Ok(any);
-        loop {
-            let next = match ready.len() {
-                1 => 0,
-                _ => match (0..ready.len()).min_by_key(|i| ready.get(*i).map_or(u64::MAX, Ready::time)) {
-                    Some(next) => next,
-                    None => return failed,
-                },
-            };
-            let Some(Ready { block, lease, link, late }) = ready.get_mut(next) else { return failed };
-            let Some(frame) = block.frame() else {
-                ready.swap_remove(next);
-                continue;
-            };
-            *seen += 1;
-            if *over || late.is_some_and(|late| !passes(late, &frame)) {
-                counts.left += 1;
-                continue;
-            }
-            let link = *link;
-            let number = interfaces.number(frame.interface, link, directory);
-            let Some(interface) = interfaces.list.get(number) else { continue };
-            let direction = if frame.kind == PACKET_OUTGOING { Direction::Out } else { Direction::In };
-            let packet = Packet {
-                interface: number,
-                time: frame.time,
-                data: frame.data,
-                len: frame.len,
-                direction: Some(direction),
-                comment: None,
-            };
-            let process = match owners {
-                None => "",
-                Some(owners) => {
-                    let Some(process) = owners.of(link, packet.data, packet.direction, packet.time) else {
-                        counts.left += 1;
-                        continue;
-                    };
-                    process
-                }
-            };
-            match take(&Matched { packet, file: 0, interface, process, block: Some(lease) }) {
-                Ok(Taken::No) => counts.left += 1,
-                Ok(Taken::Full) => {
-                    counts.left += 1;
-                    *over = true;
-                }
-                Ok(taken) => {
-                    counts.taken += 1;
-                    *over |= taken == Taken::Last;
-                }
-                // What fails to be taken is left, with all behind it.
-                Err(error) => {
-                    counts.left += 1;
-                    (*over, failed) = (true, Err(error));
-                }
-            }
+        if ready.is_empty() {
+            return Ok(false);
         }
+        let owners = owners.as_mut();
+        let mut batch = Batch { ready, interfaces, directory, owners, counts, seen, over };
+        let mut done = Ok(());
+        if !*batch.over {
+            done = take(&mut batch);
+        }
+        if done.is_err() {
+            batch.judge(Taken::Full);
+        }
+        batch.leave();
+        done.map(|()| true)
     }
 
     /// What went wrong with interfaces since the last call: each is told once. Their packets that came before stay.
@@ -352,7 +344,7 @@ impl Live {
 
     /// Ends the capture: nothing new is received, and what the kernel still holds is handed on, or left where the last
     /// packet has been taken.
-    pub fn finish(&mut self, take: &mut dyn FnMut(&Matched<'_>) -> Verdict) -> Result<Counts, Error> {
+    pub fn finish(&mut self, take: Take<'_>) -> Result<Counts, Error> {
         if let Some(nothing) = self.nothing.program(0) {
             for source in &self.sources {
                 source.socket.filter(nothing)?;
@@ -375,31 +367,6 @@ impl Live {
             packet::wait(&[], self.retire.min(Duration::from_millis(5)))?;
         }
     }
-}
-
-/// A block that is ready, and how its packets are read.
-struct Ready<'r> {
-    block: Block<'r>,
-    lease: Lease,
-    link: u16,
-    late: Option<&'r filter::Filter>,
-}
-
-impl Ready<'_> {
-    /// When its next packet came; behind all others without one.
-    fn time(&self) -> u64 {
-        self.block.time().unwrap_or(u64::MAX)
-    }
-}
-
-fn passes(late: &filter::Filter, frame: &Frame<'_>) -> bool {
-    late.matches(&filter::Packet {
-        bytes: frame.data,
-        length: frame.len,
-        packet_type: frame.kind.into(),
-        ifindex: frame.interface,
-        ..filter::Packet::default()
-    })
 }
 
 fn unknown(name: &str, devices: &[Device]) -> Error {

@@ -72,8 +72,7 @@ impl Opener<'_> {
         };
         let keep = if raw { self.options.snaplen } else { self.options.snaplen.saturating_sub(20).max(1) };
         let loaded = load(&kernel, i32::try_from(keep).unwrap_or(i32::MAX), &self.target)?;
-        let block = BLOCK.max((self.options.snaplen + HEAD).next_power_of_two());
-        let blocks = self.options.buffer.div_ceil(u64::from(block)).clamp(FEWEST.into(), 1 << 14) as u32;
+        let (block, blocks) = self.sizes();
         let on_loopback = interface.is_some_and(|i| Some(i.index) == self.loopback);
         let wanted = packet::Options {
             interface: interface.map_or(0, |i| i.index),
@@ -89,6 +88,13 @@ impl Opener<'_> {
         let socket = PacketSocket::open(&wanted, program)?;
         let name = interface.map_or(String::new(), |i| i.name.clone());
         Ok(Source { socket, name, link: link.number(), late, ended: false })
+    }
+
+    /// Bytes of a block, and blocks of a ring.
+    pub(super) fn sizes(&self) -> (u32, u32) {
+        let block = BLOCK.max((self.options.snaplen + HEAD).next_power_of_two());
+        let blocks = self.options.buffer.div_ceil(u64::from(block)).clamp(FEWEST.into(), 1 << 14) as u32;
+        (block, blocks)
     }
 
     /// Without an IPv4 address, and on all interfaces together, the mask is zero, as with libpcap.
