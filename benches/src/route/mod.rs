@@ -61,7 +61,9 @@ pub(crate) fn measure(skep: &str, forward: &str, rounds: usize, parts: &[String]
     }
     let _other = networks(skep)?;
     run(skep, "route up --ports r1,r2 --native")?;
-    run(forward, "load -f fib -F full r3 r4")?;
+    if part("cost") || part("crossing") {
+        run(forward, "load -f fib -F full r3 r4")?;
+    }
     if part("cost") {
         let four: Vec<Cost> = costs(skep, rounds, &SIZES4, tables::four)?;
         let six: Vec<Cost> = costs(skep, rounds, &SIZES6, tables::six)?;

@@ -12,8 +12,8 @@ use super::Map;
 use crate::error::Error;
 use crate::sys::mmap::Mapping;
 
-/// Bytes that are mapped at once: the kernel enters each page of them by itself.
-const PART: usize = 1 << 20;
+/// Bytes that are mapped at once: the kernel enters each page of them by itself, so a change of one route takes few.
+const PART: usize = 128 << 10;
 
 /// The numbers of an array that was made to be mapped.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ impl Map {
 
 impl Words {
     /// How many there are.
+    #[inline]
     pub fn count(&self) -> u32 {
         self.count
     }
@@ -59,6 +60,7 @@ impl Words {
         Mapping::shared(self.fd.as_fd(), start as u64, len, true)
     }
 
+    #[inline]
     fn word(&self, at: u32) -> Option<&AtomicU64> {
         let at = at as usize * 8;
         let part = self.parts.get(at / PART)?.get_or_init(|| self.map(at / PART).ok());
@@ -72,11 +74,13 @@ impl Words {
     }
 
     /// A number; 0 behind the last.
+    #[inline]
     pub fn get(&self, at: u32) -> u64 {
         self.word(at).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Gives a number another value, seen by programs after all that was written before; nothing behind the last.
+    #[inline]
     pub fn set(&self, at: u32, value: u64) {
         if let Some(word) = self.word(at) {
             word.store(value, Ordering::Release);

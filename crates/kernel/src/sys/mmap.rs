@@ -62,6 +62,7 @@ impl Mapping {
     }
 
     /// The u64 at `offset` (aligned to 8) as both sides change it.
+    #[inline]
     pub(crate) fn atomic_u64(&self, offset: usize) -> Option<&AtomicU64> {
         let fits = offset.is_multiple_of(8) && offset.checked_add(8)? <= self.len;
         // SAFETY: in bounds, aligned (mappings start at a page), and shared memory is accessed by atomics only.

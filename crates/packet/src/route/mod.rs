@@ -5,14 +5,16 @@
 pub mod case;
 pub mod direct;
 pub mod fib;
+mod hash;
 mod hop;
 mod parse;
 mod policy;
 mod prefix;
+pub mod record;
 mod table;
 
 pub use hop::{HOP_BYTES, Hop, Kind, LINK_AT, Through};
-pub use parse::{Device, Links, NextHop, Route, Target, parse, parse_condition, some};
+pub use parse::{Device, Links, NextHop, Route, Tail, Target, parse, parse_condition, some};
 pub use policy::{Entry, FILTERS, LISTS, POLICY, Policies, SLOTS, TEXT, WORDS, text_words};
 pub use prefix::Prefix;
 pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, Row, Step, Table};

@@ -2,6 +2,7 @@
 
 use super::{Hop, Kind, Prefix, RouteError, Through, quoted};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// What the table has to know of an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,8 +70,8 @@ pub enum Target {
 pub struct Route {
     /// Destinations.
     pub prefix: Prefix,
-    /// What becomes of them.
-    pub target: Target,
+    /// What becomes of them; routes of one batch that are written alike share it.
+    pub target: Arc<Target>,
     /// The filter expression that packets have to match.
     pub condition: Option<String>,
     /// Its place among the routes of this destination that have conditions, from 1; `None`: the last, or the one that it has.
@@ -79,8 +80,8 @@ pub struct Route {
 
 impl Route {
     /// One without a condition.
-    pub fn new(prefix: Prefix, target: Target) -> Route {
-        Route { prefix, target, condition: None, position: None }
+    pub fn new(prefix: Prefix, target: impl Into<Arc<Target>>) -> Route {
+        Route { prefix, target: target.into(), condition: None, position: None }
     }
 
     /// Its next hops as the map holds them, counted by themselves.
@@ -92,6 +93,48 @@ impl Route {
     /// Whether it says which CPU goes on with packets.
     pub fn names_cpu(&self) -> bool {
         self.target.hops().iter().any(|hop| hop.cpu.is_some())
+    }
+}
+
+/// What stands behind the destination of routes, read once for all that have it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tail {
+    target: Arc<Target>,
+    condition: Option<String>,
+    position: Option<usize>,
+}
+
+impl Tail {
+    /// Reads it; `destination` is for messages.
+    pub fn parse(destination: &str, words: &[&str], links: &dyn Links) -> Result<Tail, RouteError> {
+        let (rest, condition) = parse_condition(words)?;
+        let (rest, position) = position(rest, condition.is_some())?;
+        let target = Arc::new(target(destination, rest, links)?);
+        Ok(Tail { target, condition, position })
+    }
+
+    /// The route of a destination.
+    pub fn of(&self, destination: &str) -> Result<Route, RouteError> {
+        let prefix = match destination {
+            "default" => default_of(&self.target),
+            text => text.parse()?,
+        };
+        if let Target::Forward(hops) = &*self.target {
+            let four = prefix.address().is_ipv4();
+            let other = hops.iter().find_map(|hop| hop.gateway.filter(|gateway| gateway.is_ipv4() != four));
+            if let Some(gateway) = other {
+                return Err(RouteError(format!(
+                    "{prefix} via {gateway}: both must be of IPv4, or both of IPv6"
+                )));
+            }
+        }
+        let Tail { target, condition, position } = self.clone();
+        Ok(Route { prefix, target, condition, position })
+    }
+
+    /// The filter expression that packets have to match.
+    pub fn condition(&self) -> Option<&str> {
+        self.condition.as_deref()
     }
 }
 
@@ -134,20 +177,7 @@ pub fn parse(words: &[&str], links: &dyn Links) -> Result<Route, RouteError> {
     let Some((first, rest)) = words.split_first() else {
         return Err(RouteError("a destination is missing, such as `10.0.0.0/8` or `default`".to_owned()));
     };
-    let (rest, condition) = parse_condition(rest)?;
-    let (rest, position) = position(rest, condition.is_some())?;
-    let target = target(first, rest, links)?;
-    let prefix = match *first {
-        "default" => default_of(&target),
-        text => text.parse()?,
-    };
-    if let Target::Forward(hops) = &target {
-        let other = |h: &&NextHop| h.gateway.is_some_and(|g| g.is_ipv4() != prefix.address().is_ipv4());
-        if let Some(NextHop { gateway: Some(gateway), .. }) = hops.iter().find(other) {
-            return Err(RouteError(format!("{prefix} via {gateway}: both must be of IPv4, or both of IPv6")));
-        }
-    }
-    Ok(Route { prefix, target, condition, position })
+    Tail::parse(first, rest, links)?.of(first)
 }
 
 /// The first of many names.
@@ -407,23 +437,21 @@ pub(crate) mod tests {
 
     #[test]
     fn forms() {
-        assert_eq!(read("10.0.0.0/8 drop").unwrap().target, Target::Drop);
+        assert_eq!(*read("10.0.0.0/8 drop").unwrap().target, Target::Drop);
         assert_eq!(read("default pass").unwrap().prefix.to_string(), "0.0.0.0/0");
         assert_eq!(read("default via 2001:db8:2::1").unwrap().prefix.to_string(), "::/0");
-        let Target::Forward(hops) =
-            read("10.9.0.0/16 via 10.0.1.1 weight 2 via 10.0.2.1 dev b").unwrap().target
-        else {
-            panic!("no next hops");
-        };
+        let route = read("10.9.0.0/16 via 10.0.1.1 weight 2 via 10.0.2.1 dev b").unwrap();
+        let Target::Forward(hops) = &*route.target else { panic!("no next hops") };
         let seen: Vec<_> = hops.iter().map(|h| (h.device.name.as_str(), h.weight)).collect();
         assert_eq!(seen, [("a", 2), ("b", 1)]);
         for text in
             ["10.0.0.0/8 dev b cpu 5", "10.0.0.0/8 cpu 5 dev b", "10.0.0.0/8 via 10.0.2.1 cpu 5 weight 2"]
         {
-            let Target::Forward(hops) = read(text).unwrap().target else { panic!("no next hops") };
+            let route = read(text).unwrap();
+            let Target::Forward(hops) = &*route.target else { panic!("no next hops") };
             assert_eq!((hops[0].device.name.as_str(), hops[0].cpu), ("b", Some(5)), "{text}");
         }
-        assert_eq!(read("10.0.0.0/8 cpu 1").unwrap().target, Target::Cpu(1));
+        assert_eq!(*read("10.0.0.0/8 cpu 1").unwrap().target, Target::Cpu(1));
     }
 
     #[test]

@@ -2,22 +2,25 @@
 
 use super::{RouteError, quoted};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A block of addresses.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Prefix {
     address: IpAddr,
     length: u8,
 }
 
 /// Bits of an address.
+#[inline]
 fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// The address with the bits behind `length` cleared.
+#[inline]
 fn masked(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(a) => {
@@ -50,17 +53,20 @@ impl Prefix {
     }
 
     /// The block of `length` bits that `address` lies in; of the whole address if it has no more bits.
+    #[inline]
     pub fn around(address: IpAddr, length: u8) -> Prefix {
         let length = length.min(width(address));
         Prefix { address: masked(address, length), length }
     }
 
     /// The first address.
+    #[inline]
     pub fn address(self) -> IpAddr {
         self.address
     }
 
     /// Bits that all of its addresses share.
+    #[inline]
     pub fn length(self) -> u8 {
         self.length
     }
@@ -68,6 +74,18 @@ impl Prefix {
     /// Whether an address lies in it.
     pub fn contains(self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.length) == self.address
+    }
+}
+
+impl Hash for Prefix {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        match self.address {
+            IpAddr::V4(a) => hasher.write_u64(u64::from(a.to_bits()) << 8 | u64::from(self.length)),
+            IpAddr::V6(a) => {
+                hasher.write_u64((a.to_bits() >> 64) as u64);
+                hasher.write_u64(a.to_bits() as u64 ^ u64::from(self.length) << 56);
+            }
+        }
     }
 }
 

@@ -12,9 +12,10 @@ mod plan;
 
 pub(super) use plan::owner;
 
+use super::hash::Map;
 use super::policy::{Policies, list_of};
 use super::{Hop, POLICY, Prefix, Route, RouteError};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Mark of a route's value that is a group.
 pub const GROUP: u32 = 1 << 31;
@@ -83,10 +84,10 @@ pub enum Step {
 }
 
 impl Step {
-    /// The route that comes, or leads elsewhere.
+    /// The route that was not there before.
     pub fn comes(&self) -> Option<Prefix> {
         match self {
-            Step::Route { prefix, .. } => Some(*prefix),
+            Step::Route { prefix, before: None, .. } => Some(*prefix),
             _ => None,
         }
     }
@@ -110,21 +111,22 @@ pub struct Table {
     /// Next hops by number, those in use.
     hops: BTreeMap<u32, Hop>,
     /// Numbers by next hop.
-    numbers: HashMap<Hop, u32>,
+    numbers: Map<Hop, u32>,
     /// Groups in use.
     groups: BTreeMap<u32, Group>,
     /// Groups by their members.
-    shapes: HashMap<Vec<u32>, u32>,
+    shapes: Map<Vec<u32>, u32>,
     /// Values by prefix.
-    routes: HashMap<Prefix, u32>,
+    routes: Map<Prefix, u32>,
     /// How many routes lead to each value, and groups to each next hop.
-    uses: HashMap<u32, usize>,
+    uses: Map<u32, usize>,
     /// Interfaces that are down, for groups that follow.
     down: BTreeMap<u32, Down>,
     /// Routes with conditions.
     policies: Policies,
-    /// Next hops that one route alone leads to.
+    /// Next hops that one route alone leads to, and of each such route how many.
     owned: usize,
+    owners: Map<u64, usize>,
     /// Where routes that follow another table get such next hops too: how many next hops there can be.
     counts_all: Option<u32>,
 }
@@ -167,7 +169,7 @@ impl Table {
         policies: Policies,
     ) -> Table {
         let mut table = Table { routes: routes.into_iter().collect(), policies, ..Table::default() };
-        let mut uses: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut uses: Map<u32, usize> = Map::default();
         table.routes.values().for_each(|value| *uses.entry(*value).or_default() += 1);
         for list in table.policies.lists.keys() {
             table.policies.values(*list).into_iter().for_each(|value| *uses.entry(value).or_default() += 1);
@@ -189,14 +191,22 @@ impl Table {
             for number in used {
                 if let Some(hop) = hop(number) {
                     table.numbers.insert(hop.clone(), number);
-                    if hop.owner != 0 && !table.hops.contains_key(&number) {
-                        table.owned += 1;
+                    if !table.hops.contains_key(&number) {
+                        table.own(hop.owner);
                     }
                     table.hops.insert(number, hop);
                 }
             }
         }
         table
+    }
+
+    /// A next hop comes that this route alone leads to, if any.
+    fn own(&mut self, owner: u64) {
+        if owner != 0 {
+            self.owned += 1;
+            *self.owners.entry(owner).or_default() += 1;
+        }
     }
 
     fn name_group(&mut self, number: u32, group: Group) {
@@ -269,12 +279,6 @@ impl Table {
         self.routes.iter().map(|(prefix, value)| (*prefix, *value))
     }
 
-    /// Length and value of the longest route around a block whose length is one of these.
-    pub fn longest(&self, prefix: Prefix, lengths: std::ops::Range<u8>) -> Option<(u8, u32)> {
-        let mut lengths = lengths.rev();
-        lengths.find_map(|l| Some((l, *self.routes.get(&Prefix::around(prefix.address(), l))?)))
-    }
-
     /// A next hop.
     pub fn hop(&self, number: u32) -> Option<&Hop> {
         self.hops.get(&number)
@@ -312,7 +316,7 @@ impl Table {
     /// The routes without conditions whose next hops are all `wanted`, in no order. Many routes share a value, which is judged once.
     pub fn those(&self, wanted: impl Fn(&Hop) -> bool) -> Vec<Prefix> {
         let is = |value: u32| self.members(value).iter().all(|n| self.hops.get(n).is_some_and(&wanted));
-        let values: HashMap<u32, bool> = self
+        let values: Map<u32, bool> = self
             .routes
             .values()
             .copied()
@@ -356,16 +360,22 @@ impl Table {
         }
     }
 
-    /// The value that leads to these next hops, made where there is none.
-    fn value_of(&mut self, hops: &[Hop], steps: &mut Vec<Step>) -> Result<u32, RouteError> {
+    /// The value that leads to these next hops, made where there is none. No next hop below `free` can be had.
+    fn value_of(
+        &mut self,
+        hops: &[Hop],
+        free_hop: &mut u32,
+        steps: &mut Vec<Step>,
+    ) -> Result<u32, RouteError> {
         let mut numbers = Vec::new();
         for hop in hops {
             let number = match self.numbers.get(hop) {
                 Some(number) => *number,
                 None => {
-                    let number = free(&self.hops, self.most_hops(), "next hops")?;
+                    let number = free_from(*free_hop, &self.hops, self.most_hops(), "next hops")?;
+                    *free_hop = number + 1;
                     self.hops.insert(number, hop.clone());
-                    self.owned += usize::from(hop.owner != 0);
+                    self.own(hop.owner);
                     self.numbers.insert(hop.clone(), number);
                     steps.push(Step::Hop(number, hop.clone()));
                     number
@@ -417,7 +427,7 @@ impl Table {
 
     /// Forgets what no route leads to.
     fn forget_unused(&mut self) {
-        let used = |uses: &HashMap<u32, usize>, value: u32| uses.get(&value).is_some_and(|count| *count > 0);
+        let used = |uses: &Map<u32, usize>, value: u32| uses.get(&value).is_some_and(|count| *count > 0);
         let lists: Vec<u32> =
             self.policies.lists.keys().copied().filter(|list| !used(&self.uses, POLICY | list)).collect();
         for list in lists {
@@ -431,29 +441,22 @@ impl Table {
             members.into_iter().for_each(|member| self.give_up(member));
         }
         self.uses.retain(|_, count| *count > 0);
-        let (uses, numbers, owned) = (&self.uses, &mut self.numbers, &mut self.owned);
+        let (uses, numbers) = (&self.uses, &mut self.numbers);
+        let (owned, owners) = (&mut self.owned, &mut self.owners);
         self.hops.retain(|number, hop| {
             let keep = used(uses, *number);
             if !keep && hop.owner != 0 {
                 *owned = owned.saturating_sub(1);
+                if let Some(left) = owners.get_mut(&hop.owner) {
+                    *left = left.saturating_sub(1);
+                }
             }
             if !keep && numbers.get(hop) == Some(number) {
                 numbers.remove(hop);
             }
             keep
         });
-    }
-}
-
-impl Step {
-    /// Longer prefixes before shorter ones, equally long ones by address.
-    fn order(&self) -> Option<(std::cmp::Reverse<u8>, Prefix)> {
-        match self {
-            Step::Route { prefix, .. } | Step::Remove { prefix, .. } => {
-                Some((std::cmp::Reverse(prefix.length()), *prefix))
-            }
-            _ => None,
-        }
+        self.owners.retain(|_, count| *count > 0);
     }
 }
 
@@ -464,8 +467,13 @@ fn distinct(numbers: &[u32]) -> Vec<u32> {
 
 /// The lowest number that is not taken. What the batch before has given up is taken until it is done.
 fn free<T>(taken: &BTreeMap<u32, T>, count: u32, what: &str) -> Result<u32, RouteError> {
-    let number =
-        (1..).zip(taken.keys()).find(|(n, key)| n != *key).map_or(taken.len() as u32 + 1, |gap| gap.0);
+    free_from(1, taken, count, what)
+}
+
+/// The same, where all below `first` are taken.
+fn free_from<T>(first: u32, taken: &BTreeMap<u32, T>, count: u32, what: &str) -> Result<u32, RouteError> {
+    let mut number = first.max(1);
+    number += taken.range(number..).zip(number..).take_while(|((key, _), n)| *key == n).count() as u32;
     match number < count {
         true => Ok(number),
         false => Err(RouteError(format!("there are {} {what} already, no more are possible", count - 1))),

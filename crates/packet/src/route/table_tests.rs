@@ -427,7 +427,7 @@ fn next_hops_are_renewed_where_they_are() {
     assert_eq!(table.renew(shorter), []);
     // A route that is planned now leads to the same next hop.
     let mut route = read("10.3.0.0/16 via 10.0.1.1").unwrap();
-    if let Target::Forward(hops) = &mut route.target {
+    if let Target::Forward(hops) = std::sync::Arc::make_mut(&mut route.target) {
         hops[0].device.mtu = 1280;
     }
     let steps = table.plan(&[Change::Follow(route)]).unwrap();

@@ -2,7 +2,7 @@
 //! changes, so that who keeps a copy of the table knows whether it still holds; it is odd while a change is under way.
 
 use super::direct::{BLOCK_MAP, Lookups};
-use super::{Maps, Router};
+use super::{Maps, Router, steps};
 use crate::error::Error;
 use skep_kernel::device::{self, Turn};
 use skep_packet::route::{Step, Table};
@@ -89,10 +89,14 @@ impl<'m> Writer<'m> {
             Err(error) => (None, Err(error)),
         };
         let maps = renewed.as_ref().map_or(self.maps, |loaded| Maps(loaded.maps()));
-        let steps_done = || router.serve_cpus(maps, steps).and_then(|()| maps.apply(steps));
+        let mut steps_done = || {
+            router.serve_cpus(maps, steps)?;
+            let arrays = lookups.prepare((router, maps), steps, unfinished)?;
+            steps::apply(maps, arrays, steps)
+        };
         let applied = prepared.and_then(|()| steps_done());
         match &applied {
-            Ok(()) => lookups.follow((router, maps), table, steps, unfinished)?,
+            Ok(()) => lookups.settle((router, maps))?,
             // Whoever comes next finds unfinished what this one found so.
             Err(_) if unfinished => return applied.map(|()| behind),
             Err(_) => {}

@@ -1,14 +1,19 @@
-//! Direct lookup in the maps of a running router: its programs look addresses up in mapped arrays, which follow the routes; where they are full, or much
-//! too large, programs with others take their place. What always holds: the tries have every route too, so a table is found again in them, and arrays
-//! that a killed command left half written are made anew by the next.
+//! The arrays of a running router: its programs look addresses up in them, and behind the roots lies the record of all routes, from which a table is found
+//! again; where they are full, or much too large, programs with others take their place. What always holds: the record is right, and lookups that a killed command
+//! left half written are made anew from it by the next.
 
 use super::maps::Maps;
 use super::up;
+use super::write::{key, name_route};
 use super::{LookupStats, Router};
 use crate::error::Error;
 use skep_kernel::map::{Map, Words};
-use skep_packet::route::direct::{self, BLOCK_CELLS, BLOCKS, Cells, Direct, Part, ROOT_CELLS};
-use skep_packet::route::{Prefix, Step, Table};
+use skep_packet::route::direct::{
+    self, BLOCK_CELLS, BLOCKS, Blocks, Cells, Direct, Part, ROOT_CELLS, UNIT_CELLS,
+};
+use skep_packet::route::record::{self, Room};
+use skep_packet::route::{Prefix, Step};
+use std::collections::BTreeSet;
 
 /// The array of blocks, by which the programs of one router are told from others'.
 pub(super) const BLOCK_MAP: &str = "blocks";
@@ -29,7 +34,9 @@ impl Mapped {
     pub(super) fn of(maps: Maps<'_>) -> Result<Mapped, Error> {
         let (roots, blocks) = (maps.named("roots")?, maps.named(BLOCK_MAP)?);
         let mapped = Mapped { id: blocks.id()?, roots: roots.words()?, blocks: blocks.words()? };
-        if mapped.roots.count() < 2 * ROOT_CELLS || mapped.blocks() < *BLOCKS.start() {
+        if mapped.roots.count() < 2 * ROOT_CELLS + record::room(&mapped).words()
+            || mapped.blocks() < *BLOCKS.start()
+        {
             return Err(Error::Route(
                 "the router's table is smaller than it should be: `skep route down` ends it".to_owned(),
             ));
@@ -37,41 +44,59 @@ impl Mapped {
         Ok(mapped)
     }
 
-    fn part(&self, part: Part) -> &Words {
+    /// The arrays of new programs, with a record of no routes.
+    pub(super) fn begun(maps: Maps<'_>, room: Room) -> Result<Mapped, Error> {
+        let mut mapped = Mapped::of(maps)?;
+        mapped.fill(room, &[])?;
+        Ok(mapped)
+    }
+
+    /// The array and the place in it.
+    fn word(&self, part: Part, at: u32) -> (&Words, u32) {
         match part {
-            Part::Root => &self.roots,
-            Part::Block => &self.blocks,
+            Part::Root => (&self.roots, at),
+            Part::Block => (&self.blocks, at),
+            Part::Record => (&self.roots, at.saturating_add(2 * ROOT_CELLS)),
         }
     }
 
     /// How large they are.
     pub(super) fn stats(&self) -> LookupStats {
         let (used, searched) = direct::usage(self);
-        let bytes =
-            |blocks: u32| 8 * (2 * u64::from(ROOT_CELLS) + u64::from(blocks) * u64::from(BLOCK_CELLS));
-        LookupStats { bytes: bytes(self.blocks()), used: bytes(used), searched }
+        let bytes = |cells: u64| 8 * (u64::from(self.roots.count()) + cells);
+        let (all, used) = (u64::from(self.blocks.count()), u64::from(used) * u64::from(UNIT_CELLS));
+        LookupStats { bytes: bytes(all), used: bytes(used), searched }
     }
 
     /// An error if something could not be read or written.
-    fn complete(&self) -> Result<(), Error> {
+    pub(super) fn complete(&self) -> Result<(), Error> {
         Ok(self.roots.complete().and_then(|()| self.blocks.complete())?)
     }
 
-    /// Gives arrays that hold nothing these routes.
-    pub(super) fn fill(&mut self, routes: impl IntoIterator<Item = (Prefix, u32)>) -> Result<(), Error> {
-        let mut direct = Direct::new(self);
-        routes.into_iter().for_each(|(prefix, value)| direct.set(prefix, value));
-        self.complete()
+    /// Gives arrays that hold nothing these routes; gives back those that found no place where programs look.
+    fn fill(&mut self, room: Room, routes: &[(Prefix, u32)]) -> Result<Vec<(Prefix, u32)>, Error> {
+        record::begin(self, room);
+        let mut left = Vec::new();
+        for (prefix, value) in routes {
+            record::set(self, *prefix, *value);
+            if !Direct::new(self).set(*prefix, *value) {
+                left.push((*prefix, *value));
+            }
+        }
+        self.complete()?;
+        Ok(left)
     }
 }
 
 impl Cells for Mapped {
     fn get(&self, part: Part, at: u32) -> u64 {
-        self.part(part).get(at)
+        let (words, at) = self.word(part, at);
+        words.get(at)
     }
 
     fn set(&mut self, part: Part, at: u32, cell: u64) {
-        self.part(part).set(at, cell);
+        let (words, at) = self.word(part, at);
+        words.set(at, cell);
     }
 
     fn blocks(&self) -> u32 {
@@ -83,140 +108,132 @@ impl Cells for Mapped {
     }
 }
 
-/// The arrays of running programs, which larger ones take the place of when they are full.
-struct Growing<'r> {
-    mapped: &'r mut Mapped,
-    router: &'r Router,
-    maps: Maps<'r>,
-    /// Blocks that the routes of the batch may need beside those in use.
-    more: u32,
-    /// Why there are no more.
-    failed: Option<Error>,
-}
-
-impl Growing<'_> {
-    fn grown(&mut self) -> Result<(), Error> {
-        let (used, _) = direct::usage(self.mapped);
-        let blocks = direct::capacity(used.saturating_add(self.more)).max(self.mapped.blocks() * 2);
-        let mut larger = self.router.renew(self.maps, blocks, |larger| {
-            direct::copy(self.mapped, larger);
-            larger.complete()
-        })?;
-        std::mem::swap(self.mapped, &mut larger);
-        Ok(())
-    }
-}
-
-impl Cells for Growing<'_> {
-    fn get(&self, part: Part, at: u32) -> u64 {
-        self.mapped.get(part, at)
-    }
-
-    fn set(&mut self, part: Part, at: u32, cell: u64) {
-        self.mapped.set(part, at, cell);
-    }
-
-    fn blocks(&self) -> u32 {
-        self.mapped.blocks()
-    }
-
-    fn grow(&mut self) -> bool {
-        if self.failed.is_some() || self.blocks() >= *BLOCKS.end() {
-            return false;
-        }
-        self.failed = self.grown().err();
-        self.failed.is_none()
-    }
-}
-
 /// The arrays of a running router; who changes the table again and again keeps them.
 #[derive(Debug, Default)]
 pub(super) struct Lookups(Option<Mapped>);
 
 impl Lookups {
+    /// These.
+    pub(super) fn with(arrays: Mapped) -> Lookups {
+        Lookups(Some(arrays))
+    }
+
     /// The map of blocks that the programs have now, if it is known.
     pub(super) fn arrays(&self) -> Option<u32> {
         self.0.as_ref().map(|mapped| mapped.id)
     }
 
-    /// Behind the steps of a batch, which made the table what it is: lookups say what it says. With `all`, the arrays may hold anything. What finds
-    /// no room in memory is left to the tries.
-    pub(super) fn follow(
+    /// The arrays, with room for the routes of these steps. With `all` they may hold anything but for the record, and are made anew.
+    pub(super) fn prepare(
         &mut self,
         (router, maps): (&Router, Maps<'_>),
-        table: Option<&Table>,
         steps: &[Step],
         all: bool,
-    ) -> Result<(), Error> {
-        if let Some(table) = table.filter(|_| all || router.mixed) {
-            self.0 = Some(router.rebuild(maps, table)?);
-            return Ok(());
-        }
-        let mapped = match &mut self.0 {
+    ) -> Result<&mut Mapped, Error> {
+        let mapped = match self.0.take() {
             Some(mapped) => mapped,
-            none => none.insert(Mapped::of(maps)?),
+            None => Mapped::of(maps)?,
         };
+        let mapped = self.0.insert(mapped);
         let mut new: Vec<Prefix> = steps.iter().filter_map(Step::comes).collect();
         new.sort_unstable();
-        let mut growing = Growing { mapped, router, maps, more: direct::blocks_for(new), failed: None };
-        let mut changed = Direct::new(&mut growing);
-        for step in steps {
-            match step {
-                Step::Route { prefix, value, .. } => changed.set(*prefix, *value),
-                Step::Remove { prefix, .. } => {
-                    let mut failed = None;
-                    changed.remove(*prefix, |prefix, shortest| {
-                        let (length, value) = match table {
-                            Some(table) => table.longest(prefix, shortest..prefix.length())?,
-                            None => match maps.longest(prefix) {
-                                Ok(found) => found.map(|(value, length)| (length, value))?,
-                                Err(error) => {
-                                    failed = Some(error);
-                                    return None;
-                                }
-                            },
-                        };
-                        (length >= shortest).then(|| direct::route(value, length))
-                    });
-                    failed.map_or(Ok(()), Err)?;
-                }
-                _ => {}
-            }
+        let more =
+            [true, false].map(|four| new.iter().filter(|p| p.address().is_ipv4() == four).count() as u32);
+        let routes = [0, 1].map(|at| record::count(mapped)[at].saturating_add(more[at]));
+        if let Some(at) = (0..2).find(|at| routes[*at] > record::MOST[*at]) {
+            let (most, family) = (record::MOST[at], ["IPv4", "IPv6"][at]);
+            return Err(Error::Route(format!(
+                "a table has at most {most} routes of {family}, this would have {}",
+                routes[at]
+            )));
         }
+        let lacking = direct::blocks_lacking(mapped, new);
+        let blocks = direct::capacity(direct::blocks_wanted(mapped, lacking));
+        if all || router.mixed {
+            *mapped = router.rebuild(maps, mapped, routes, blocks)?;
+            return Ok(mapped);
+        }
+        let fits = record::has_room(mapped, more);
+        if fits && blocks <= mapped.blocks() {
+            return Ok(mapped);
+        }
+        let room = if fits { record::room(mapped) } else { Room::for_routes(routes) };
+        let larger = router.renew(maps, (blocks.max(mapped.blocks()), room), |larger| {
+            record::begin(larger, room);
+            direct::copy(mapped, larger);
+            larger.complete()?;
+            Ok(None)
+        });
+        match larger {
+            Ok(larger) => *mapped = larger,
+            // Without more blocks the tries are asked.
+            Err(error) if !fits => return Err(error),
+            Err(_) => {}
+        }
+        Ok(mapped)
+    }
+
+    /// Behind a change: arrays that are much too large are replaced.
+    pub(super) fn settle(&mut self, (router, maps): (&Router, Maps<'_>)) -> Result<(), Error> {
+        let Some(mapped) = &mut self.0 else { return Ok(()) };
         mapped.complete()?;
-        let (used, _) = direct::usage(mapped);
-        let smaller = direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks();
-        if let Some(table) = table.filter(|_| smaller) {
-            self.0 = Some(router.rebuild(maps, table)?);
+        let used = direct::blocks_wanted(mapped, Blocks::default());
+        if direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks() {
+            let (blocks, routes) = (direct::capacity(used), record::count(mapped));
+            *mapped = router.rebuild(maps, mapped, routes, blocks)?;
         }
         Ok(())
     }
 }
 
+/// Routes that found no place in new arrays; `None`: the tries have them already.
+type Left = Option<Vec<(Prefix, u32)>>;
+
 impl Router {
-    /// Puts programs with arrays of so many blocks in the place of the running ones; `fill` gives them what they are to hold. Each port changes
+    /// Puts programs with arrays of so many blocks and slots in the place of the running ones; `fill` gives them what they are to hold. Each port changes
     /// over in one step.
     fn renew(
         &self,
         maps: Maps<'_>,
-        blocks: u32,
-        fill: impl FnOnce(&mut Mapped) -> Result<(), Error>,
+        (blocks, room): (u32, Room),
+        fill: impl FnOnce(&mut Mapped) -> Result<Left, Error>,
     ) -> Result<Mapped, Error> {
         let kept =
             maps.0.iter().filter(|map| ![Some("roots"), Some(BLOCK_MAP)].contains(&map.name().get(1..)));
         let ids: Result<Vec<u32>, _> = kept.map(Map::id).collect();
-        let loaded = self.reload(maps, blocks, ids?, &maps.filters()?)?;
+        let loaded = self.reload(maps, (blocks, room), ids?, &maps.filters()?)?;
         let mut mapped = Mapped::of(Maps(loaded.maps()))?;
-        fill(&mut mapped)?;
+        let left = fill(&mut mapped)?;
+        for (prefix, value) in left.iter().flatten() {
+            maps.write(&name_route(*prefix, *value))?;
+        }
         up::replace(&loaded, &self.ports)?;
+        if let Some(left) = left {
+            let wanted: BTreeSet<Vec<u8>> = left.iter().map(|(prefix, _)| key(*prefix)).collect();
+            for name in ["fib4", "fib6"] {
+                let trie = maps.named(name)?;
+                let entries = trie.entries()?;
+                let stale = entries.iter().filter(|entry| !wanted.contains(entry.key));
+                stale.map(|entry| entry.key).try_for_each(|key| trie.delete(key).map(drop))?;
+            }
+        }
         Ok(mapped)
     }
 
-    /// Makes the arrays anew, as large as the table needs.
-    fn rebuild(&self, maps: Maps<'_>, table: &Table) -> Result<Mapped, Error> {
-        let mut routes: Vec<(Prefix, u32)> = table.values().collect();
-        routes.sort_unstable();
-        let blocks = direct::capacity(direct::blocks_for(routes.iter().map(|route| route.0)));
-        self.renew(maps, blocks, |mapped| mapped.fill(routes))
+    /// Makes the arrays anew from the record, with room for so many routes and blocks.
+    fn rebuild(
+        &self,
+        maps: Maps<'_>,
+        before: &Mapped,
+        routes: [u32; 2],
+        blocks: u32,
+    ) -> Result<Mapped, Error> {
+        let mut known = record::routes(before);
+        before.complete()?;
+        known.sort_unstable();
+        let blocks =
+            blocks.max(direct::capacity(direct::blocks_for(known.iter().map(|route| route.0)).in_large()));
+        let room = Room::for_routes(routes);
+        self.renew(maps, (blocks, room), |mapped| mapped.fill(room, &known).map(Some))
     }
 }

@@ -11,10 +11,12 @@ mod one;
 mod ports;
 mod renew;
 mod show;
+mod steps;
 mod sync;
 mod trial;
 mod up;
 mod watch;
+mod write;
 
 use crate::error::Error;
 use change::Writer;
@@ -23,8 +25,8 @@ use machine::Machine;
 use maps::Maps;
 use skep_kernel::device::{self, Device};
 use skep_kernel::map::Map;
-use skep_packet::route::{Change, Kind, Prefix, Route, Step, Table, Target, parse, parse_condition};
-use std::collections::BTreeSet;
+use skep_packet::route::{Change, Kind, Prefix, Route, Step, Table, Tail, Target, parse, parse_condition};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 pub use ports::PortReport;
@@ -173,34 +175,56 @@ impl Router {
     /// Makes the routes of a text, one a line, the router's routes; `name` is what messages call it. Gives how many.
     pub fn load(&self, name: &str, text: &str) -> Result<usize, Error> {
         let mut routes: Vec<(usize, Route)> = Vec::new();
+        let mut tails: HashMap<&str, Tail> = HashMap::new();
         for (number, line) in (1..).zip(text.lines()) {
-            let words: Vec<&str> = line.split('#').next().unwrap_or("").split_whitespace().collect();
-            if words.is_empty() {
+            let line = line.split('#').next().unwrap_or("").trim();
+            let at = |why: String| Error::Route(format!("{name}:{number}: {why}"));
+            if line.is_empty() {
                 continue;
             }
-            let at = |why: String| Error::Route(format!("{name}:{number}: {why}"));
-            let route = parse(&words, &self.machine).map_err(|e| at(e.to_string()))?;
-            condition::check(route.condition.as_deref()).map_err(|e| at(bare(&e)))?;
-            routes.push((number, route));
+            let (destination, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            if !tails.contains_key(rest) {
+                let words: Vec<&str> = rest.split_whitespace().collect();
+                let tail = Tail::parse(destination, &words, &self.machine).map_err(|e| at(e.to_string()))?;
+                condition::check(tail.condition()).map_err(|e| at(bare(&e)))?;
+                tails.insert(rest, tail);
+            }
+            let route = tails.get(rest).map(|tail| tail.of(destination)).transpose();
+            routes.extend(route.map_err(|e| at(e.to_string()))?.map(|route| (number, route)));
         }
-        let key = |(number, route): &(usize, Route)| (route.prefix, route.condition.clone(), *number);
-        let mut order: Vec<_> = routes.iter().map(key).collect();
-        order.sort_unstable();
-        let same = |w: &&[(Prefix, Option<String>, usize)]| (w[0].0, &w[0].1) == (w[1].0, &w[1].1);
-        if let Some([first, second]) = order.windows(2).find(same) {
-            let with = if first.1.is_some() { " with that `if`" } else { "" };
-            let why = format!("{} has a route{with} in line {} already", first.0, first.2);
-            return Err(Error::Route(format!("{name}:{}: {why}", second.2)));
+        routes.sort_unstable_by(|(first, a), (second, b)| {
+            (a.prefix, &a.condition, first).cmp(&(b.prefix, &b.condition, second))
+        });
+        let same =
+            |w: &&[(usize, Route)]| (w[0].1.prefix, &w[0].1.condition) == (w[1].1.prefix, &w[1].1.condition);
+        if let Some([(line, first), (number, _)]) = routes.windows(2).find(same) {
+            let with = if first.condition.is_some() { " with that `if`" } else { "" };
+            let why = format!("{} has a route{with} in line {line} already", first.prefix);
+            return Err(Error::Route(format!("{name}:{number}: {why}")));
         }
         let count = routes.len();
         self.change(|table| {
-            let wanted =
-                |p: &Prefix| order.binary_search_by(|probe| (probe.0, &probe.1).cmp(&(*p, &None))).is_ok();
-            let conditional = table.conditional().map(Change::DeleteAllIf);
             // Those that follow the kernel's, and those of the machine itself, stay.
-            let by_hand = table.those(|hop| hop.kind != Kind::Local && !hop.followed);
-            let gone: Vec<Change> = by_hand.into_iter().filter(|p| !wanted(p)).map(Change::Delete).collect();
-            Ok(conditional.chain(routes.into_iter().map(|(_, r)| Change::Replace(r))).chain(gone).collect())
+            let mut by_hand = table.those(|hop| hop.kind != Kind::Local && !hop.followed);
+            by_hand.sort_unstable();
+            let (mut conditional, mut plain): (Vec<_>, Vec<_>) =
+                routes.into_iter().partition(|(_, route)| route.condition.is_some());
+            // Conditions of one destination are tried in the order of the file.
+            conditional.sort_unstable_by_key(|(number, _)| *number);
+            let mut changes: Vec<Change> = table.conditional().map(Change::DeleteAllIf).collect();
+            changes.extend(conditional.into_iter().map(|(_, route)| Change::Replace(route)));
+            changes.reserve(plain.len());
+            // In the order of destinations, which is how they are looked up fastest.
+            let mut gone = by_hand.into_iter().peekable();
+            for (_, route) in plain.drain(..) {
+                while let Some(prefix) = gone.next_if(|prefix| *prefix < route.prefix) {
+                    changes.push(Change::Delete(prefix));
+                }
+                gone.next_if_eq(&route.prefix);
+                changes.push(Change::Replace(route));
+            }
+            changes.extend(gone.map(Change::Delete));
+            Ok(changes)
         })?;
         Ok(count)
     }

@@ -3,12 +3,12 @@
 //! reads all of it.
 
 use super::change::Writer;
-use super::direct::Lookups;
-use super::maps::POLICIES;
+use super::direct::{Lookups, Mapped};
 use super::up::COUNTED;
+use super::write::POLICIES;
 use super::{Maps, Router};
 use crate::error::Error;
-use skep_packet::route::{Change, HOPS, Kind, Step};
+use skep_packet::route::{Change, HOPS, Kind, Step, record};
 
 /// What a change does to the route that is there.
 enum Done {
@@ -30,14 +30,17 @@ impl Router {
         if !writer.is_of(self.digest()) || self.mixed || writer.generation() != self.seen {
             return Ok(false);
         }
-        match steps(maps, change)? {
+        let arrays = Mapped::of(maps)?;
+        match steps(maps, &arrays, change)? {
             Done::Unknown => Ok(false),
-            Done::Steps(steps) => writer.apply(self, &mut Lookups::default(), (None, &steps)).map(|_| true),
+            Done::Steps(steps) => {
+                writer.apply(self, &mut Lookups::with(arrays), (None, &steps)).map(|_| true)
+            }
         }
     }
 }
 
-fn steps(maps: Maps<'_>, change: &Change) -> Result<Done, Error> {
+fn steps(maps: Maps<'_>, arrays: &Mapped, change: &Change) -> Result<Done, Error> {
     // Where routes have conditions, what leads there may lead on to this one.
     if maps.find(POLICIES).is_some() {
         return Ok(Done::Unknown);
@@ -47,7 +50,8 @@ fn steps(maps: Maps<'_>, change: &Change) -> Result<Done, Error> {
         Change::Add(route) | Change::Replace(route) => (route.prefix, Some(route)),
         _ => return Ok(Done::Unknown),
     };
-    let before = maps.route(prefix)?;
+    let before = record::value(arrays, prefix);
+    arrays.complete()?;
     // A group, or what else is no next hop.
     let known = match before {
         Some(value) if value >= HOPS => return Ok(Done::Unknown),

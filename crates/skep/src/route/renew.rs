@@ -3,12 +3,14 @@
 
 use super::Router;
 use super::direct::Mapped;
-use super::maps::{Maps, Write};
+use super::maps::Maps;
 use super::up::{self, Plane};
+use super::write::Write;
 use crate::error::Error;
 use skep_kernel::load::Loaded;
 use skep_kernel::map::Map;
 use skep_packet::route::direct::Cells;
+use skep_packet::route::record::{self, Room};
 use skep_packet::route::{Step, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -17,23 +19,24 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 const QUEUE: u32 = 2048;
 
 impl Router {
-    /// Compiles and loads the programs again, with so many blocks and these maps of the running ones.
+    /// Compiles and loads the programs again, with so many blocks and slots and these maps of the running ones.
     pub(super) fn reload(
         &self,
         maps: Maps<'_>,
-        blocks: u32,
+        (blocks, room): (u32, Room),
         reuse: Vec<u32>,
         filters: &BTreeMap<u32, String>,
     ) -> Result<Loaded, Error> {
         let devices: Vec<_> = self.ports.iter().map(|port| port.device.clone()).collect();
         let filters = Some(filters).filter(|filters| !filters.is_empty());
-        up::load(&devices, &Plane { blocks, filters, hops: maps.most_hops() }, reuse)
+        up::load(&devices, &Plane { blocks, room, filters, hops: maps.most_hops() }, reuse)
     }
 
     /// The same with all of their maps.
     fn reload_all(&self, maps: Maps<'_>, filters: &BTreeMap<u32, String>) -> Result<Loaded, Error> {
         let ids: Result<Vec<u32>, _> = maps.0.iter().map(Map::id).collect();
-        self.reload(maps, Mapped::of(maps)?.blocks(), ids?, filters)
+        let arrays = Mapped::of(maps)?;
+        self.reload(maps, (arrays.blocks(), record::room(&arrays)), ids?, filters)
     }
 
     /// Gives the ports programs that ask the filters of the table, and the map of conditions their texts. `None` where all are asked already.
@@ -52,7 +55,7 @@ impl Router {
         })?;
         let texts = steps.iter().filter(|step| matches!(step, Step::Filter(..)));
         let texts: Vec<Step> = texts.cloned().collect();
-        Maps(loaded.maps()).apply(&texts)?;
+        texts.iter().try_for_each(|step| Maps(loaded.maps()).step(step))?;
         up::replace(&loaded, &self.ports)?;
         Ok(Some(loaded))
     }

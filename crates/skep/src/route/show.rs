@@ -1,6 +1,7 @@
 //! What a running router says of itself: its routes as they are written, its ports, what it counted.
 
-use super::maps::{Maps, POLICIES};
+use super::maps::Maps;
+use super::write::POLICIES;
 use super::{LookupStats, Port, Router, direct, is_followed, is_local, ports};
 use crate::error::Error;
 use skep_packet::route::{Hop, Kind, Row, Table};

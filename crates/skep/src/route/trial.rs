@@ -3,8 +3,8 @@
 //! through the kernel. What fails leaves, each with its place.
 
 use super::machine::Machine;
-use super::maps::{Write, name_cell, name_neighbour, name_port, name_source, name_tag, writes};
 use super::renew::name_cpu;
+use super::write::{Write, name_cell, name_neighbour, name_port, name_route, name_source, name_tag, writes};
 use super::{bare, condition, own, up};
 use crate::error::Error;
 use crate::run::{Guest, GuestOptions};
@@ -204,9 +204,12 @@ impl Bench {
             (0..case.cpus).try_for_each(|cpu| bench.write(&name_cpu(cpu, program.0)))?;
         }
         let mut cells = Flat::new(*BLOCKS.start());
-        table.values().for_each(|(prefix, value)| Direct::new(&mut cells).set(prefix, value));
+        let left: Vec<Write> = (table.values())
+            .filter(|(prefix, value)| !Direct::new(&mut cells).set(*prefix, *value))
+            .map(|(prefix, value)| name_route(prefix, value))
+            .collect();
         let cells = cells.cells().map(name_cell);
-        steps.iter().flat_map(writes).chain(cells).try_for_each(|write| bench.write(&write))?;
+        steps.iter().flat_map(writes).chain(cells).chain(left).try_for_each(|write| bench.write(&write))?;
         Ok(bench)
     }
 

@@ -3,14 +3,15 @@
 
 use super::direct::Mapped;
 use super::ports::{self, PortReport};
-use super::{Machine, Maps, Port, Router, folder, own};
+use super::{Machine, Maps, Port, Router, folder, own, steps};
 use crate::error::Error;
 use crate::script::Script;
 use skep_bpf::kinds::{ProgType, map_flags};
 use skep_kernel::device::{self, Device};
 use skep_kernel::load::{LoadOptions, Loaded};
 use skep_kernel::prog::Prog;
-use skep_packet::route::direct::{BLOCK_CELLS, BLOCKS};
+use skep_packet::route::direct::{BLOCK_CELLS, BLOCKS, ROOT_CELLS};
+use skep_packet::route::record::Room;
 use skep_packet::route::{HOPS, Links, Table, some};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,8 @@ const ON_CPU: &str = "\nxdp:@cpus {";
 const PORTS: &str = "PORTS";
 /// The array of blocks in it, of which there are the fewest that can be.
 const BLOCK_ARRAY: &str = "@blocks = array(524288,";
+/// The array of roots in it, without the record of routes that lies behind them.
+const ROOT_ARRAY: &str = "@roots = array(131072,";
 /// How many CPUs there are, in it.
 const CPUS: &str = "@cpus = cpumap(64)";
 /// What says whether routes have conditions, and where their filters stand.
@@ -103,8 +106,9 @@ pub fn up(names: &[String], options: &UpOptions) -> Result<UpReport, Error> {
     let loaded = load(&devices, &Plane { hops, ..Plane::default() }, Vec::new())?;
     let maps = Maps(loaded.maps());
     let mut table = Table::default();
-    maps.apply(&own(&mut table, &machine)?)?;
-    Mapped::of(maps)?.fill(table.values())?;
+    let mut arrays = Mapped::begun(maps, Room::default())?;
+    steps::apply(maps, &mut arrays, &own(&mut table, &machine)?)?;
+    arrays.complete()?;
     maps.name_ports(devices.iter())?;
     maps.name_tags(devices.iter())?;
     maps.name_sources(&machine.sources(devices.iter().map(|d| d.index)))?;
@@ -131,6 +135,8 @@ pub(super) fn source_alone(ports: &[Device], plane: &Plane<'_>) -> String {
 pub(super) struct Plane<'t> {
     /// Blocks of the arrays that addresses are looked up in.
     pub(super) blocks: u32,
+    /// Slots of the record of routes.
+    pub(super) room: Room,
     /// Filters of routes, by number; `None`: there are no routes with conditions.
     pub(super) filters: Option<&'t BTreeMap<u32, String>>,
     /// Next hops that there can be.
@@ -139,7 +145,7 @@ pub(super) struct Plane<'t> {
 
 impl Default for Plane<'_> {
     fn default() -> Self {
-        Plane { blocks: *BLOCKS.start(), filters: None, hops: HOPS }
+        Plane { blocks: *BLOCKS.start(), room: Room::default(), filters: None, hops: HOPS }
     }
 }
 
@@ -184,7 +190,8 @@ fn source(ports: &[Device], plane: &Plane<'_>) -> String {
     let all: Vec<&Device> = ports.iter().collect();
     let framed: Vec<&Device> = ports.iter().filter(|port| port.is_ethernet()).collect();
     let array = format!("@blocks = array({},", u64::from(plane.blocks) * u64::from(BLOCK_CELLS));
-    let mut text = SOURCE.replace(BLOCK_ARRAY, &array);
+    let roots = format!("@roots = array({},", 2 * ROOT_CELLS + plane.room.words());
+    let mut text = SOURCE.replace(BLOCK_ARRAY, &array).replace(ROOT_ARRAY, &roots);
     if plane.hops != HOPS {
         for map in BY_HOP {
             text = text.replace(&format!("{map}{HOPS}"), &format!("{map}{}", plane.hops));
@@ -315,7 +322,7 @@ mod tests {
         let mixed = source(&[port("eth1"), bare.clone()], &Plane::default());
         assert!(mixed.contains("\nxdp:eth1 {") && mixed.contains("\ntc:eth1:ingress, tc:tun0:ingress {"));
         assert!(!source(&[bare], &Plane::default()).contains("\nxdp:"));
-        assert!(text.contains(BLOCK_ARRAY));
+        assert!(text.contains(BLOCK_ARRAY) && !text.contains(ROOT_ARRAY) && SOURCE.contains(ROOT_ARRAY));
         let large = source(&[port("eth1")], &Plane { blocks: 4096, ..Plane::default() });
         assert!(large.contains("@blocks = array(1048576,"));
         assert!(text.contains(CPUS) && text.contains(FILTERS) && text.contains(POLICIES.0));

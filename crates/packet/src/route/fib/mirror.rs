@@ -14,6 +14,7 @@ use super::message::{
     self, Change as News, KernelHop, KernelRoute, Link, MOST_HOPS, Object, RouteKind, Ways,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Which routes are followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +84,7 @@ fn is_connected(link: Link) -> bool {
 }
 
 /// Whether two targets are the same but for what their interfaces are like.
-fn is_same_way(one: &Option<Target>, other: &Option<Target>) -> bool {
+fn is_same_way(one: Option<&Target>, other: Option<&Target>) -> bool {
     let (Some(Target::Forward(one)), Some(Target::Forward(other))) = (one, other) else {
         return one == other;
     };
@@ -128,7 +129,7 @@ pub struct Mirror {
     /// All destinations are to be looked at.
     all_changed: bool,
     /// Where each direction leads, as it was handed out.
-    targets: HashMap<u32, Option<Target>>,
+    targets: HashMap<u32, Option<Arc<Target>>>,
     /// Directions may lead elsewhere.
     turned: bool,
     stale: bool,
@@ -350,10 +351,12 @@ impl Mirror {
         }
         let mut targets = std::mem::take(&mut self.targets);
         let mut target = |direction: u32| {
-            targets.entry(direction).or_insert_with(|| self.target(direction, device)).clone()
+            targets.entry(direction).or_insert_with(|| self.target(direction, device).map(Arc::new)).clone()
         };
         let mut changes = Vec::with_capacity(changed.len());
-        for prefix in changed.into_iter().filter(|prefix| !skip(*prefix)) {
+        let mut changed: Vec<Prefix> = changed.into_iter().filter(|prefix| !skip(*prefix)).collect();
+        changed.sort_unstable();
+        for prefix in changed {
             let all = self.routes.range((prefix, 0)..=(prefix, u32::MAX));
             match all.map(|(_, direction)| *direction).find_map(&mut target) {
                 Some(target) => changes.push(Change::Follow(Route::new(prefix, target))),
@@ -370,10 +373,10 @@ impl Mirror {
         let mut turned = HashSet::new();
         for (direction, old) in before {
             let new = self.target(direction, device);
-            if !is_same_way(&old, &new) {
+            if !is_same_way(old.as_deref(), new.as_ref()) {
                 turned.insert(direction);
             }
-            self.targets.insert(direction, new);
+            self.targets.insert(direction, new.map(Arc::new));
         }
         if !turned.is_empty() {
             let routes = self.routes.iter().filter(|(_, direction)| turned.contains(direction));

@@ -1,25 +1,69 @@
 //! Changes of a table: a batch of them enters, the steps leave that make a running table what it is behind them.
 
+use super::super::hash::Map;
 use super::super::policy::{self, Entry, Policies, Policy};
 use super::super::{FILTERS, Hop, Kind, LISTS, POLICY, Prefix, Route, RouteError};
 use super::{Change, OFFSET, OWN_ROOM, PRIME, Step, Table, free, mix};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What a batch makes of routes.
 #[derive(Default)]
 struct Draft {
     steps: Vec<Step>,
     /// Values of routes without conditions.
-    plain: HashMap<Prefix, Option<u32>>,
+    plain: Values,
+    /// Values of targets that several routes may lead to, by where they lie in memory and whether the routes are followed.
+    shared: Map<(usize, bool), u32>,
+    /// Next hops below have their numbers.
+    free_hop: u32,
     /// Filters and values of routes with conditions.
     conditions: BTreeMap<Prefix, Vec<(u32, u32)>>,
+}
+
+/// Values by destination, in the order in which these came.
+#[derive(Default)]
+struct Values {
+    all: Vec<(Prefix, Option<u32>)>,
+    /// Where each is, from the first on that did not come in the order of the destinations.
+    places: Option<Map<Prefix, usize>>,
+}
+
+impl Values {
+    fn place(&self, prefix: &Prefix) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(prefix).copied(),
+            None if self.all.last().is_none_or(|last| last.0 < *prefix) => None,
+            None => self.all.binary_search_by_key(prefix, |value| value.0).ok(),
+        }
+    }
+
+    fn get(&self, prefix: &Prefix) -> Option<&Option<u32>> {
+        self.all.get(self.place(prefix)?).map(|(_, value)| value)
+    }
+
+    fn insert(&mut self, prefix: Prefix, value: Option<u32>) {
+        if let Some(known) = self.place(&prefix).and_then(|place| self.all.get_mut(place)) {
+            known.1 = value;
+            return;
+        }
+        if self.places.is_none() && self.all.last().is_some_and(|last| last.0 > prefix) {
+            self.places = Some(self.all.iter().map(|value| value.0).zip(0..).collect());
+        }
+        if let Some(places) = &mut self.places {
+            places.insert(prefix, self.all.len());
+        }
+        self.all.push((prefix, value));
+    }
 }
 
 impl Table {
     /// The steps of a batch of changes, in their order; afterwards this is the table behind them. When a change is wrong,
     /// nothing is changed.
     pub fn plan(&mut self, changes: &[Change]) -> Result<Vec<Step>, RouteError> {
-        let (mut draft, filters) = (Draft::default(), self.policies.filters.clone());
+        let plain = Values { all: Vec::with_capacity(changes.len()), places: None };
+        let (mut draft, filters) = (Draft { plain, ..Draft::default() }, self.policies.filters.clone());
         let drafted = changes.iter().try_for_each(|change| self.take(change, &mut draft));
         let policies = match drafted.and_then(|()| self.resolve(&mut draft)) {
             Ok(policies) => policies,
@@ -30,36 +74,35 @@ impl Table {
                 return Err(error);
             }
         };
-        let Draft { mut steps, plain: new, .. } = draft;
-        let (mut set, mut gone) = (Vec::new(), Vec::new());
+        let Draft { mut steps, plain: Values { all: mut new, .. }, .. } = draft;
+        // Longer ones first: while a shorter one changes, what it no longer stands for is there already. Of those that go the
+        // shorter ones first, so that no address falls to one that goes too.
+        new.sort_by_key(|(prefix, _)| Reverse(prefix.length()));
+        let mut gone = Vec::new();
+        steps.reserve(new.len());
+        self.routes.reserve(new.len().saturating_sub(self.routes.len()));
         for (prefix, value) in new {
-            let before = self.routes.get(&prefix).copied();
+            let before = match value {
+                Some(value) => self.routes.insert(prefix, value),
+                None => self.routes.remove(&prefix),
+            };
             match (value, before) {
                 (Some(value), before) if before != Some(value) => {
-                    set.push(Step::Route { prefix, value, before });
-                    self.routes.insert(prefix, value);
+                    steps.push(Step::Route { prefix, value, before });
                     *self.uses.entry(value).or_default() += 1;
                 }
-                (None, Some(before)) => {
-                    gone.push(Step::Remove { prefix, before });
-                    self.routes.remove(&prefix);
-                }
+                (None, Some(before)) => gone.push(Step::Remove { prefix, before }),
                 _ => continue,
             }
             if let Some(before) = before {
                 self.give_up(before);
             }
         }
+        steps.extend(gone.into_iter().rev());
         if let Some(policies) = policies {
             self.policies.of = policies;
         }
-        // Longer ones first: while a shorter one changes, what it no longer stands for is there already. Of those that go the
-        // shorter ones first, so that no address falls to one that goes too.
-        set.sort_unstable_by_key(Step::order);
-        gone.sort_unstable_by_key(|step| std::cmp::Reverse(step.order()));
         self.forget_unused();
-        steps.extend(set);
-        steps.extend(gone);
         Ok(steps)
     }
 
@@ -174,10 +217,31 @@ impl Table {
                 (route, true)
             }
         };
-        let hops = self.hops_of(route, followed);
-        let value = self.value_of(&hops, &mut draft.steps)?;
+        let value = self.value_for(route, followed, draft)?;
         draft.plain.insert(route.prefix, Some(value));
         Ok(())
+    }
+
+    /// The value of a route's target, made where there is none.
+    fn value_for(&mut self, route: &Route, followed: bool, draft: &mut Draft) -> Result<u32, RouteError> {
+        let owner = owner(route);
+        let counts = !followed || self.counts_all.is_some();
+        let own = counts && (self.can_own() || self.owners.contains_key(&owner));
+        let key = (Arc::as_ptr(&route.target) as usize, followed);
+        if let Some(value) = draft.shared.get(&key).filter(|_| !own) {
+            return Ok(*value);
+        }
+        let hops = self.hops_of(route, followed, own.then_some(owner));
+        let value = self.value_of(&hops, &mut draft.free_hop, &mut draft.steps)?;
+        if !own {
+            draft.shared.insert(key, value);
+        }
+        Ok(value)
+    }
+
+    /// Whether there are numbers for next hops that one route alone leads to.
+    fn can_own(&self) -> bool {
+        self.owned + OWN_ROOM < self.most_hops() as usize
     }
 
     /// The filters and values of a destination, as the draft has them.
@@ -197,8 +261,7 @@ impl Table {
                 "there is a route to {prefix} with that `if` already: `replace` changes it"
             )));
         }
-        let hops = self.hops_of(route, false);
-        let value = self.value_of(&hops, &mut draft.steps)?;
+        let value = self.value_for(route, false, draft)?;
         let conditions = self.conditions(prefix, draft);
         if let Some(place) = place {
             conditions.remove(place);
@@ -227,18 +290,14 @@ impl Table {
         Ok(number)
     }
 
-    /// A route's next hops. One that was written by hand, or each, has its own, as long as there are enough numbers.
-    fn hops_of(&self, route: &Route, followed: bool) -> Vec<Hop> {
+    /// A route's next hops. With an owner each is its own, as long as there are enough numbers.
+    fn hops_of(&self, route: &Route, followed: bool, owner: Option<u64>) -> Vec<Hop> {
         let mut hops = route.target.hops();
-        let owner = owner(route);
-        let counts =
-            (!followed || self.counts_all.is_some()) && hops.iter().all(|hop| hop.kind != Kind::Local);
+        let owner = owner.filter(|_| hops.iter().all(|hop| hop.kind != Kind::Local));
         for hop in &mut hops {
             hop.followed = followed;
-            let own = Hop { owner, ..hop.clone() };
-            if counts
-                && (self.numbers.contains_key(&own) || self.owned + OWN_ROOM < self.most_hops() as usize)
-            {
+            let own = owner.map(|owner| Hop { owner, ..hop.clone() });
+            if let Some(own) = own.filter(|own| self.numbers.contains_key(own) || self.can_own()) {
                 *hop = own;
             }
         }
@@ -246,9 +305,13 @@ impl Table {
     }
 }
 
-/// A number that tells a route apart: of its destination and its condition.
+/// A number that tells a route apart: of its destination and its condition. Never 0.
 pub(in crate::route) fn owner(route: &Route) -> u64 {
-    let condition = route.condition.as_deref().map(|text| format!(" if {text}")).unwrap_or_default();
-    let text = format!("{}{condition}", route.prefix);
-    mix(text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))) | 1
+    let bits = match route.prefix.address() {
+        std::net::IpAddr::V4(a) => u128::from(a.to_bits()) | 1 << 127,
+        std::net::IpAddr::V6(a) => a.to_bits(),
+    };
+    let prefix = mix(mix((bits >> 64) as u64) ^ bits as u64).wrapping_add(route.prefix.length().into());
+    let condition = route.condition.iter().flat_map(|text| text.bytes());
+    mix(condition.fold(prefix ^ OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))) | 1
 }
