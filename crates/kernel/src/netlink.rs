@@ -48,7 +48,7 @@ pub(crate) struct Netlink {
 }
 
 /// Largest datagram that the kernel sends (its dumps fill at most 32 KiB).
-const BUFFER: usize = 64 << 10;
+pub(crate) const BUFFER: usize = 64 << 10;
 
 impl Netlink {
     /// Opens one (protocol 0 is NETLINK_ROUTE), in the network namespace of the calling thread.
@@ -76,30 +76,17 @@ impl Netlink {
         Ok(Netlink { socket, sequence: 0 })
     }
 
-    /// Reads one datagram of what the kernel says by itself, and calls `each` for its messages; `false` when there is none now.
-    /// ENOBUFS: some found no room.
-    pub(crate) fn news(
-        &self,
-        buffer: &mut Vec<u8>,
-        each: &mut dyn FnMut(u16, u16, &[u8]),
-    ) -> Result<bool, Errno> {
-        buffer.resize(BUFFER, 0);
-        let (length, _, from) = match recvfrom(&self.socket, &mut buffer[..], RecvFlags::empty()) {
-            Ok(read) => read,
-            Err(Errno::AGAIN) => return Ok(false),
-            Err(Errno::INTR) => return Ok(true),
+    /// Reads one datagram of what the kernel says by itself into a buffer of [`BUFFER`] bytes; `None`: there is none now. ENOBUFS: some found no room.
+    pub(crate) fn datagram<'b>(&self, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Errno> {
+        let (length, from) = match recvfrom(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((length, _, from)) => (length, from),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => (0, None),
             Err(errno) => return Err(errno),
         };
         // Others may send to this socket too; only the kernel has no port.
         let kernel = from.and_then(|a| SocketAddrNetlink::try_from(a).ok()).is_some_and(|a| a.pid() == 0);
-        if kernel {
-            Messages(&buffer[..length.min(BUFFER)]).try_for_each(|message| {
-                let Header { kind, flags, body, .. } = message?;
-                each(kind, flags, body);
-                Ok(())
-            })?;
-        }
-        Ok(true)
+        Ok(Some(buffer.get(..length).filter(|_| kernel).unwrap_or(&[])))
     }
 
     /// Lists what a request asks for, message by message; `false` when it changed meanwhile, so that the list may have holes.
@@ -190,6 +177,15 @@ fn outcome(kind: u16, body: &[u8]) -> Result<(), Errno> {
         None if kind == NLMSG_DONE => Ok(()),
         None => Err(Errno::BADMSG),
     }
+}
+
+/// Calls `each` for the messages of a datagram: kind, flags, and what follows the header.
+pub(crate) fn messages(datagram: &[u8], each: &mut dyn FnMut(u16, u16, &[u8])) -> Result<(), Errno> {
+    Messages(datagram).try_for_each(|message| {
+        let Header { kind, flags, body, .. } = message?;
+        each(kind, flags, body);
+        Ok(())
+    })
 }
 
 /// A message within a datagram.
