@@ -18,7 +18,7 @@ use crate::prog::Prog;
 use crate::sys;
 
 pub use crate::link::tc::{HeldFilter, held as tc_filters, hold as hold_tc};
-pub use crate::neighbour::{Neighbour, keep_known, neighbours};
+pub use crate::neighbour::{Neighbour, keep_known, keep_one_known, neighbours};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;

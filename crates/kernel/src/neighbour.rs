@@ -86,6 +86,16 @@ pub fn neighbours() -> Result<Vec<Neighbour>, Error> {
 /// for them at once, and again before it forgets them; before Linux 5.16 only at once. Entries that others mark or write stay as they
 /// are, and interfaces that are down or ask for nobody have none.
 pub fn keep_known(wanted: &BTreeSet<(u32, IpAddr)>) -> Result<(), Error> {
+    mark(wanted, &|_| true)
+}
+
+/// The same of one neighbour alone: others stay as they are.
+pub fn keep_one_known(place: (u32, IpAddr), wanted: bool) -> Result<(), Error> {
+    mark(&wanted.then_some(place).into_iter().collect(), &|other| other == place)
+}
+
+/// Marks those that are wanted, and no others among those of the kernel's table that `judged` picks.
+fn mark(wanted: &BTreeSet<(u32, IpAddr)>, judged: &dyn Fn((u32, IpAddr)) -> bool) -> Result<(), Error> {
     let entries = entries()?;
     let mut netlink = Netlink::open().map_err(|errno| Error::os("mark neighbours", errno))?;
     let mut mark = |device: u32, address: IpAddr, managed: bool| {
@@ -97,6 +107,9 @@ pub fn keep_known(wanted: &BTreeSet<(u32, IpAddr)>) -> Result<(), Error> {
     let mut settled = BTreeSet::new();
     for Entry { device, address, state, managed, protocol, .. } in entries {
         let place = (device, address);
+        if !judged(place) {
+            continue;
+        }
         let ours = managed && protocol == SKEP;
         match wanted.contains(&place) {
             true if managed || state & FIXED != 0 => drop(settled.insert(place)),

@@ -68,7 +68,7 @@ pub enum Part {
     Root,
     /// Blocks.
     Block,
-    /// The [record](super::record) of routes.
+    /// The [record] of routes.
     Record,
 }
 

@@ -115,10 +115,10 @@ fn apply(routes: &Routes, changes: &BTreeMap<Prefix, Option<u32>>, arrays: &mut 
     let mut order: Vec<_> = changes.iter().collect();
     order.sort_by_key(|(prefix, _)| prefix.length());
     for (prefix, value) in order.iter().rev() {
-        if let Some(value) = value {
-            if !direct.set(**prefix, *value) {
-                left.insert(**prefix, Some(*value));
-            }
+        if let Some(value) = value
+            && !direct.set(**prefix, *value)
+        {
+            left.insert(**prefix, Some(*value));
         }
     }
     for (prefix, _) in order.iter().filter(|(_, value)| value.is_none()) {

@@ -57,6 +57,10 @@ pub struct Through {
 pub const HOP_BYTES: usize = 64;
 /// Where among them lies what `skep route` puts there: the number under which programs find the gateway's link address.
 pub const LINK_AT: usize = 52;
+/// Where its owner lies.
+pub const OWNER_AT: usize = 56;
+/// What stands there when no route leads to it any more: its number may be used again.
+pub const SPARE: u64 = u64::MAX;
 /// Kinds in the map of what another CPU goes on with: sent on there, or left to the kernel there.
 const ON_CPU: (u32, u32) = (7, 8);
 /// `AF_INET` and `AF_INET6`.
@@ -77,6 +81,11 @@ impl Hop {
             cpu: None,
             owner: 0,
         }
+    }
+
+    /// The gateway, on its interface.
+    pub fn neighbour(&self) -> Option<(u32, IpAddr)> {
+        Some((self.device, self.gateway?))
     }
 
     /// As it lies in the map.
@@ -104,7 +113,7 @@ impl Hop {
         out[44..46].copy_from_slice(&u16::from(self.followed).to_ne_bytes());
         out[46..48].copy_from_slice(&tag.to_ne_bytes());
         out[48..52].copy_from_slice(&self.cpu.unwrap_or(0).to_ne_bytes());
-        out[56..64].copy_from_slice(&self.owner.to_ne_bytes());
+        out[OWNER_AT..].copy_from_slice(&self.owner.to_ne_bytes());
         out
     }
 
@@ -142,7 +151,7 @@ impl Hop {
             fast: Some(Through { device: word(40)?, tag: half(46) }).filter(|through| through.device != 0),
             followed: half(44) != 0,
             cpu: word(48).filter(|_| word(0).is_some_and(|kind| kind == ON_CPU.0 || kind == ON_CPU.1)),
-            owner: u64::from_ne_bytes(bytes[56..64].try_into().ok()?),
+            owner: u64::from_ne_bytes(bytes[OWNER_AT..].try_into().ok()?),
         })
     }
 }

@@ -13,11 +13,11 @@ mod prefix;
 pub mod record;
 mod table;
 
-pub use hop::{HOP_BYTES, Hop, Kind, LINK_AT, Through};
+pub use hop::{HOP_BYTES, Hop, Kind, LINK_AT, OWNER_AT, SPARE, Through};
 pub use parse::{Device, Links, NextHop, Route, Tail, Target, parse, parse_condition, some};
 pub use policy::{Entry, FILTERS, LISTS, POLICY, Policies, SLOTS, TEXT, WORDS, text_words};
 pub use prefix::Prefix;
-pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, Row, Step, Table};
+pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, OWN_ROOM, Row, Step, Table};
 
 /// What is wrong with a route.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -26,7 +26,7 @@ pub const GROUPS: u32 = 4096;
 /// Next hops that there can be; number 0 is none.
 pub const HOPS: u32 = 8192;
 /// So many of them stay for those that several routes lead to.
-const OWN_ROOM: usize = 4096;
+pub const OWN_ROOM: usize = 4096;
 /// Bytes of a next hop that say where it is.
 const PLACE: usize = 48;
 /// Of the hash FNV-1a.
@@ -59,6 +59,8 @@ pub enum Step {
     Hop(u32, Hop),
     /// What its interface is has changed; counters go on.
     Renew(u32, Hop),
+    /// No route leads to a next hop any more, so its number may be used again.
+    Spare(u32),
     /// An entry of the array of buckets: a next hop.
     Bucket(u32, u32),
     /// The programs get a filter, under this number.
@@ -92,6 +94,14 @@ impl Step {
         }
     }
 
+    /// The route that it changes.
+    pub fn prefix(&self) -> Option<Prefix> {
+        match self {
+            Step::Route { prefix, .. } | Step::Remove { prefix, .. } => Some(*prefix),
+            _ => None,
+        }
+    }
+
     /// The step that undoes it. Next hops and buckets need none: no route leads to them then, or they say what interfaces are like now.
     pub fn undone(&self) -> Option<Step> {
         match *self {
@@ -100,7 +110,12 @@ impl Step {
             }
             Step::Route { prefix, value, before: None } => Some(Step::Remove { prefix, before: value }),
             Step::Remove { prefix, before } => Some(Step::Route { prefix, value: before, before: None }),
-            Step::Hop(..) | Step::Renew(..) | Step::Bucket(..) | Step::Filter(..) | Step::List(..) => None,
+            Step::Hop(..)
+            | Step::Renew(..)
+            | Step::Spare(..)
+            | Step::Bucket(..)
+            | Step::Filter(..)
+            | Step::List(..) => None,
         }
     }
 }
@@ -286,7 +301,7 @@ impl Table {
 
     /// The neighbours that routes lead to, by the index of their interface and their address.
     pub fn gateways(&self) -> BTreeSet<(u32, std::net::IpAddr)> {
-        self.hops.values().filter_map(|hop| Some((hop.device, hop.gateway?))).collect()
+        self.hops.values().filter_map(Hop::neighbour).collect()
     }
 
     /// The routes of an address, in the order in which they are tried: those with conditions, from the longest block on, then one without. The
@@ -425,8 +440,9 @@ impl Table {
         buckets
     }
 
-    /// Forgets what no route leads to.
-    fn forget_unused(&mut self) {
+    /// Forgets what no route leads to; gives numbers of next hops.
+    fn forget_unused(&mut self) -> Vec<u32> {
+        let mut spare = Vec::new();
         let used = |uses: &Map<u32, usize>, value: u32| uses.get(&value).is_some_and(|count| *count > 0);
         let lists: Vec<u32> =
             self.policies.lists.keys().copied().filter(|list| !used(&self.uses, POLICY | list)).collect();
@@ -451,12 +467,16 @@ impl Table {
                     *left = left.saturating_sub(1);
                 }
             }
-            if !keep && numbers.get(hop) == Some(number) {
-                numbers.remove(hop);
+            if !keep {
+                spare.push(*number);
+                if numbers.get(hop) == Some(number) {
+                    numbers.remove(hop);
+                }
             }
             keep
         });
         self.owners.retain(|_, count| *count > 0);
+        spare
     }
 }
 

@@ -18,6 +18,10 @@ impl Maps {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Hop(number, hop) | Step::Renew(number, hop) => drop(self.hops.insert(*number, hop.clone())),
+            Step::Spare(number) => {
+                let leads = |value: &u32| value & GROUP == 0 && value == number;
+                assert!(!self.routes.values().any(leads), "a route leads to {number}");
+            }
             Step::Bucket(at, hop) => drop(self.buckets.insert(*at, *hop)),
             Step::Filter(number, text) => self.words.extend(text_words(*number, text)),
             Step::List(at, word) => drop(self.words.insert(*at, *word)),

@@ -17,6 +17,9 @@ use std::collections::BTreeSet;
 
 /// The array of blocks, by which the programs of one router are told from others'.
 pub(super) const BLOCK_MAP: &str = "blocks";
+/// Arrays that are full grow so many times at least, as long as they have no more blocks than that.
+const GROWTH: u32 = 4;
+const SOON: u32 = 1 << 14;
 /// Arrays are made smaller when they have room for so many times as much as they hold.
 const MUCH: u32 = 8;
 
@@ -135,10 +138,9 @@ impl Lookups {
             None => Mapped::of(maps)?,
         };
         let mapped = self.0.insert(mapped);
-        let mut new: Vec<Prefix> = steps.iter().filter_map(Step::comes).collect();
-        new.sort_unstable();
-        let more =
-            [true, false].map(|four| new.iter().filter(|p| p.address().is_ipv4() == four).count() as u32);
+        let new = Prefix::in_order(steps.iter().filter_map(Step::comes));
+        let four = new.iter().take_while(|(prefix, _)| prefix.address().is_ipv4()).count();
+        let more = [four as u32, (new.len() - four) as u32];
         let routes = [0, 1].map(|at| record::count(mapped)[at].saturating_add(more[at]));
         if let Some(at) = (0..2).find(|at| routes[*at] > record::MOST[*at]) {
             let (most, family) = (record::MOST[at], ["IPv4", "IPv6"][at]);
@@ -147,7 +149,7 @@ impl Lookups {
                 routes[at]
             )));
         }
-        let lacking = direct::blocks_lacking(mapped, new);
+        let lacking = direct::blocks_lacking(mapped, new.into_iter().map(|(prefix, _)| prefix));
         let blocks = direct::capacity(direct::blocks_wanted(mapped, lacking));
         if all || router.mixed {
             *mapped = router.rebuild(maps, mapped, routes, blocks)?;
@@ -158,7 +160,13 @@ impl Lookups {
             return Ok(mapped);
         }
         let room = if fits { record::room(mapped) } else { Room::for_routes(routes) };
-        let larger = router.renew(maps, (blocks.max(mapped.blocks()), room), |larger| {
+        // Small arrays grow by much, so that a table that fills route by route does not often load programs.
+        let grown = if blocks > mapped.blocks() {
+            blocks.max((mapped.blocks() * GROWTH).min(SOON))
+        } else {
+            mapped.blocks()
+        };
+        let larger = router.renew(maps, (grown, room), |larger| {
             record::begin(larger, room);
             direct::copy(mapped, larger);
             larger.complete()?;

@@ -9,7 +9,7 @@ use skep_kernel::device::{Device, Neighbour};
 use skep_kernel::map::Map;
 use skep_packet::route::record;
 use skep_packet::route::{
-    BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Policies, Prefix, Step, Table, WORDS,
+    BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Policies, Prefix, SPARE, Step, Table, WORDS,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,6 +22,21 @@ pub(super) struct Maps<'a>(pub(super) &'a [Map]);
 const OPTIONAL: [&str; 4] = ["ports", "tags", "own", "near"];
 /// What stands for a tag in `@tags` where it is noted what a port's card did: no tag has this number.
 const TAKES_OFF: u32 = 4096;
+
+/// Numbers that a next hop may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Numbers {
+    /// That of the same next hop, of the same route.
+    pub(super) own: Option<u32>,
+    /// That of the same next hop, which several routes lead to.
+    pub(super) shared: Option<u32>,
+    /// One that no next hop has.
+    pub(super) free: Option<u32>,
+    /// How many are given away to one route each.
+    pub(super) owned: usize,
+    /// Whether some next hop has its gateway.
+    pub(super) is_known: bool,
+}
 
 impl<'a> Maps<'a> {
     pub(super) fn find(self, name: &str) -> Option<&'a Map> {
@@ -110,28 +125,38 @@ impl<'a> Maps<'a> {
         )
     }
 
-    /// The number of a next hop, and whether it is not there yet but could be; `None`: it is not there, and no number was never used.
-    /// Behind it whether another next hop has its gateway.
-    pub(super) fn number_of(self, hop: &Hop) -> Result<Option<(u32, bool, bool)>, Error> {
-        let (words, wanted) = (self.named("hops")?.words()?, hop.to_bytes());
-        let each = wanted.len() / 8;
-        let (mut free, mut is_known) = (None, false);
-        for number in 1..HOPS {
-            let at = |word: usize| words.get((number as usize * each + word) as u32).to_ne_bytes();
-            if word(&at(0), 0) == 0 {
-                free = free.or(Some(number));
+    /// Numbers for a next hop that one route alone leads to. `except` counts as if it were spare.
+    pub(super) fn numbers(self, hop: &Hop, except: Option<u32>) -> Result<Numbers, Error> {
+        let words = self.named("hops")?.words()?;
+        let each = (HOP_BYTES / 8) as u32;
+        let of = |bytes: [u8; HOP_BYTES]| -> Vec<u64> { bytes.chunks_exact(8).map(long).collect() };
+        let mut mask = [0xff; HOP_BYTES];
+        // Whatever link it has.
+        mask[LINK_AT..LINK_AT + 4].fill(0);
+        let mut place = [0; HOP_BYTES];
+        // The interface, and the gateway with its family.
+        [4..8, 12..32].into_iter().for_each(|bytes| place[bytes].fill(0xff));
+        let shared = Hop { owner: 0, ..hop.clone() }.to_bytes();
+        let (wanted, mask, place) = (of(shared), of(mask), of(place));
+        let last = wanted.len() - 1;
+        let mut numbers = Numbers::default();
+        for number in 1..self.most_hops() {
+            let at = |word: usize| words.get(number * each + word as u32);
+            let owner = at(last);
+            if word(&at(0).to_ne_bytes(), 0) == 0 || owner == SPARE || Some(number) == except {
+                numbers.free = numbers.free.or(Some(number).filter(|_| Some(number) != except));
                 continue;
             }
-            let same = |from: &usize| at(from / 8)[from % 8..][..4] == wanted[*from..from + 4];
-            // The interface, and the gateway with its family.
-            is_known |= [4, 12, 16, 20, 24, 28].iter().all(same);
-            // Whatever link it has.
-            if (0..wanted.len()).step_by(4).all(|from| from == LINK_AT || same(&from)) {
-                return Ok(Some((number, false, true)));
+            numbers.owned += usize::from(owner != 0);
+            let same = |mask: &[u64]| (0..last).all(|word| (at(word) ^ wanted[word]) & mask[word] == 0);
+            numbers.is_known |= same(&place);
+            if (owner == 0 || owner == hop.owner) && same(&mask) {
+                let found = if owner == 0 { &mut numbers.shared } else { &mut numbers.own };
+                *found = Some(number);
             }
         }
         words.complete()?;
-        Ok(free.map(|number| (number, true, is_known)))
+        Ok(numbers)
     }
 
     /// Writes what a step says, but for the arrays that routes lie in.

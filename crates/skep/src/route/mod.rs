@@ -5,6 +5,7 @@
 mod change;
 mod condition;
 mod direct;
+mod load;
 mod machine;
 mod maps;
 mod one;
@@ -25,8 +26,9 @@ use machine::Machine;
 use maps::Maps;
 use skep_kernel::device::{self, Device};
 use skep_kernel::map::Map;
-use skep_packet::route::{Change, Kind, Prefix, Route, Step, Table, Tail, Target, parse, parse_condition};
-use std::collections::{BTreeSet, HashMap};
+use skep_packet::route::{Change, Kind, Prefix, Route, Step, Table, Target, parse, parse_condition};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use ports::PortReport;
@@ -44,8 +46,8 @@ pub struct Router {
     machine: Machine,
     /// Not all of its programs have the same maps: a command that replaced them was killed.
     mixed: bool,
-    /// How often its table had been changed when it was found.
-    seen: u64,
+    /// How often its table had been changed when it was found, and by this since.
+    seen: Cell<u64>,
 }
 
 /// An interface that the router receives packets from.
@@ -102,7 +104,7 @@ fn find() -> Result<Option<Router>, Error> {
     if ports.is_empty() {
         return Ok(None);
     }
-    let seen = Maps(&maps).generation()?;
+    let seen = Maps(&maps).generation()?.into();
     Ok(Some(Router { maps, ports, machine, mixed, seen }))
 }
 
@@ -172,68 +174,11 @@ impl Router {
         })
     }
 
-    /// Makes the routes of a text, one a line, the router's routes; `name` is what messages call it. Gives how many.
-    pub fn load(&self, name: &str, text: &str) -> Result<usize, Error> {
-        let mut routes: Vec<(usize, Route)> = Vec::new();
-        let mut tails: HashMap<&str, Tail> = HashMap::new();
-        for (number, line) in (1..).zip(text.lines()) {
-            let line = line.split('#').next().unwrap_or("").trim();
-            let at = |why: String| Error::Route(format!("{name}:{number}: {why}"));
-            if line.is_empty() {
-                continue;
-            }
-            let (destination, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-            if !tails.contains_key(rest) {
-                let words: Vec<&str> = rest.split_whitespace().collect();
-                let tail = Tail::parse(destination, &words, &self.machine).map_err(|e| at(e.to_string()))?;
-                condition::check(tail.condition()).map_err(|e| at(bare(&e)))?;
-                tails.insert(rest, tail);
-            }
-            let route = tails.get(rest).map(|tail| tail.of(destination)).transpose();
-            routes.extend(route.map_err(|e| at(e.to_string()))?.map(|route| (number, route)));
-        }
-        routes.sort_unstable_by(|(first, a), (second, b)| {
-            (a.prefix, &a.condition, first).cmp(&(b.prefix, &b.condition, second))
-        });
-        let same =
-            |w: &&[(usize, Route)]| (w[0].1.prefix, &w[0].1.condition) == (w[1].1.prefix, &w[1].1.condition);
-        if let Some([(line, first), (number, _)]) = routes.windows(2).find(same) {
-            let with = if first.condition.is_some() { " with that `if`" } else { "" };
-            let why = format!("{} has a route{with} in line {line} already", first.prefix);
-            return Err(Error::Route(format!("{name}:{number}: {why}")));
-        }
-        let count = routes.len();
-        self.change(|table| {
-            // Those that follow the kernel's, and those of the machine itself, stay.
-            let mut by_hand = table.those(|hop| hop.kind != Kind::Local && !hop.followed);
-            by_hand.sort_unstable();
-            let (mut conditional, mut plain): (Vec<_>, Vec<_>) =
-                routes.into_iter().partition(|(_, route)| route.condition.is_some());
-            // Conditions of one destination are tried in the order of the file.
-            conditional.sort_unstable_by_key(|(number, _)| *number);
-            let mut changes: Vec<Change> = table.conditional().map(Change::DeleteAllIf).collect();
-            changes.extend(conditional.into_iter().map(|(_, route)| Change::Replace(route)));
-            changes.reserve(plain.len());
-            // In the order of destinations, which is how they are looked up fastest.
-            let mut gone = by_hand.into_iter().peekable();
-            for (_, route) in plain.drain(..) {
-                while let Some(prefix) = gone.next_if(|prefix| *prefix < route.prefix) {
-                    changes.push(Change::Delete(prefix));
-                }
-                gone.next_if_eq(&route.prefix);
-                changes.push(Change::Replace(route));
-            }
-            changes.extend(gone.map(Change::Delete));
-            Ok(changes)
-        })?;
-        Ok(count)
-    }
-
     /// One batch of changes, which are made of the table as it is.
     fn change(&self, changes: impl FnOnce(&Table) -> Result<Vec<Change>, Error>) -> Result<(), Error> {
         let writer = Writer::begin(Maps(&self.maps))?;
         // Others may have replaced the programs, and with them maps, while this waited for its turn.
-        let fresh = if writer.generation() == self.seen { None } else { find()? };
+        let fresh = if writer.generation() == self.seen.get() { None } else { find()? };
         let router = fresh.as_ref().unwrap_or(self);
         let maps = Maps(&router.maps);
         let writer = Writer::of(writer.turn(), maps)?;
@@ -242,7 +187,7 @@ impl Router {
         steps.extend(table.renew(|index| router.machine.exit(index)));
         let changes = changes(&table)?;
         steps.extend(table.plan(&changes).map_err(|e| Error::Route(e.to_string()))?);
-        router.apply(writer, &mut Lookups::default(), (&table, &steps))?;
+        router.seen.set(router.apply(writer, &mut Lookups::default(), (&table, &steps))?);
         Ok(device::keep_known(&table.gateways())?)
     }
 

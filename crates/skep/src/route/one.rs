@@ -4,18 +4,20 @@
 
 use super::change::Writer;
 use super::direct::{Lookups, Mapped};
-use super::up::COUNTED;
 use super::write::POLICIES;
 use super::{Maps, Router};
 use crate::error::Error;
-use skep_packet::route::{Change, HOPS, Kind, Step, record};
+use skep_kernel::device;
+use skep_packet::route::{Change, Hop, Kind, OWN_ROOM, Step, record};
+use std::net::IpAddr;
 
-/// What a change does to the route that is there.
-enum Done {
-    /// These steps.
-    Steps(Vec<Step>),
-    /// The whole table is needed.
-    Unknown,
+/// What a change takes.
+#[derive(Default)]
+struct Done {
+    steps: Vec<Step>,
+    /// Neighbours that the kernel has to keep knowing from now on, and those that it need not any more.
+    known: Option<(u32, IpAddr)>,
+    forgotten: Option<(u32, IpAddr)>,
 }
 
 impl Router {
@@ -27,71 +29,107 @@ impl Router {
             drop(writer);
             return Router::open()?.change_one(change);
         }
-        if !writer.is_of(self.digest()) || self.mixed || writer.generation() != self.seen {
+        if !writer.is_of(self.digest()) || self.mixed || writer.generation() != self.seen.get() {
             return Ok(false);
         }
         let arrays = Mapped::of(maps)?;
-        match steps(maps, &arrays, change)? {
-            Done::Unknown => Ok(false),
-            Done::Steps(steps) => {
-                writer.apply(self, &mut Lookups::with(arrays), (None, &steps)).map(|_| true)
-            }
-        }
+        let Some(Done { steps, known, forgotten }) = done(maps, &arrays, change)? else { return Ok(false) };
+        self.seen.set(writer.apply(self, &mut Lookups::with(arrays), (None, &steps))?);
+        known.map_or(Ok(()), |place| device::keep_one_known(place, true))?;
+        forgotten.map_or(Ok(()), |place| device::keep_one_known(place, false))?;
+        Ok(true)
     }
 }
 
-fn steps(maps: Maps<'_>, arrays: &Mapped, change: &Change) -> Result<Done, Error> {
+/// What is to be done; `None`: the whole table is needed.
+fn done(maps: Maps<'_>, arrays: &Mapped, change: &Change) -> Result<Option<Done>, Error> {
     // Where routes have conditions, what leads there may lead on to this one.
     if maps.find(POLICIES).is_some() {
-        return Ok(Done::Unknown);
+        return Ok(None);
     }
     let (prefix, route) = match change {
         Change::Delete(prefix) => (*prefix, None),
         Change::Add(route) | Change::Replace(route) => (route.prefix, Some(route)),
-        _ => return Ok(Done::Unknown),
+        _ => return Ok(None),
     };
     let before = record::value(arrays, prefix);
     arrays.complete()?;
     // A group, or what else is no next hop.
-    let known = match before {
-        Some(value) if value >= HOPS => return Ok(Done::Unknown),
-        Some(value) => maps.hop(value),
-        None => None,
+    if before.is_some_and(|value| value >= maps.most_hops()) {
+        return Ok(None);
+    }
+    let old = before.and_then(|value| maps.hop(value));
+    if before.is_some() && old.is_none() || old.as_ref().is_some_and(|hop| hop.kind == Kind::Local) {
+        return Ok(None);
+    }
+    let mut done = Done::default();
+    match route {
+        Some(route) => {
+            let taken = old.as_ref().is_some_and(|hop| !hop.followed);
+            let hops = route.counted_hops();
+            let ([hop], None, false) = (hops.as_slice(), &route.condition, route.names_cpu()) else {
+                return Ok(None);
+            };
+            if taken && matches!(change, Change::Add(_)) {
+                return Ok(None);
+            }
+            if old.as_ref() == Some(hop) {
+                return Ok(Some(done));
+            }
+            // What it gives back makes room for what it gets.
+            let own = before.filter(|_| old.as_ref().is_some_and(|old| old.owner != 0));
+            let Some((value, new)) = value_for(maps, hop, own, &mut done)? else { return Ok(None) };
+            done.steps.extend(new.map(|hop| Step::Hop(value, hop)));
+            if before == Some(value) {
+                return Ok(Some(done));
+            }
+            done.steps.push(Step::Route { prefix, value, before });
+        }
+        // What is wrong is said by who reads the whole table.
+        None => match before {
+            Some(before) => done.steps.push(Step::Remove { prefix, before }),
+            None => return Ok(None),
+        },
+    }
+    // What this route alone led to is given back.
+    if let (Some(number), Some(old)) = (before, old.filter(|hop| hop.owner != 0)) {
+        done.steps.push(Step::Spare(number));
+        let neighbour = old.neighbour().filter(|place| done.known != Some(*place));
+        if neighbour.is_some()
+            && !maps.numbers(&old, Some(number))?.is_known
+            && !leads(&done.steps, neighbour)
+        {
+            done.forgotten = neighbour;
+        }
+    }
+    Ok(Some(done))
+}
+
+/// Whether one of these steps makes a next hop with that neighbour.
+fn leads(steps: &[Step], neighbour: Option<(u32, IpAddr)>) -> bool {
+    steps.iter().any(|step| matches!(step, Step::Hop(_, hop) if hop.neighbour() == neighbour))
+}
+
+/// The number of a route's next hop, and the next hop where it has to be written; `None`: there is no number. As long as there are enough, it gets one of
+/// its own, so that it is counted by itself.
+fn value_for(
+    maps: Maps<'_>,
+    hop: &Hop,
+    except: Option<u32>,
+    done: &mut Done,
+) -> Result<Option<(u32, Option<Hop>)>, Error> {
+    let numbers = maps.numbers(hop, except)?;
+    let can_own = numbers.owned + OWN_ROOM < maps.most_hops() as usize;
+    let shared = || Hop { owner: 0, ..hop.clone() };
+    let found = match (numbers.own, numbers.shared, numbers.free) {
+        (Some(number), ..) => Some((number, None)),
+        (None, _, Some(number)) if can_own => Some((number, Some(hop.clone()))),
+        (None, Some(number), _) => Some((number, None)),
+        (None, None, Some(number)) => Some((number, Some(shared()))),
+        (None, None, None) => None,
     };
-    if known.as_ref().is_some_and(|hop| hop.kind == Kind::Local) {
-        return Ok(Done::Unknown);
+    if found.is_some() && !numbers.is_known {
+        done.known = hop.neighbour();
     }
-    let Some(route) = route else {
-        return Ok(match (before, known) {
-            (Some(before), Some(_)) => Done::Steps(vec![Step::Remove { prefix, before }]),
-            // What is wrong is said by who reads the whole table.
-            _ => Done::Unknown,
-        });
-    };
-    let taken = known.as_ref().is_some_and(|hop| !hop.followed);
-    if route.condition.is_some() || route.names_cpu() {
-        return Ok(Done::Unknown);
-    }
-    let hops = route.counted_hops();
-    let [hop] = hops.as_slice() else { return Ok(Done::Unknown) };
-    if before.is_some() && known.is_none() || taken && matches!(change, Change::Add(_)) {
-        return Ok(Done::Unknown);
-    }
-    let Some((value, is_new, is_known)) = maps.number_of(hop)? else { return Ok(Done::Unknown) };
-    // Numbers are left for those that several lead to.
-    if is_new && value >= COUNTED {
-        return Ok(Done::Unknown);
-    }
-    // A gateway that comes has to stay known to the kernel, beside the others.
-    if !is_known && hop.gateway.is_some() {
-        return Ok(Done::Unknown);
-    }
-    let mut steps = Vec::new();
-    if is_new {
-        steps.push(Step::Hop(value, hop.clone()));
-    }
-    if before != Some(value) {
-        steps.push(Step::Route { prefix, value, before });
-    }
-    Ok(Done::Steps(steps))
+    Ok(found)
 }

@@ -29,7 +29,7 @@ impl Router {
     ) -> Result<Loaded, Error> {
         let devices: Vec<_> = self.ports.iter().map(|port| port.device.clone()).collect();
         let filters = Some(filters).filter(|filters| !filters.is_empty());
-        up::load(&devices, &Plane { blocks, room, filters, hops: maps.most_hops() }, reuse)
+        up::load(&devices, &Plane { blocks, room, filters, hops: maps.most_hops(), follows: false }, reuse)
     }
 
     /// The same with all of their maps.

@@ -7,7 +7,11 @@ use super::write::{POLICIES, key, name_route, trie};
 use crate::error::Error;
 use skep_kernel::map::Unfinished;
 use skep_packet::route::direct::{self, Direct};
-use skep_packet::route::{Prefix, Step, record};
+use skep_packet::route::{HOP_BYTES, OWNER_AT, Prefix, SPARE, Step, record};
+use std::collections::BTreeSet;
+
+/// Steps whose places in the record are read at once.
+const NEAR: usize = 64;
 
 /// Why not all steps were done.
 struct Stopped {
@@ -18,8 +22,12 @@ struct Stopped {
 
 /// Does the steps; the arrays have room for their routes.
 pub(super) fn apply(maps: Maps<'_>, arrays: &mut Mapped, steps: &[Step]) -> Result<(), Error> {
-    let mut at = 0;
+    let (mut at, mut near) = (0, 0);
     while let Some(step) = steps.get(at) {
+        if at >= near {
+            near = at + NEAR;
+            record::touch(arrays, steps[at..].iter().take(NEAR).filter_map(Step::prefix));
+        }
         let run = run(&steps[at..]);
         let done = match step {
             Step::Bucket(..) | Step::List(..) => batch(maps, &steps[at..at + run]),
@@ -34,14 +42,34 @@ pub(super) fn apply(maps: Maps<'_>, arrays: &mut Mapped, steps: &[Step]) -> Resu
         }
         at += run;
     }
-    Ok(())
+    spare(maps, steps)
+}
+
+/// Marks next hops that no route leads to behind the steps.
+fn spare(maps: Maps<'_>, steps: &[Step]) -> Result<(), Error> {
+    let mut numbers = BTreeSet::new();
+    for step in steps {
+        match step {
+            Step::Spare(number) => drop(numbers.insert(*number)),
+            Step::Hop(number, _) | Step::Renew(number, _) => drop(numbers.remove(number)),
+            _ => {}
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let hops = maps.named("hops")?.words()?;
+    numbers
+        .into_iter()
+        .for_each(|number| hops.set((number as usize * HOP_BYTES + OWNER_AT) as u32 / 8, SPARE));
+    Ok(hops.complete()?)
 }
 
 /// How many of the first steps go to one map of words, so that they can be done at once.
 fn run(steps: &[Step]) -> usize {
-    let alike = |step: &Step| match (step, steps.first()) {
-        (Step::Bucket(..), Some(Step::Bucket(..))) | (Step::List(..), Some(Step::List(..))) => true,
-        _ => false,
+    let alike = |step: &Step| {
+        let both = (step, steps.first());
+        matches!(both, (Step::Bucket(..), Some(Step::Bucket(..))) | (Step::List(..), Some(Step::List(..))))
     };
     steps.iter().take_while(|step| alike(step)).count().max(1)
 }
@@ -72,6 +100,7 @@ fn one(maps: Maps<'_>, arrays: &mut Mapped, step: &Step) -> Result<(), Error> {
     match step {
         Step::Route { prefix, value, .. } => set(maps, arrays, *prefix, *value),
         Step::Remove { prefix, .. } => remove(maps, arrays, *prefix),
+        Step::Spare(_) => Ok(()),
         _ => maps.step(step),
     }
 }

@@ -127,7 +127,7 @@ pub fn up(names: &[String], options: &UpOptions) -> Result<UpReport, Error> {
 
 /// The program with its ports named, without what learns of neighbours: for a machine that has no kernel.
 pub(super) fn source_alone(ports: &[Device], plane: &Plane<'_>) -> String {
-    without(&source(ports, plane), FOLLOWS)
+    source(ports, &Plane { follows: false, ..plane.clone() })
 }
 
 /// What the programs are made for.
@@ -141,11 +141,13 @@ pub(super) struct Plane<'t> {
     pub(super) filters: Option<&'t BTreeMap<u32, String>>,
     /// Next hops that there can be.
     pub(super) hops: u32,
+    /// A program learns of neighbours; other programs for a running router leave that to the one that does.
+    pub(super) follows: bool,
 }
 
 impl Default for Plane<'_> {
     fn default() -> Self {
-        Plane { blocks: *BLOCKS.start(), room: Room::default(), filters: None, hops: HOPS }
+        Plane { blocks: *BLOCKS.start(), room: Room::default(), filters: None, hops: HOPS, follows: true }
     }
 }
 
@@ -211,6 +213,9 @@ fn source(ports: &[Device], plane: &Plane<'_>) -> String {
     let xdp = format!("\nxdp:{PORTS} {{");
     if framed.is_empty() {
         text = without(&without(&text, &xdp), ON_CPU);
+    }
+    if !plane.follows {
+        text = without(&text, FOLLOWS);
     }
     text.replace(&xdp, &format!("\n{} {{", list("xdp:", "", &framed)))
         .replace(&format!("\ntc:{PORTS}:ingress {{"), &format!("\n{} {{", list("tc:", ":ingress", &all)))

@@ -52,8 +52,8 @@ pub(super) fn writes(step: &Step) -> Vec<Write> {
             let words = text_words(*number, text).into_iter();
             words.map(|(at, word)| Write::new(POLICIES, at.to_ne_bytes(), word.to_ne_bytes())).collect()
         }
-        // Routes lie in the arrays.
-        Step::Route { .. } | Step::Remove { .. } => Vec::new(),
+        // Routes lie in the arrays; nothing asks for what is spare.
+        Step::Route { .. } | Step::Remove { .. } | Step::Spare(_) => Vec::new(),
     }
 }
 

@@ -102,7 +102,7 @@ impl Table {
         if let Some(policies) = policies {
             self.policies.of = policies;
         }
-        self.forget_unused();
+        steps.extend(self.forget_unused().into_iter().map(Step::Spare));
         Ok(steps)
     }
 
