@@ -113,8 +113,8 @@ impl Tail {
         Ok(Tail { target, condition, position })
     }
 
-    /// The route of a destination.
-    pub fn of(&self, destination: &str) -> Result<Route, RouteError> {
+    /// Reads a destination that this may stand behind.
+    pub fn prefix(&self, destination: &str) -> Result<Prefix, RouteError> {
         let prefix = match destination {
             "default" => default_of(&self.target),
             text => text.parse()?,
@@ -128,8 +128,13 @@ impl Tail {
                 )));
             }
         }
+        Ok(prefix)
+    }
+
+    /// The route of a destination that was read so.
+    pub fn route(&self, prefix: Prefix) -> Route {
         let Tail { target, condition, position } = self.clone();
-        Ok(Route { prefix, target, condition, position })
+        Route { prefix, target, condition, position }
     }
 
     /// The filter expression that packets have to match.
@@ -177,7 +182,8 @@ pub fn parse(words: &[&str], links: &dyn Links) -> Result<Route, RouteError> {
     let Some((first, rest)) = words.split_first() else {
         return Err(RouteError("a destination is missing, such as `10.0.0.0/8` or `default`".to_owned()));
     };
-    Tail::parse(first, rest, links)?.of(first)
+    let tail = Tail::parse(first, rest, links)?;
+    Ok(tail.route(tail.prefix(first)?))
 }
 
 /// The first of many names.

@@ -71,22 +71,22 @@ impl Prefix {
         self.length
     }
 
-    /// Prefixes in their order, and which of those that entered each was. Words are sorted, which is faster than comparing prefixes.
-    pub fn in_order(prefixes: impl IntoIterator<Item = Prefix>) -> Vec<(Prefix, u32)> {
+    /// Prefixes in their order, each with what came with it. Words are sorted, which is faster than comparing prefixes.
+    pub fn in_order<T: Copy + Ord>(prefixes: impl IntoIterator<Item = (Prefix, T)>) -> Vec<(Prefix, T)> {
         let (mut four, mut six) = (Vec::new(), Vec::new());
-        for (place, prefix) in (0u32..).zip(prefixes) {
+        for (prefix, with) in prefixes {
             match prefix.address {
-                IpAddr::V4(a) => four.push((u64::from(a.to_bits()) << 8 | u64::from(prefix.length), place)),
-                IpAddr::V6(a) => six.push((a.to_bits(), prefix.length, place)),
+                IpAddr::V4(a) => four.push((u64::from(a.to_bits()) << 8 | u64::from(prefix.length), with)),
+                IpAddr::V6(a) => six.push((a.to_bits(), prefix.length, with)),
             }
         }
         four.sort_unstable();
         six.sort_unstable();
-        let of_four = |(word, place): (u64, u32)| {
-            (Prefix { address: Ipv4Addr::from_bits((word >> 8) as u32).into(), length: word as u8 }, place)
+        let of_four = |(word, with): (u64, T)| {
+            (Prefix { address: Ipv4Addr::from_bits((word >> 8) as u32).into(), length: word as u8 }, with)
         };
-        let of_six = |(bits, length, place): (u128, u8, u32)| {
-            (Prefix { address: Ipv6Addr::from_bits(bits).into(), length }, place)
+        let of_six = |(bits, length, with): (u128, u8, T)| {
+            (Prefix { address: Ipv6Addr::from_bits(bits).into(), length }, with)
         };
         four.into_iter().map(of_four).chain(six.into_iter().map(of_six)).collect()
     }
@@ -174,8 +174,8 @@ mod tests {
         let all: Vec<Prefix> = all.iter().map(|text| text.parse().unwrap()).collect();
         let mut sorted = all.clone();
         sorted.sort();
-        let ordered = Prefix::in_order(all.iter().copied());
-        assert!(ordered.iter().all(|(prefix, place)| all[*place as usize] == *prefix));
+        let ordered = Prefix::in_order(all.iter().copied().zip(0..));
+        assert!(ordered.iter().all(|(prefix, place)| all[*place] == *prefix));
         assert_eq!(ordered.into_iter().map(|o| o.0).collect::<Vec<_>>(), sorted);
     }
 

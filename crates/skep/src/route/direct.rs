@@ -138,8 +138,8 @@ impl Lookups {
             None => Mapped::of(maps)?,
         };
         let mapped = self.0.insert(mapped);
-        let new = Prefix::in_order(steps.iter().filter_map(Step::comes));
-        let four = new.iter().take_while(|(prefix, _)| prefix.address().is_ipv4()).count();
+        let new = Prefix::in_order(steps.iter().filter_map(Step::comes).map(|prefix| (prefix, ())));
+        let four = new.iter().take_while(|(prefix, ())| prefix.address().is_ipv4()).count();
         let more = [four as u32, (new.len() - four) as u32];
         let routes = [0, 1].map(|at| record::count(mapped)[at].saturating_add(more[at]));
         if let Some(at) = (0..2).find(|at| routes[*at] > record::MOST[*at]) {
@@ -149,7 +149,7 @@ impl Lookups {
                 routes[at]
             )));
         }
-        let lacking = direct::blocks_lacking(mapped, new.into_iter().map(|(prefix, _)| prefix));
+        let lacking = direct::blocks_lacking(mapped, new.into_iter().map(|(prefix, ())| prefix));
         let blocks = direct::capacity(direct::blocks_wanted(mapped, lacking));
         if all || router.mixed {
             *mapped = router.rebuild(maps, mapped, routes, blocks)?;

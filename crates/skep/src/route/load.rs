@@ -3,22 +3,36 @@
 
 use super::{Router, bare, condition};
 use crate::error::Error;
-use skep_packet::route::{Change, Kind, Prefix, Route, Table, Tail};
+use skep_packet::route::{Change, Kind, Prefix, Table, Tail};
 use std::collections::HashMap;
+
+/// A line: its destination, its number, and which of the ends of lines it has.
+type Line = (Prefix, (u32, u32));
+
+/// Changes without conditions with their destinations, and those with some.
+type Sorted = (Vec<(Prefix, Change)>, Vec<Change>);
+
+/// Routes of a text.
+struct Lines<'n> {
+    /// What messages call the text.
+    name: &'n str,
+    all: Vec<Line>,
+    tails: Vec<Tail>,
+}
 
 impl Router {
     /// Makes the routes of a text, one a line, the router's routes; `name` is what messages call it. Gives how many.
     pub fn load(&self, name: &str, text: &str) -> Result<usize, Error> {
-        let (plain, conditional) = sorted(name, self.read(name, text)?)?;
-        let count = plain.len() + conditional.len();
+        let lines = self.read(name, text)?;
+        let count = lines.all.len();
+        let (plain, conditional) = lines.sorted()?;
         self.change(|table| Ok(changes(table, plain, conditional)))?;
         Ok(count)
     }
 
-    /// The routes of a text, with the numbers of their lines.
-    fn read(&self, name: &str, text: &str) -> Result<Vec<(usize, Route)>, Error> {
-        let mut routes: Vec<(usize, Route)> = Vec::new();
-        let (mut tails, mut last): (HashMap<&str, Tail>, Option<(&str, Tail)>) = (HashMap::new(), None);
+    fn read<'n>(&self, name: &'n str, text: &str) -> Result<Lines<'n>, Error> {
+        let mut lines = Lines { name, all: Vec::new(), tails: Vec::new() };
+        let (mut known, mut last): (HashMap<&str, usize>, Option<(&str, usize)>) = (HashMap::new(), None);
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or("").trim();
             let at = |why: String| Error::Route(format!("{name}:{number}: {why}"));
@@ -27,70 +41,75 @@ impl Router {
             }
             let (destination, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
             // Neighbouring lines often end alike.
-            let tail = match &last {
-                Some((text, tail)) if *text == rest => tail,
-                _ => {
-                    if !tails.contains_key(rest) {
-                        let words: Vec<&str> = rest.split_whitespace().collect();
-                        let tail = Tail::parse(destination, &words, &self.machine);
-                        let tail = tail.map_err(|e| at(e.to_string()))?;
-                        condition::check(tail.condition()).map_err(|e| at(bare(&e)))?;
-                        tails.insert(rest, tail);
-                    }
-                    last = tails.get(rest).map(|tail| (rest, tail.clone()));
-                    let Some((_, tail)) = &last else { continue };
-                    tail
+            let found = last.filter(|(text, _)| *text == rest).map(|(_, tail)| tail);
+            let place = match found.or_else(|| known.get(rest).copied()) {
+                Some(place) => place,
+                None => {
+                    let words: Vec<&str> = rest.split_whitespace().collect();
+                    let tail = Tail::parse(destination, &words, &self.machine);
+                    let tail = tail.map_err(|e| at(e.to_string()))?;
+                    condition::check(tail.condition()).map_err(|e| at(bare(&e)))?;
+                    known.insert(rest, lines.tails.len());
+                    lines.tails.push(tail);
+                    lines.tails.len() - 1
                 }
             };
-            routes.push((number, tail.of(destination).map_err(|e| at(e.to_string()))?));
+            last = Some((rest, place));
+            let Some(tail) = lines.tails.get(place) else { continue };
+            let prefix = tail.prefix(destination).map_err(|e| at(e.to_string()))?;
+            lines.all.push((prefix, (number, place as u32)));
         }
-        Ok(routes)
+        Ok(lines)
     }
 }
 
-/// Routes without conditions by destination, and those with some in the order of the file, in which those of one destination are tried.
-fn sorted(name: &str, routes: Vec<(usize, Route)>) -> Result<(Vec<Route>, Vec<Route>), Error> {
-    let twice = |line: usize, first: &Route, number: usize| {
-        let with = if first.condition.is_some() { " with that `if`" } else { "" };
-        let why = format!("{} has a route{with} in line {line} already", first.prefix);
-        Err(Error::Route(format!("{name}:{number}: {why}")))
-    };
-    let (conditional, plain): (Vec<_>, Vec<_>) =
-        match routes.iter().any(|(_, route)| route.condition.is_some()) {
-            true => routes.into_iter().partition(|(_, route)| route.condition.is_some()),
-            false => (Vec::new(), routes),
+impl Lines<'_> {
+    fn condition(&self, line: &Line) -> Option<&str> {
+        self.tails.get(line.1.1 as usize)?.condition()
+    }
+
+    fn change(&self, line: &Line) -> Option<Change> {
+        Some(Change::Replace(self.tails.get(line.1.1 as usize)?.route(line.0)))
+    }
+
+    /// Routes without conditions by destination, and those with some in the order of the text, in which those of one destination are tried.
+    fn sorted(&self) -> Result<Sorted, Error> {
+        let twice = |first: &Line, second: &Line| {
+            let with = if self.condition(first).is_some() { " with that `if`" } else { "" };
+            let why = format!("{} has a route{with} in line {} already", first.0, first.1.0);
+            Err(Error::Route(format!("{}:{}: {why}", self.name, second.1.0)))
         };
-    let mut known: HashMap<(Prefix, &Option<String>), usize> = HashMap::new();
-    for (number, route) in &conditional {
-        if let Some(line) = known.insert((route.prefix, &route.condition), *number) {
-            return twice(line, route, *number);
+        let conditional = || self.all.iter().filter(|line| self.condition(line).is_some());
+        let mut known: HashMap<(Prefix, Option<&str>), &Line> = HashMap::new();
+        for line in conditional() {
+            if let Some(first) = known.insert((line.0, self.condition(line)), line) {
+                return twice(first, line);
+            }
         }
+        let plain = self.all.iter().filter(|line| self.condition(line).is_none());
+        let plain = Prefix::in_order(plain.copied());
+        if let Some([first, second]) = plain.windows(2).find(|two| two[0].0 == two[1].0) {
+            return twice(first, second);
+        }
+        let plain = plain.iter().filter_map(|line| Some((line.0, self.change(line)?))).collect();
+        Ok((plain, conditional().filter_map(|line| self.change(line)).collect()))
     }
-    let order = Prefix::in_order(plain.iter().map(|(_, route)| route.prefix));
-    if let Some([(_, first), (_, second)]) =
-        order.windows(2).find(|two| two[0].0 == two[1].0).and_then(<[_]>::first_chunk)
-    {
-        let [(line, first), (number, _)] = [first, second].map(|place| &plain[*place as usize]);
-        return twice(*line, first, *number);
-    }
-    let mut plain: Vec<Option<Route>> = plain.into_iter().map(|(_, route)| Some(route)).collect();
-    let plain = order.into_iter().filter_map(|(_, place)| plain[place as usize].take()).collect();
-    Ok((plain, conditional.into_iter().map(|(_, route)| route).collect()))
 }
 
-fn changes(table: &Table, plain: Vec<Route>, conditional: Vec<Route>) -> Vec<Change> {
+fn changes(table: &Table, plain: Vec<(Prefix, Change)>, conditional: Vec<Change>) -> Vec<Change> {
     // Those that follow the kernel's, and those of the machine itself, stay.
     let by_hand = table.those(|hop| hop.kind != Kind::Local && !hop.followed);
-    let mut gone = Prefix::in_order(by_hand).into_iter().map(|(prefix, _)| prefix).peekable();
+    let gone = Prefix::in_order(by_hand.into_iter().map(|prefix| (prefix, ())));
+    let mut gone = gone.into_iter().map(|(prefix, ())| prefix).peekable();
     let mut changes: Vec<Change> = table.conditional().map(Change::DeleteAllIf).collect();
-    changes.extend(conditional.into_iter().map(Change::Replace));
+    changes.extend(conditional);
     changes.reserve(plain.len());
-    for route in plain {
-        while let Some(prefix) = gone.next_if(|prefix| *prefix < route.prefix) {
-            changes.push(Change::Delete(prefix));
+    for (prefix, change) in plain {
+        while let Some(before) = gone.next_if(|before| *before < prefix) {
+            changes.push(Change::Delete(before));
         }
-        gone.next_if_eq(&route.prefix);
-        changes.push(Change::Replace(route));
+        gone.next_if_eq(&prefix);
+        changes.push(change);
     }
     changes.extend(gone.map(Change::Delete));
     changes
