@@ -12,6 +12,7 @@ const CASES: &[(&str, &str, Option<&str>)] = &[
     ("sys_enter_*, @[probe]", "tracepoint:syscalls:sys_enter_* { @[probe] = count(); }", None),
     ("sched:*, @[probe]", "tracepoint:sched:* { @[probe] = count(); }", None),
     ("one kprobe", "kprobe:vfs_read { @ = count(); }", Some(KPROBES)),
+    ("kprobe:t*", "config = { max_probes = 100000 } kprobe:t* { @ = count(); }", Some(KPROBES)),
     ("kprobe:s*", "config = { max_probes = 100000 } kprobe:s* { @ = count(); }", Some(KPROBES)),
 ];
 const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
@@ -29,6 +30,9 @@ pub(crate) fn measure(skep: &Command, peer: &Command, rounds: usize) -> Result<(
         if needs.is_some_and(|path| !std::path::Path::new(path).exists()) {
             println!("  {name:<24}this kernel has no such hook");
             continue;
+        }
+        if name.contains('*') && name.starts_with("kprobe") {
+            println!("  {name:<24}{} functions", skep.listed(name)?);
         }
         let mut of: [[Vec<f64>; 3]; 2] = Default::default();
         for _ in 0..rounds {

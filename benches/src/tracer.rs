@@ -40,6 +40,14 @@ impl Command {
         Command { name, words: words.split_whitespace().map(str::to_owned).collect() }
     }
 
+    /// How many probes it lists for a pattern.
+    pub(crate) fn listed(&self, pattern: &str) -> Result<usize> {
+        let (program, first) = self.words.split_first().context("an empty command")?;
+        let output = Process::new(program).args(first).args(["-l", pattern]).output();
+        let output = output.with_context(|| format!("cannot start {program}"))?;
+        Ok(output.stdout.iter().filter(|byte| **byte == b'\n').count())
+    }
+
     /// Runs it on `script`, from a file, to its end; how long that took.
     pub(crate) fn run_file(&self, script: &str) -> Result<Duration> {
         let path = crate::load::program()?.with_extension("bt");

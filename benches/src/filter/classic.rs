@@ -3,22 +3,13 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-
-/// `struct sock_filter` (include/uapi/linux/filter.h).
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Instruction {
-    pub(super) code: u16,
-    pub(super) then: u8,
-    pub(super) other: u8,
-    pub(super) k: u32,
-}
+use skep_bpf::classic::Insn;
 
 /// A program that takes no packet.
-pub(super) const NOTHING: [Instruction; 1] = [Instruction { code: 0x06, then: 0, other: 0, k: 0 }];
+pub(super) const NOTHING: [Insn; 1] = [Insn::new(0x06, 0)];
 
 /// What libpcap makes of an expression for Ethernet.
-pub(super) fn compile(expression: &str) -> Result<Vec<Instruction>> {
+pub(super) fn compile(expression: &str) -> Result<Vec<Insn>> {
     let output = Command::new("tcpdump").args(["-y", "EN10MB", "-i", "lo", "-ddd", expression]).output();
     let output = output.context("tcpdump")?;
     ensure!(output.status.success(), "tcpdump: {}", String::from_utf8_lossy(&output.stderr));
@@ -26,23 +17,23 @@ pub(super) fn compile(expression: &str) -> Result<Vec<Instruction>> {
     text.lines().skip(1).map(|line| parse(line).with_context(|| line.to_owned())).collect()
 }
 
-fn parse(line: &str) -> Option<Instruction> {
+fn parse(line: &str) -> Option<Insn> {
     let mut words = line.split(' ');
     let mut next = || words.next()?.parse::<u32>().ok();
-    Some(Instruction { code: next()? as u16, then: next()? as u8, other: next()? as u8, k: next()? })
+    Some(Insn { code: next()? as u16, jt: next()? as u8, jf: next()? as u8, k: next()? })
 }
 
-/// Instructions of the kernel's translation (`bpf_convert_filter`, net/core/filter.c of 6.18, on machines that load
+/// Insns of the kernel's translation (`bpf_convert_filter`, net/core/filter.c of 6.18, on machines that load
 /// unaligned numbers at once).
-pub(super) fn translated(program: &[Instruction]) -> usize {
-    let reads = |insn: &Instruction| matches!(insn.code & 0xe7, 0x20 | 0x40 | 0xa1);
-    let beside = |insn: &Instruction| insn.code & 0xe7 == 0x20 && insn.k >= 0xffff_f000;
+pub(super) fn translated(program: &[Insn]) -> usize {
+    let reads = |insn: &Insn| matches!(insn.code & 0xe7, 0x20 | 0x40 | 0xa1);
+    let beside = |insn: &Insn| insn.code & 0xe7 == 0x20 && insn.k >= 0xffff_f000;
     // A and X are cleared and the context kept; where packets are read, their start and length are too.
     let prologue = if program.iter().any(|i| reads(i) && !beside(i)) { 7 } else { 3 };
     prologue + program.iter().map(one).sum::<usize>()
 }
 
-fn one(insn: &Instruction) -> usize {
+fn one(insn: &Insn) -> usize {
     let swap = usize::from(insn.code & 0x18 != 0x10);
     match insn.code & 7 {
         0 | 1 => match insn.code & 0xe0 {
@@ -70,12 +61,12 @@ fn absolute(k: u32, swap: usize) -> usize {
     }
 }
 
-fn jump(insn: &Instruction) -> usize {
+fn jump(insn: &Insn) -> usize {
     let operation = insn.code & 0xf0;
     if operation == 0 {
         return 1;
     }
     let far = usize::from(insn.code & 8 == 0 && insn.k > i32::MAX as u32);
-    let inverted = insn.then == 0 && operation != 0x40;
-    far + if insn.other == 0 || inverted { 1 } else { 2 }
+    let inverted = insn.jt == 0 && operation != 0x40;
+    far + if insn.jf == 0 || inverted { 1 } else { 2 }
 }

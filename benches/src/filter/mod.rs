@@ -1,5 +1,5 @@
 //! Filters on packet sockets beside those of libpcap: instructions as the kernel runs them, nanoseconds a packet, and how
-//! long compiling takes. libpcap's optimised code is attached as it is, so that the kernel translates it.
+//! long compiling takes. Both are classic BPF, which the kernel translates.
 //!
 //! Time is measured where filters run: many sockets on one end of a veth pair, in a network namespace of its own, look at
 //! each frame that is sent from the other end. Sockets whose filter takes nothing tell what all else costs.
@@ -7,19 +7,14 @@
 mod classic;
 mod socket;
 
-use std::os::fd::AsFd;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use skep_compiler::compile::{CompileOptions, compile as compile_module};
+use skep_bpf::classic::Insn;
 use skep_kernel::LiveTarget;
-use skep_kernel::load::{LoadOptions, Loaded};
 use skep_packet::filter::link::LinkType;
-use skep_packet::filter::program::Verdicts;
 use skep_packet::filter::{Options, Source, compile};
-use socket::Filter;
 
 /// Set for the process that runs in the namespace.
 const INSIDE: &str = "SKEP_BENCH_NAMESPACE";
@@ -92,14 +87,12 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
     print!("  {:>6}{:>9}", "skep", "libpcap");
     FRAMES_SENT.iter().for_each(|(name, _)| print!("{name:>14}"));
     println!("{:>10}  filter", "compile");
-    let nothing = Filter::Classic(&classic::NOTHING);
     for text in FILTERS {
-        let (loaded, time) = ours(text)?;
-        let program = loaded.program(0).context("no program")?;
+        let (ours, time) = ours(text)?;
         let theirs = classic::compile(text)?;
-        print!("  {:>6}{:>9}", program.sizes()?.0, classic::translated(&theirs));
+        print!("  {:>6}{:>9}", classic::translated(&ours), classic::translated(&theirs));
         for (_, head) in FRAMES_SENT {
-            let filters = [nothing, Filter::Program(program.as_fd()), Filter::Classic(&theirs)];
+            let filters = [&classic::NOTHING[..], &ours, &theirs];
             let [base, skep, libpcap] = times(filters, &frame(head), rounds)?;
             print!("{:>14}", format!("{:.1} / {:.1}", skep - base, libpcap - base));
         }
@@ -108,23 +101,19 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
     Ok(())
 }
 
-/// The filter in the kernel, and how long it took to make its instructions: the best of some.
-fn ours(text: &str) -> Result<(Loaded, Duration)> {
-    let target = Arc::new(LiveTarget::new());
+/// The filter as a packet socket is given it, and how long it took to make: the best of some.
+fn ours(text: &str) -> Result<(Vec<Insn>, Duration)> {
+    let target = LiveTarget::new();
     let options = Options { link: LinkType::Ethernet, source: Source::Socket, netmask: None, strict: false };
     let mut best = Duration::MAX;
-    let mut object = None;
+    let mut classic = None;
     for _ in 0..20 {
         let start = Instant::now();
-        let filter = compile(text, &options, target.as_ref()).map_err(|fault| anyhow!("{fault:?}"))?;
-        let module = filter.module("filter", filter.mode(false), Verdicts { matched: 262_144, other: 0 });
-        object =
-            Some(compile_module(module, &mut CompileOptions { passes: true, ..CompileOptions::default() })?);
+        let filter = compile(text, &options, &target).map_err(|fault| anyhow!("{fault:?}"))?;
+        classic = filter.classic(262_144);
         best = best.min(start.elapsed());
     }
-    let object = object.context("nothing compiled")?;
-    let loaded = Loaded::load(&object, target, &LoadOptions::default());
-    Ok((loaded.map_err(|failures| anyhow!("{}", failures[0].error))?, best))
+    Ok((classic.context("there is no classic form")?, best))
 }
 
 fn frame(head: &[u8]) -> Vec<u8> {
@@ -136,7 +125,7 @@ fn frame(head: &[u8]) -> Vec<u8> {
 
 /// Nanoseconds that a frame spends on one socket, for each of the filters. They take turns on the same sockets, each frame is
 /// timed alone, and the time counts below which a tenth of all lie: what was not disturbed.
-fn times(filters: [Filter<'_>; 3], frame: &[u8], rounds: usize) -> Result<[f64; 3]> {
+fn times(filters: [&[Insn]; 3], frame: &[u8], rounds: usize) -> Result<[f64; 3]> {
     let (out, to) = socket::sender("va")?;
     let sockets: Vec<_> = (0..SOCKETS).map(|_| socket::receiver("vb", filters[0])).collect::<Result<_>>()?;
     let mut samples = [const { Vec::new() }; 3];

@@ -3,13 +3,13 @@
 #![allow(unsafe_code, reason = "rustix has neither the address of a packet socket nor its options")]
 
 use std::ffi::c_void;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
 use rustix::net::addr::{SocketAddrArg, SocketAddrOpaque};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, bind, sendto, socket_with};
 
-use super::classic::Instruction;
+use skep_bpf::classic::Insn;
 
 /// struct sockaddr_ll (include/uapi/linux/if_packet.h).
 #[repr(C)]
@@ -33,21 +33,13 @@ unsafe extern "C" {
 
 const SOL_SOCKET: i32 = 1;
 const SO_ATTACH_FILTER: i32 = 26;
-const SO_ATTACH_BPF: i32 = 50;
 const ETH_P_ALL: u16 = 3;
-
-/// What decides on a socket.
-#[derive(Clone, Copy)]
-pub(super) enum Filter<'f> {
-    Classic(&'f [Instruction]),
-    Program(BorrowedFd<'f>),
-}
 
 /// `struct sock_fprog` (include/uapi/linux/filter.h).
 #[repr(C)]
 struct Program {
     len: u16,
-    filter: *const Instruction,
+    filter: *const Insn,
 }
 
 /// A socket that sends on an interface.
@@ -64,7 +56,7 @@ pub(super) fn send(socket: &OwnedFd, to: &Address, frame: &[u8]) -> Result<()> {
 }
 
 /// A socket that sees all frames of an interface and keeps those that the filter takes, as long as there is room.
-pub(super) fn receiver(interface: &str, filter: Filter<'_>) -> Result<OwnedFd> {
+pub(super) fn receiver(interface: &str, filter: &[Insn]) -> Result<OwnedFd> {
     let (socket, mut address) = sender(interface)?;
     attach(&socket, filter)?;
     address.protocol = ETH_P_ALL.to_be();
@@ -73,14 +65,8 @@ pub(super) fn receiver(interface: &str, filter: Filter<'_>) -> Result<OwnedFd> {
 }
 
 /// Puts a filter in the place of the one that a socket has.
-pub(super) fn attach(socket: &OwnedFd, filter: Filter<'_>) -> Result<()> {
-    match filter {
-        Filter::Classic(code) => {
-            let program = Program { len: code.len() as u16, filter: code.as_ptr() };
-            set(socket, SO_ATTACH_FILTER, &program)
-        }
-        Filter::Program(fd) => set(socket, SO_ATTACH_BPF, &fd.as_raw_fd()),
-    }
+pub(super) fn attach(socket: &OwnedFd, filter: &[Insn]) -> Result<()> {
+    set(socket, SO_ATTACH_FILTER, &Program { len: filter.len() as u16, filter: filter.as_ptr() })
 }
 
 fn set<T>(socket: &OwnedFd, name: i32, value: &T) -> Result<()> {

@@ -6,6 +6,7 @@
 pub mod asm;
 pub mod backend;
 pub mod btf;
+pub mod classic;
 pub mod context;
 pub mod core;
 pub mod disasm;

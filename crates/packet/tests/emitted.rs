@@ -16,7 +16,7 @@ use skep_packet::filter::program::Verdicts;
 use skep_packet::filter::{Filter, Options, Packet, Source, compile};
 use support::expressions::Generator;
 use support::random::Random;
-use support::{Files, packets};
+use support::{Files, classic, packets};
 
 const VERDICTS: Verdicts = Verdicts { matched: 7, other: 3 };
 
@@ -39,6 +39,7 @@ fn run(
     let object = compile_module(module, &mut options).unwrap_or_else(|e| panic!("{source:?} `{text}`: {e}"));
     let mut vm = Vm::new(Env::default()).unwrap();
     let program = vm.load(&object, None).unwrap_or_else(|e| panic!("`{text}`: {e}")).programs[0];
+    let classic = as_classic(filter);
     let mut yes = 0;
     for _ in 0..12 {
         let bytes = packets::packet(random, link);
@@ -62,6 +63,10 @@ fn run(
             input.set("ifindex", packet.ifindex.into()).unwrap();
         }
         let expected = filter.matches(&packet);
+        if let Some(program) = classic.as_ref().filter(|_| source == Source::Socket) {
+            let found = classic::run(program, &packet, true).accepts();
+            assert_eq!(found, expected, "classic BPF {link:?} `{text}` on {packet:x?}");
+        }
         let verdict = if expected { VERDICTS.matched } else { VERDICTS.other };
         for engine in ENGINES {
             let options = RunOptions { engine, ..RunOptions::default() };
@@ -74,6 +79,11 @@ fn run(
         yes += usize::from(expected);
     }
     yes
+}
+
+fn as_classic(filter: &Filter) -> Option<Vec<classic::Insn>> {
+    let program = filter.classic(VERDICTS.matched as u32)?;
+    Some(program.iter().map(|i| classic::Insn { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect())
 }
 
 /// The program that large files are filtered by: many packets, each with the bytes that it may need and its own length.
@@ -114,7 +124,7 @@ fn code_gives_the_verdicts_of_the_evaluation() {
     let seed = std::env::var("SKEP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let mut random = Random::new(seed);
     let links: Vec<LinkType> = LinkType::all().collect();
-    let (mut compiled, mut yes, mut memory) = (0, 0, 0);
+    let (mut compiled, mut yes, mut memory, mut sockets, mut classic) = (0, 0, 0, 0, 0);
     for _ in 0..count {
         let text = Generator { random: &mut random }.expression();
         let link = if random.one_in(2) { LinkType::Ethernet } else { random.choose(&links) };
@@ -123,11 +133,16 @@ fn code_gives_the_verdicts_of_the_evaluation() {
         let options = Options { link, source, netmask: Some(0), strict };
         let Ok(filter) = compile(&text, &options, &Files) else { continue };
         compiled += 1;
+        if source == Source::Socket {
+            sockets += 1;
+            classic += usize::from(as_classic(&filter).is_some());
+        }
         yes += run(&filter, source, random.one_in(2), &text, link, &mut random);
         if matches!(source, Source::File { .. }) {
             memory += usize::from(batch(&filter, &text, link, &mut random));
         }
     }
+    assert!(classic * 10 > sockets * 8, "too few filters have a classic form: {classic} of {sockets}");
     assert!(memory * 10 > compiled, "too few filters of files run in memory");
     println!("{compiled} filters, {yes} packets accepted of {}", compiled * 12);
     assert!(compiled * 2 > count && yes > compiled, "too little is compiled or accepted");

@@ -19,6 +19,7 @@ use skep_kernel::load::{LoadOptions, Loaded};
 use skep_packet::filter::link::LinkType;
 use skep_packet::filter::program::Verdicts;
 use skep_packet::filter::{Options, Packet, Source, compile};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 const VERDICTS: Verdicts = Verdicts { matched: 2, other: 1 };
@@ -64,6 +65,55 @@ fn one(random: &mut Random, target: &Arc<LiveTarget>, source: Source) -> Option<
         yes += usize::from(expected);
     }
     Some(yes)
+}
+
+/// The kernel's verdict of classic BPF: what a socket's filter does not take does not arrive. `None`: the filter has no classic form,
+/// or asks for an interface, which a packet on such a socket has not.
+fn classic(random: &mut Random, target: &LiveTarget) -> Option<usize> {
+    let text = Generator { random }.expression();
+    let link = LinkType::Ethernet;
+    let options = Options { link, source: Source::Socket, netmask: Some(0), strict: random.one_in(2) };
+    let filter = compile(&text, &options, target).ok()?;
+    let program = filter.classic(1 << 18)?;
+    let interface = skep_bpf::classic::BESIDE + 8;
+    if program.iter().any(|insn| insn.code & 0xe7 == 0x20 && insn.k == interface) {
+        return None;
+    }
+    let (from, to) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    to.set_nonblocking(true).unwrap();
+    skep_kernel::packet::Filter::Classic(&program)
+        .attach(to.as_fd())
+        .unwrap_or_else(|error| panic!("`{text}`: {error}"));
+    let (mut yes, mut room) = (0, vec![0; 1 << 17]);
+    for _ in 0..8 {
+        let bytes = packets::packet(random, link);
+        let packet = Packet { bytes: &bytes, length: bytes.len() as u32, ..Packet::default() };
+        from.send(&bytes).unwrap();
+        let taken = match to.recv(&mut room) {
+            Ok(_) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            Err(error) => panic!("`{text}`: {error}"),
+        };
+        assert_eq!(taken, filter.matches(&packet), "`{text}` on {packet:x?}");
+        yes += usize::from(taken);
+    }
+    Some(yes)
+}
+
+#[test]
+fn the_kernel_gives_the_same_verdicts_by_classic_bpf() {
+    let target = LiveTarget::new();
+    let count = std::env::var("SKEP_FILTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let mut random = Random::new(5);
+    let (mut compiled, mut yes) = (0, 0);
+    for _ in 0..count {
+        if let Some(accepted) = classic(&mut random, &target) {
+            compiled += 1;
+            yes += accepted;
+        }
+    }
+    println!("{compiled} filters, {yes} packets accepted");
+    assert!(compiled * 3 > count && yes > compiled / 2, "too little is compiled or accepted");
 }
 
 #[test]

@@ -131,7 +131,9 @@ pub(crate) enum FilterStage {
     Ir,
     /// The same after the passes
     Opt,
-    /// The instructions
+    /// Classic BPF, as packet sockets are given it
+    Classic,
+    /// The instructions of the eBPF program
     Asm,
     /// All of them
     All,

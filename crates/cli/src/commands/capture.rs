@@ -89,6 +89,7 @@ fn dump(options: &Capture, files: Vec<(String, Input<'_>)>) -> Result<ExitCode> 
             FilterStage::Tests => stage == stages::Stage::Tests,
             FilterStage::Ir => stage == stages::Stage::Ir,
             FilterStage::Opt => stage == stages::Stage::Opt,
+            FilterStage::Classic => stage == stages::Stage::Classic,
             FilterStage::Asm => stage == stages::Stage::Asm,
         })
     };

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use skep_bpf::classic::Insn;
 
 pub use mapped::MappedFile;
 pub use namespace::{Namespace, current_inode};
@@ -105,6 +106,26 @@ pub struct Counts {
     pub dropped: u64,
 }
 
+/// What decides on a socket which packets it takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Filter<'f> {
+    /// Classic BPF, which the kernel checks and translates.
+    Classic(&'f [Insn]),
+    /// A program that is loaded.
+    Program(&'f Prog),
+}
+
+impl Filter<'_> {
+    /// Puts it on a socket, of any kind, in place of the one that it has.
+    pub fn attach(&self, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        let attached = match self {
+            Filter::Classic(program) => sys::attach_classic(socket, program),
+            Filter::Program(program) => sys::attach_filter(socket, program.as_fd()),
+        };
+        attached.map_err(|errno| Error::os("put a filter on a socket", errno))
+    }
+}
+
 /// A packet socket with its ring.
 #[derive(Debug)]
 pub struct PacketSocket {
@@ -115,7 +136,7 @@ pub struct PacketSocket {
 
 impl PacketSocket {
     /// Opens a socket with `filter` on it and begins to receive.
-    pub fn open(options: &Options, filter: &Prog) -> Result<PacketSocket, Error> {
+    pub fn open(options: &Options, filter: Filter<'_>) -> Result<PacketSocket, Error> {
         let failed = |what: &'static str| move |errno| Error::os(what, errno);
         let socket = sys::open(options.raw).map_err(failed("open a packet socket"))?;
         sys::set_number(socket.as_fd(), libc::PACKET_VERSION, VERSION)
@@ -142,7 +163,7 @@ impl PacketSocket {
         let bytes = options.block as usize * options.blocks as usize;
         let mapping =
             Mapping::shared(socket.as_fd(), 0, bytes, true).map_err(failed("mmap a ring for packets"))?;
-        sys::attach_filter(socket.as_fd(), filter.as_fd()).map_err(failed("put the filter on a socket"))?;
+        filter.attach(socket.as_fd())?;
         let interface = i32::try_from(options.interface).unwrap_or(i32::MAX);
         if options.promiscuous && interface != 0 {
             sys::promiscuous(socket.as_fd(), interface).map_err(failed("turn on promiscuous mode"))?;
@@ -161,9 +182,8 @@ impl PacketSocket {
     }
 
     /// Puts another filter on the socket: one that takes nothing ends the stream.
-    pub fn filter(&self, filter: &Prog) -> Result<(), Error> {
-        sys::attach_filter(self.socket.as_fd(), filter.as_fd())
-            .map_err(|errno| Error::os("put a filter on a socket", errno))
+    pub fn filter(&self, filter: Filter<'_>) -> Result<(), Error> {
+        filter.attach(self.socket.as_fd())
     }
 
     /// What the kernel has counted until now.

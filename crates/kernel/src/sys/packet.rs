@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
+use skep_bpf::classic::Insn;
 
 use super::bpf::last_errno;
 
@@ -80,6 +81,15 @@ pub(crate) fn promiscuous(socket: BorrowedFd<'_>, interface: i32) -> Result<(), 
 pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: a descriptor's number.
     unsafe { set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &program.as_raw_fd()) }
+}
+
+/// Puts a classic program on a socket in place of the filter that it has.
+pub(crate) fn attach_classic(socket: BorrowedFd<'_>, program: &[Insn]) -> Result<(), Errno> {
+    let len = u16::try_from(program.len()).map_err(|_| Errno::INVAL)?;
+    // Instructions have the layout of the kernel's, and are only read.
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: the program is live and of the given length.
+    unsafe { set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter) }
 }
 
 /// Begins to receive, from this interface or (0) from all.

@@ -8,6 +8,9 @@ use super::pred::{self, Cc, Pred, PredId, Preds, Test, Value, ValueId};
 use std::collections::HashMap;
 
 mod facts;
+mod tidy;
+
+pub(super) use tidy::read_variables;
 
 /// Where an edge leads.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -94,9 +97,10 @@ impl Graph {
             }
             self.compact();
             if !changed && self.nodes.len() == before {
-                return;
+                break;
             }
         }
+        tidy::apply(self, preds, keep);
     }
 
     /// Folds constants, drops tests that decide nothing, joins equal nodes.

@@ -3,12 +3,13 @@
 //!
 //! Text becomes tokens ([`lex`]), a tree ([`parse`]), then the predicate form ([`pred`]): tests on numbers read from the
 //! packet at computed places; the [`graph`] makes each test once. From there a packet is tested here (`steps`), or code is
-//! emitted ([`emit`]) for a whole program ([`program`]) or a part of one.
+//! emitted ([`emit`]) for a whole program ([`program`]) or a part of one, or classic BPF for a packet socket ([`classic`]).
 
 pub mod ast;
 pub mod batch;
 mod build;
 mod chain;
+pub mod classic;
 mod cooked;
 pub mod emit;
 mod eval;

@@ -171,6 +171,20 @@ impl Preds {
         most.min(u64::from(u32::MAX))
     }
 
+    /// Where the IPv4 header begins, if the value is the length of one that begins at a constant place.
+    pub fn ip4_length(&self, id: ValueId) -> Option<u32> {
+        let words = match self.value(id) {
+            Value::Bin(ArithOp::Shl, words, by) if self.constant(by) == Some(2) => words,
+            Value::Bin(ArithOp::Mul, words, by) if self.constant(by) == Some(4) => words,
+            _ => return None,
+        };
+        let Value::Bin(ArithOp::And, first, mask) = self.value(words) else { return None };
+        match self.value(first) {
+            Value::Load { bytes: 1, index: None, add } if self.constant(mask) == Some(0xf) => Some(add),
+            _ => None,
+        }
+    }
+
     /// The number, if the value is one.
     pub fn constant(&self, id: ValueId) -> Option<u32> {
         match self.value(id) {
@@ -295,6 +309,17 @@ impl Preds {
                 _ => value,
             },
             _ => value,
+        }
+    }
+
+    /// What a value is computed from.
+    pub fn operands(&self, id: ValueId) -> Vec<ValueId> {
+        match self.value(id) {
+            Value::Load { index, .. } => index.into_iter().collect(),
+            Value::Bin(_, a, b) => vec![a, b],
+            Value::Neg(a) => vec![a],
+            Value::Choose { a, then, other, .. } => vec![a, then, other],
+            Value::Const(_) | Value::Len | Value::Var(_) | Value::Meta(_) | Value::Chain { .. } => Vec::new(),
         }
     }
 

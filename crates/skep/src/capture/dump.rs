@@ -1,5 +1,6 @@
 //! A filter at each stage of its compilation, as text: an expression enters, and what becomes of it leaves.
 
+use skep_bpf::classic::text as text_of;
 use skep_compiler::compile::{CompileOptions, Stage as Compiled, compile as compile_module};
 use skep_kernel::LiveTarget;
 use skep_packet::filter::link::LinkType;
@@ -23,7 +24,9 @@ pub enum Stage {
     Ir,
     /// The same after the passes.
     Opt,
-    /// Instructions.
+    /// Classic BPF, if there is such a form: what a packet socket is given.
+    Classic,
+    /// eBPF instructions.
     Asm,
 }
 
@@ -46,6 +49,13 @@ pub fn stages(
     }
     if wants(Stage::Tests) {
         out(Stage::Tests, &filter.to_string());
+    }
+    if wants(Stage::Classic) {
+        let classic = filter.classic(WHOLE as u32);
+        out(
+            Stage::Classic,
+            &classic.map_or("no classic BPF: sockets are given the eBPF program".to_owned(), |c| text_of(&c)),
+        );
     }
     let module = filter.module("filter", filter.mode(false), Verdicts { matched: WHOLE, other: 0 });
     if wants(Stage::Ir) {

@@ -6,8 +6,7 @@
 
 use super::reads::{self, Read};
 use super::{Emit, Known};
-use crate::filter::ast::ArithOp;
-use crate::filter::pred::{Value as Number, ValueId};
+use crate::filter::pred::ValueId;
 use skep_compiler::ir::{BinOp, Block, Cc, Type, Value};
 use skep_compiler::layers::{At, Mode, Window};
 
@@ -57,26 +56,13 @@ impl Emit<'_> {
         let near = || self.reads.of(None).iter().filter(|read| read.end <= MOST_HEAD);
         let (from, end) = span(near())?;
         let node = reads::meet(&self.dominators, near().map(|read| read.node))?;
-        let behind = self.reads.indices().filter(|index| self.is_ip4_length(*index));
+        let behind = self.reads.indices().filter(|index| self.preds.ip4_length(*index).is_some());
         let ends = behind.flat_map(|index| self.reads.of(Some(index))).map(|read| read.end);
         let end = ends
             .filter_map(|end| end.checked_add(PLAIN_IP4))
             .filter(|end| *end <= MOST_HEAD)
             .fold(end, u32::max);
         self.copies().then_some(Head { node, from, end })
-    }
-
-    /// Whether a value is the length of an IPv4 header.
-    fn is_ip4_length(&self, id: ValueId) -> bool {
-        let number = |id: ValueId| self.preds.constant(id);
-        let words = match self.preds.value(id) {
-            Number::Bin(ArithOp::Shl, words, by) if number(by) == Some(2) => words,
-            Number::Bin(ArithOp::Mul, words, by) if number(by) == Some(4) => words,
-            _ => return false,
-        };
-        let Number::Bin(ArithOp::And, first, mask) = self.preds.value(words) else { return false };
-        let first = self.preds.value(first);
-        number(mask) == Some(0xf) && matches!(first, Number::Load { bytes: 1, index: None, .. })
     }
 
     /// Copies the head, where its node is.
@@ -190,7 +176,7 @@ impl Emit<'_> {
         let (from, end) = (from.checked_add(PLAIN_IP4)?, end.checked_add(PLAIN_IP4)?);
         let holds = |copy: &&Copy| copy.index.is_none() && copy.from <= from && end <= copy.end;
         let head = self.find(|known| known.copies.iter().rev().find(holds).copied());
-        head.filter(|_| self.is_ip4_length(index))
+        head.filter(|_| self.preds.ip4_length(index).is_some())
     }
 
     /// Copies from the head where the header before has no options. Building goes on where it has some; both meet in the

@@ -18,8 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skep_bpf::classic::{Insn, class};
 use skep_kernel::LiveTarget;
-use skep_kernel::load::Loaded;
 use skep_kernel::packet::{self, Directory, Namespace};
 use skep_kernel::proc;
 use skep_packet::file::Interface;
@@ -39,6 +39,8 @@ pub use skep_kernel::proc::Cgroup;
 
 /// The name that means all interfaces.
 const ANY: &str = "any";
+/// A filter that takes nothing.
+const NOTHING: [Insn; 1] = [Insn::new(class::RET, 0)];
 /// Longest wait for what the kernel still holds when the capture ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -119,7 +121,6 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Live {
     sources: Vec<Source>,
-    nothing: Loaded,
     interfaces: Interfaces,
     counts: Counts,
     seen: u64,
@@ -178,10 +179,8 @@ impl Live {
         let devices = directory.interfaces()?;
         let loopback = devices.iter().find(|d| d.hardware == 772).map(|d| d.index);
         let opener = Opener { options, target: Arc::new(LiveTarget::new()), loopback };
-        let nothing = source::nothing(&opener)?;
         let mut live = Live {
             sources: Vec::new(),
-            nothing,
             interfaces: Interfaces {
                 list: Vec::new(),
                 numbers: HashMap::new(),
@@ -345,10 +344,8 @@ impl Live {
     /// Ends the capture: nothing new is received, and what the kernel still holds is handed on, or left where the last
     /// packet has been taken.
     pub fn finish(&mut self, take: Take<'_>) -> Result<Counts, Error> {
-        if let Some(nothing) = self.nothing.program(0) {
-            for source in &self.sources {
-                source.socket.filter(nothing)?;
-            }
+        for source in &self.sources {
+            source.socket.filter(packet::Filter::Classic(&NOTHING))?;
         }
         let end = proc::monotonic() + PATIENCE;
         let mut failed = Ok(());

@@ -71,7 +71,6 @@ impl Opener<'_> {
             },
         };
         let keep = if raw { self.options.snaplen } else { self.options.snaplen.saturating_sub(20).max(1) };
-        let loaded = load(&kernel, i32::try_from(keep).unwrap_or(i32::MAX), &self.target)?;
         let (block, blocks) = self.sizes();
         let on_loopback = interface.is_some_and(|i| Some(i.index) == self.loopback);
         let wanted = packet::Options {
@@ -83,9 +82,7 @@ impl Opener<'_> {
             blocks,
             retire: self.options.retire,
         };
-        let program =
-            loaded.program(0).ok_or_else(|| Error::Internal("a filter without a program".into()))?;
-        let socket = PacketSocket::open(&wanted, program)?;
+        let socket = with_filter(&kernel, keep, &self.target, |filter| PacketSocket::open(&wanted, filter))?;
         let name = interface.map_or(String::new(), |i| i.name.clone());
         Ok(Source { socket, name, link: link.number(), late, ended: false })
     }
@@ -131,19 +128,27 @@ impl Opener<'_> {
     }
 }
 
-/// Compiles a filter to a program and loads it; what matches is kept up to `keep` bytes.
-fn load(filter: &Filter, keep: i32, target: &Arc<LiveTarget>) -> Result<Loaded, Error> {
-    let module = filter.module("capture", filter.mode(false), Verdicts { matched: keep, other: 0 });
+/// Puts the filter on what `open` makes of it: as classic BPF, which the kernel's own translation reads packets in place with, and
+/// which needs no right but that to packet sockets; as a program of ours where there is no such form. What matches is kept
+/// up to `keep` bytes.
+fn with_filter<T>(
+    filter: &Filter,
+    keep: u32,
+    target: &Arc<LiveTarget>,
+    open: impl FnOnce(packet::Filter<'_>) -> Result<T, skep_kernel::Error>,
+) -> Result<T, Error> {
+    if let Some(classic) = filter.classic(keep) {
+        return Ok(open(packet::Filter::Classic(&classic))?);
+    }
+    let verdicts = Verdicts { matched: i32::try_from(keep).unwrap_or(i32::MAX), other: 0 };
+    let module = filter.module("capture", filter.mode(false), verdicts);
     let features = skep_lang::compile::features(&**target);
     let mut options = CompileOptions { features, passes: true, ..CompileOptions::default() };
     let object = compile(module, &mut options).map_err(|error| match error {
         CompileError::Internal { .. } => Error::Internal(error.to_string()),
         error => Error::Capture(format!("the filter: {error}")),
     })?;
-    Loaded::load(&object, target.clone(), &LoadOptions::default()).map_err(Error::Kernel)
-}
-
-/// A filter that takes nothing.
-pub(super) fn nothing(opener: &Opener<'_>) -> Result<Loaded, Error> {
-    load(&opener.everything(LinkType::Ethernet)?, 0, &opener.target)
+    let loaded = Loaded::load(&object, target.clone(), &LoadOptions::default()).map_err(Error::Kernel)?;
+    let program = loaded.program(0).ok_or_else(|| Error::Internal("a filter without a program".into()))?;
+    Ok(open(packet::Filter::Program(program))?)
 }
