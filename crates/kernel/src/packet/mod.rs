@@ -141,7 +141,7 @@ impl PacketSocket {
         let socket = sys::open(options.raw).map_err(failed("open a packet socket"))?;
         sys::set_number(socket.as_fd(), libc::PACKET_VERSION, VERSION)
             .map_err(failed("choose the third version of packet rings"))?;
-        sys::set_number(socket.as_fd(), libc::PACKET_RESERVE, ring::RESERVE as i32)
+        sys::set_number(socket.as_fd(), libc::PACKET_RESERVE, ring::reserve(!options.raw) as i32)
             .map_err(failed("reserve room in front of packets"))?;
         if options.ignore_outgoing {
             // Older kernels have no such option; the filter says the same there.

@@ -17,8 +17,13 @@ pub const PACKET_OUTGOING: u8 = 4;
 /// Bytes of a header of LINKTYPE_LINUX_SLL2.
 pub const SLL2_HEADER: usize = 20;
 
-/// Room that is asked for in front of a packet: for a header in place of the link's, and a tag.
-pub(super) const RESERVE: usize = SLL2_HEADER + VLAN_TAG;
+/// Most room that is asked for in front of a packet: for a header in place of the link's, and a tag.
+const RESERVE: usize = SLL2_HEADER + VLAN_TAG;
+
+/// Room that is asked for in front of a packet. `cooked`: the kernel cuts the link's header off.
+pub(super) fn reserve(cooked: bool) -> usize {
+    if cooked { RESERVE } else { VLAN_TAG }
+}
 
 /// Offsets in a block's head: its status, its packets, where the first one begins.
 const STATUS: usize = 8;
@@ -51,6 +56,7 @@ pub(super) struct Ring {
     next: usize,
     /// The kernel has cut the link's header off.
     cooked: bool,
+    reserve: usize,
 }
 
 #[derive(Debug)]
@@ -108,7 +114,14 @@ pub struct Head {
 impl Ring {
     pub(super) fn new(mapping: Mapping, block: usize, blocks: usize, cooked: bool) -> Ring {
         let held = (0..blocks).map(|_| Cell::new(false)).collect();
-        Ring { shared: Rc::new(Shared { mapping, held }), block, blocks, next: 0, cooked }
+        Ring {
+            shared: Rc::new(Shared { mapping, held }),
+            block,
+            blocks,
+            next: 0,
+            cooked,
+            reserve: reserve(cooked),
+        }
     }
 
     pub(super) fn block(&mut self) -> Option<Block<'_>> {
@@ -200,7 +213,7 @@ impl Block<'_> {
         let (len, status, start) = (word(16), word(20), at + usize::from(half(24)));
         let (interface, kind) = (word(52), head[58]);
         // What is put in front may not reach into the head.
-        if start < at + HEADS + RESERVE || start + kept > self.end {
+        if start < at + HEADS + self.ring.reserve || start + kept > self.end {
             self.left = 0;
             return None;
         }
