@@ -218,3 +218,42 @@ fn a_live_socket() {
     let case = Case { link: LinkType::Ethernet, swapped: false, oracle: &oracle };
     assert_equal(&run(&[case], count() / 3));
 }
+
+/// What a packet socket is given, beside what libpcap would give it.
+#[test]
+fn sockets_programs_are_as_short() {
+    let oracle = match Oracle::live() {
+        Ok(oracle) => oracle,
+        Err(error) => return println!("not root, so libpcap compiles for no live interface: {error}"),
+    };
+    let expressions = [
+        "",
+        "ip",
+        "tcp port 80",
+        "host 10.0.0.1",
+        "net 10.0.0.0/8",
+        "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
+        "vlan 100",
+        "ip6 and tcp dst port 443",
+        "udp portrange 5000-6000",
+        "icmp or arp",
+        "(tcp port 80 or tcp port 443 or udp portrange 5000-6000) and (net 10.1.0.0/16 or ip6) \
+         and not (tcp[tcpflags] & tcp-rst != 0) and (ip[8] > 30 or ip6) and greater 60",
+    ];
+    for text in expressions {
+        let options = Options {
+            link: LinkType::Ethernet,
+            source: oracle.source(false),
+            netmask: Some(0),
+            strict: false,
+        };
+        let ours = compile(text, &options, &Files).unwrap().classic(1 << 18).unwrap();
+        let theirs = oracle.compile(text).unwrap().optimised;
+        assert!(
+            ours.len() <= theirs.len(),
+            "`{text}`: {} instructions, libpcap {}",
+            ours.len(),
+            theirs.len()
+        );
+    }
+}
