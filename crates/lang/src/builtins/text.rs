@@ -93,8 +93,8 @@ pub(super) static ROWS: &[Builtin] = &[
     ),
     row(
         "macaddr",
-        &["macaddr(BYTES): macaddr_t"],
-        "Six bytes as a MAC address.",
+        &["macaddr(BYTES): macaddr_t", "macaddr(\"ADDRESS\"): macaddr_t"],
+        "Six bytes, or an address in text, as a MAC address.",
         "fentry:dev_queue_xmit { print(macaddr(args.skb.head)); }",
         (1, 1),
         macaddr,
@@ -364,12 +364,34 @@ fn pton(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
 }
 
 fn macaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
-    let from = address(c, call, 0)?;
-    let short = matches!(from.ty, Ty::Array { .. } | Ty::Str { .. }) && c.types.size_of(&from.ty) < Some(6);
-    if short || matches!(from.kind, ExprKind::Str(_)) {
+    let mut from = address(c, call, 0)?;
+    if let ExprKind::Str(text) = &from.kind {
+        let Some(bytes) = mac_of(text) else {
+            return call.wrong(
+                c,
+                call.args[0].span,
+                "takes six bytes, or text such as \"02:00:00:00:00:01\"",
+            );
+        };
+        let ty = Ty::Array { elem: Box::new(Ty::Int { bits: 8, signed: false }), count: 6 };
+        from = Expr { kind: ExprKind::Str(bytes.to_vec()), ty, span: from.span };
+    } else if matches!(from.ty, Ty::Array { .. } | Ty::Str { .. }) && c.types.size_of(&from.ty) < Some(6) {
         return call.wrong(c, call.args[0].span, "takes at least 6 bytes");
     }
     call.value("macaddr", vec![from], Ty::Mac)
+}
+
+/// Six bytes in hexadecimal with colons between.
+fn mac_of(text: &[u8]) -> Option<[u8; 6]> {
+    let text = std::str::from_utf8(text).ok()?.trim_end_matches('\0');
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        let part = parts.next()?;
+        let digits = (1..=2).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+        *byte = u8::from_str_radix(part, 16).ok().filter(|_| digits)?;
+    }
+    parts.next().is_none().then_some(bytes)
 }
 
 fn bswap(c: &mut Checker<'_>, call: &Call<'_>) -> Option<Checked> {
