@@ -16,9 +16,13 @@ pub(crate) struct Binary {
     flags: &'static [&'static str],
 }
 
-/// The product. Its relocations are packed (glibc 2.36 and later apply them so): 40,000 of them took a megabyte.
-pub(crate) const SKEP: Binary =
-    Binary { package: "skep-cli", name: "skep", flags: &["-Clink-arg=-Wl,-z,pack-relative-relocs"] };
+/// The product. Its relocations are packed (glibc 2.36 and later apply them so): 40,000 of them took a megabyte. The table that finds
+/// a function's unwinding data took 200 kB, and nothing unwinds: panics abort.
+pub(crate) const SKEP: Binary = Binary {
+    package: "skep-cli",
+    name: "skep",
+    flags: &["-Clink-arg=-Wl,-z,pack-relative-relocs", "-Clink-arg=-Wl,--no-eh-frame-hdr"],
+};
 
 /// The live-test harness. Uprobes need its symbols, user stacks its frame pointers.
 pub(crate) const LIVETEST: Binary = Binary {

@@ -38,7 +38,7 @@ pub mod mode {
     pub const ABS: u16 = 0x20;
     /// Those at X + k.
     pub const IND: u16 = 0x40;
-    /// M[k].
+    /// Word k of M.
     pub const MEM: u16 = 0x60;
     /// The packet's length.
     pub const LEN: u16 = 0x80;
