@@ -19,6 +19,7 @@ mod event;
 mod expr;
 mod failed;
 mod func;
+mod increment;
 mod known;
 mod map;
 mod memory;

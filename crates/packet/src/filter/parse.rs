@@ -4,13 +4,14 @@
 //! tighter. A name or number behind `and` or `or` takes the qualifiers of what stands before. What always holds: every
 //! node's children have lower numbers, and depth is bounded by [`MAX_DEPTH`].
 
-use super::ast::{Expr, ExprId, Id, Quals, Shift, Tree};
+use super::ast::{Expr, ExprId, Quals, Shift, Tree};
 use super::lex::{self, Kind, Token};
-use super::words::{self, AddrKind, Dir, Proto, Word};
+use super::words::{AddrKind, Dir, Proto, Word};
 use skep_lang::ast::Span;
 use skep_lang::diag::Diagnostic;
 
 mod arith;
+mod id;
 
 /// How deep brackets and `not` nest.
 pub const MAX_DEPTH: u32 = 400;
@@ -275,61 +276,6 @@ impl Parser {
         })
     }
 
-    fn id(&mut self) -> Parsed<Id> {
-        let expected = "a name, a number or an address";
-        let Some(kind) = self.peek().cloned() else { return Err(self.unexpected(expected)) };
-        let id = match kind {
-            Kind::Name(name) => Id::Name(name),
-            Kind::Number(value) => Id::Number(value),
-            Kind::Mac(address) => Id::Mac(address),
-            Kind::Ipv4(text) => {
-                self.pos += 1;
-                return self.ipv4(text);
-            }
-            Kind::Ipv6(address) => {
-                self.pos += 1;
-                return Ok(match self.prefix()? {
-                    Some(bits) => Id::Ipv6Prefix(address, bits),
-                    None => Id::Ipv6(address),
-                });
-            }
-            Kind::Arcnet => {
-                let span = self.since(self.start());
-                return Err(Diagnostic::error("filter-link", span, "aid supported only on ARCnet").into());
-            }
-            Kind::Word(_) => {
-                let text = words_hint(&kind);
-                return Err(self.unexpected(expected).hint(text).into());
-            }
-            Kind::Sign(_) => return Err(self.unexpected(expected)),
-        };
-        self.pos += 1;
-        Ok(id)
-    }
-
-    fn ipv4(&mut self, text: String) -> Parsed<Id> {
-        if self.word() == Some(Word::Mask) {
-            self.pos += 1;
-            let Some(Kind::Ipv4(mask)) = self.peek().cloned() else {
-                return Err(self.unexpected("a netmask such as 255.255.0.0"));
-            };
-            self.pos += 1;
-            return Ok(Id::Ipv4Mask(text, mask));
-        }
-        Ok(match self.prefix()? {
-            Some(bits) => Id::Ipv4Prefix(text, bits),
-            None => Id::Ipv4(text),
-        })
-    }
-
-    /// `/LENGTH`
-    fn prefix(&mut self) -> Parsed<Option<u32>> {
-        if !self.take_sign("/") {
-            return Ok(None);
-        }
-        self.number("the prefix' length").map(Some)
-    }
-
     fn number(&mut self, expected: &str) -> Parsed<u32> {
         match self.peek() {
             Some(Kind::Number(value)) => {
@@ -488,16 +434,6 @@ impl Parser {
         self.pos += 1;
         Ok(Expr::Byte(index, op, self.number("a number")?))
     }
-}
-
-/// What to do where a keyword stands for a name.
-fn words_hint(kind: &Kind) -> String {
-    let Kind::Word(word) = kind else { return String::new() };
-    let name = match word {
-        Word::Proto(proto) => words::proto_name(*proto),
-        _ => "NAME",
-    };
-    format!("a keyword is written `\\{name}` where a name is meant")
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at what it does not understand")]
+use super::super::ast::Id;
+use super::super::words;
 use super::*;
 use crate::filter::ast::{Arith, ArithId};
 
