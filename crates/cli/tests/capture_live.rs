@@ -94,6 +94,16 @@ fn traffic() {
                 let _ = socket.send_to(&payload, to);
             }
         }
+        // Echo requests by a ping socket.
+        ["ping", to, count] => {
+            use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
+            let socket = socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP)).unwrap();
+            let to: std::net::SocketAddrV4 = format!("{to}:0").parse().unwrap();
+            for sequence in 0..count.parse().unwrap() {
+                let echo = [8, 0, 0, 0, 0, 0, 0, sequence];
+                assert_eq!(sendto(&socket, &echo, SendFlags::empty(), &to).unwrap(), 8);
+            }
+        }
         ["broadcast", to] => {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.set_broadcast(true).unwrap();
@@ -310,6 +320,30 @@ fn datagrams_and_ipv6_have_processes_that_may_have_ended() {
     assert!(line("ICMP ").starts_with("[?] IP "), "{out}");
     let nobody = line("> 127.0.0.1.8094: UDP");
     assert!(nobody.contains(" > ?] IP ") && ends(nobody).len() == 1, "{nobody}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn echoes_are_of_who_asks_and_what_passes_through_is_of_nobody() {
+    // A socket of this machine is bound to the port that a datagram to another one's address has.
+    let script = "up; echo '0 2147483647' >/proc/sys/net/ipv4/ping_group_range
+        ip neigh replace 10.9.0.9 lladdr 02:00:00:00:00:09 dev va
+        SKEP_TEST_TRAFFIC='answer 0.0.0.0:8095 1' \"$T\" --exact traffic --nocapture >ready & A=$!
+        until grep -q listening ready; do sleep 0.05; done
+        begin -i lo -i vb --process -t 'icmp or udp port 8095'; traffic ping 127.0.0.1 2
+        traffic udp 10.9.0.9:8095 2 5; traffic ask 127.0.0.1:8095; wait $A; sleep 0.3; end; echo $A >answering";
+    let Some((_, folder)) = alone("live-echo", script) else { return };
+    let (out, answering) = (read(&folder, "out"), read(&folder, "answering").trim().parse::<u32>().unwrap());
+    let lines = |what: &str| out.lines().filter(|line| line.contains(what)).map(ends).collect::<Vec<_>>();
+    let (asked, answered) = (lines("ICMP echo request"), lines("ICMP echo reply"));
+    assert_eq!((asked.len(), answered.len()), (2, 2), "{out}");
+    for ends in asked.iter().chain(&answered) {
+        assert!(ends.len() == 1 && ends[0].0.starts_with("capture_live-"), "{out}");
+    }
+    let passing = lines("> 10.9.0.9.8095: UDP");
+    assert_eq!(passing.len(), 2, "{out}");
+    assert!(passing.iter().flatten().all(|end| end.1 != answering), "{answering}: {out}");
+    assert_eq!(lines("> 127.0.0.1.8095: UDP")[0][1].1, answering, "{out}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

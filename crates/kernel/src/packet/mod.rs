@@ -4,6 +4,7 @@
 //! What always holds: a socket receives nothing before its filter is on it (it is bound last), so no packet that the filter
 //! would not take is ever seen. Dropping a [`PacketSocket`] takes everything back, promiscuous mode included.
 
+mod local;
 mod mapped;
 mod namespace;
 mod ring;
@@ -17,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use skep_bpf::classic::Insn;
 
+pub use local::LocalAddresses;
 pub use mapped::MappedFile;
 pub use namespace::{Namespace, current_inode};
 pub use ring::{Block, Head, Lease, PACKET_OUTGOING, SLL2_HEADER};

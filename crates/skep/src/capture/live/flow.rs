@@ -1,12 +1,28 @@
 //! Flows: packets enter, the ends between which they go leave, as sockets know them: protocol, addresses, ports.
 //!
-//! What always holds: the ends are those of the outermost IP layer, and only where its own ports follow it.
+//! What always holds: the ends are those of the outermost IP layer, and only where its own ports follow it. The socket that
+//! asks for an ICMP echo has the echo's identifier as its port, so that stands for the asking end's; the other end has none.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::ControlFlow;
 
 use skep_compiler::layers::{LayerId, Place, visit};
 use skep_packet::print::link_type;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Layers whose packets have ends, and their numbers and names.
+const PROTOCOLS: [(LayerId, u8, &str); 4] = [
+    (LayerId::Tcp, TCP, "tcp"),
+    (LayerId::Udp, UDP, "udp"),
+    (LayerId::Icmp, 1, "icmp"),
+    (LayerId::Icmp6, 58, "icmp6"),
+];
+
+/// Offset of an echo's identifier in its ICMP header.
+const IDENTIFIER: usize = 4;
 
 /// One end: IPv4 addresses as ::ffff:a.b.c.d.
 pub(super) type End = (Ipv6Addr, u16);
@@ -14,7 +30,7 @@ pub(super) type End = (Ipv6Addr, u16);
 /// Both ends of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Flow {
-    /// 6 for TCP, 17 for UDP.
+    /// As in the IP header.
     pub(super) protocol: u8,
     pub(super) source: End,
     pub(super) destination: End,
@@ -38,16 +54,21 @@ impl Flow {
                 LayerId::Ip4 | LayerId::Ip6 if ends.is_some() => return ControlFlow::Break(()),
                 LayerId::Ip4 => ends = pair(|at| v4(bytes, at), 12, 16),
                 LayerId::Ip6 => ends = pair(|at| v6(bytes, at), 8, 24),
-                LayerId::Tcp | LayerId::Udp => {
-                    let protocol = if place.layer == LayerId::Tcp { 6 } else { 17 };
-                    found = ends.zip(pair(|at| port(bytes, at), 0, 2)).map(|(addresses, ports)| Flow {
-                        protocol,
+                layer => {
+                    let Some((_, protocol, _)) = PROTOCOLS.iter().find(|(of, ..)| *of == layer) else {
+                        return ControlFlow::Continue(());
+                    };
+                    let ports = match layer {
+                        LayerId::Icmp | LayerId::Icmp6 => echo(layer, bytes),
+                        _ => pair(|at| port(bytes, at), 0, 2),
+                    };
+                    found = ends.zip(ports).map(|(addresses, ports)| Flow {
+                        protocol: *protocol,
                         source: (addresses.0, ports.0),
                         destination: (addresses.1, ports.1),
                     });
                     return ControlFlow::Break(());
                 }
-                _ => {}
             }
             ControlFlow::Continue(())
         });
@@ -72,16 +93,37 @@ impl Flow {
         let loopback = address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback());
         loopback || address == self.destination.0
     }
+}
 
-    /// Its protocol's name and both ends, for people.
-    pub(super) fn shown(&self) -> (&'static str, SocketAddr, SocketAddr) {
-        let plain = |(address, port): End| SocketAddr::new(IpAddr::V6(address).to_canonical(), port);
-        (if self.protocol == 6 { "tcp" } else { "udp" }, plain(self.source), plain(self.destination))
+/// Its protocol's name and both ends, for people.
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name =
+            PROTOCOLS.iter().find(|(_, protocol, _)| *protocol == self.protocol).map_or("", |row| row.2);
+        let end = |(address, port): End| {
+            let address = address.to_canonical();
+            match (self.protocol, port) {
+                (TCP | UDP, _) => format!("{address}.{port}"),
+                (_, 0) => address.to_string(),
+                (_, id) => format!("{address} id {id}"),
+            }
+        };
+        write!(f, "{name} {} > {}", end(self.source), end(self.destination))
     }
 }
 
 fn pair<T>(read: impl Fn(usize) -> Option<T>, first: usize, second: usize) -> Option<(T, T)> {
     Some((read(first)?, read(second)?))
+}
+
+/// The ports of an ICMP echo or its answer.
+fn echo(layer: LayerId, bytes: &[u8]) -> Option<(u16, u16)> {
+    let id = port(bytes, IDENTIFIER)?;
+    match (layer, bytes.first()?) {
+        (LayerId::Icmp, 8) | (LayerId::Icmp6, 128) => Some((id, 0)),
+        (LayerId::Icmp, 0) | (LayerId::Icmp6, 129) => Some((0, id)),
+        _ => None,
+    }
 }
 
 fn v4(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
@@ -118,13 +160,14 @@ impl Headers {
         let mut end = 0;
         let flow = Flow::seen(link, data, &mut |place| {
             end = place.start;
-            let ends = match place.layer {
-                LayerId::Ip4 => 12..20,
-                LayerId::Ip6 => 8..40,
-                LayerId::Tcp | LayerId::Udp => 0..4,
-                _ => 0..0,
+            let (kind, ends) = match place.layer {
+                LayerId::Ip4 => (None, 12..20),
+                LayerId::Ip6 => (None, 8..40),
+                LayerId::Tcp | LayerId::Udp => (None, 0..4),
+                LayerId::Icmp | LayerId::Icmp6 => (Some(0), IDENTIFIER..IDENTIFIER + 2),
+                _ => (None, 0..0),
             };
-            for at in place.layer.row().deciding().chain(ends) {
+            for at in place.layer.row().deciding().chain(kind).chain(ends) {
                 if let Some(byte) = mask.get_mut(place.start + at) {
                     *byte = 0xff;
                 }
@@ -173,10 +216,34 @@ mod tests {
         let found = Flow::of(1, &packet).unwrap();
         assert_eq!((found.protocol, found.source.1, found.destination.1), (17, 9, 0x1234));
         assert_eq!(found.source.0, "::ffff:10.0.0.1".parse::<Ipv6Addr>().unwrap());
-        assert_eq!(found.shown().1.to_string(), "10.0.0.1:9");
+        assert_eq!(found.to_string(), "udp 10.0.0.1.9 > 10.0.0.2.4660");
         for end in 0..packet.len() - 4 {
             assert!(Flow::of(1, &packet[..end]).is_none());
         }
+    }
+
+    #[test]
+    fn an_echo_is_of_who_asks() {
+        let mut packet = datagram();
+        packet[23] = 1;
+        let shown = |packet: &[u8]| Flow::of(1, packet).map(|flow| flow.to_string());
+        for (kind, wanted) in [
+            (8, Some("icmp 10.0.0.1 id 77 > 10.0.0.2")),
+            (0, Some("icmp 10.0.0.1 > 10.0.0.2 id 77")),
+            (3, None),
+        ] {
+            packet[34..42].copy_from_slice(&[kind, 0, 9, 9, 0, 77, 0, 1]);
+            assert_eq!(shown(&packet).as_deref(), wanted, "type {kind}");
+        }
+        packet[34] = 8;
+        let (_, headers) = Headers::of(1, &packet).unwrap();
+        let agree = |at: usize| {
+            let mut other = packet.clone();
+            other[at] ^= 1;
+            headers.as_ref().unwrap().agree(1, &other)
+        };
+        // Type and identifier tell flows apart; checksum and sequence do not.
+        assert_eq!([34, 36, 38, 39, 40, 41].map(agree), [false, true, false, false, true, true]);
     }
 
     #[test]

@@ -39,16 +39,7 @@ impl Flows {
     pub fn take(&mut self, matched: &Matched<'_>) {
         let packet = &matched.packet;
         let shown = match Flow::of(matched.interface.link, packet.data) {
-            Some(flow) => {
-                let (protocol, source, destination) = flow.shown();
-                format!(
-                    "{protocol} {}.{} > {}.{}",
-                    source.ip(),
-                    source.port(),
-                    destination.ip(),
-                    destination.port()
-                )
-            }
+            Some(flow) => flow.to_string(),
             None => "other".to_owned(),
         };
         let key = (shown, matched.process.to_owned());

@@ -198,7 +198,7 @@ impl Live {
             over: false,
         };
         if let Some(wanted) = &options.processes {
-            live.owners = Some(Owners::start(packet::current_inode()?, wanted.clone())?);
+            live.owners = Some(Owners::start(wanted.clone())?);
         }
         let first = || devices.iter().find(|d| Some(d.index) != loopback).or(devices.first());
         let named: Vec<&str> = match options.interfaces.as_slice() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use skep_bpf::backend::{Backend, MapAccess};
 use skep_bpf::schema::{Clock, Field, ValueType};
 use skep_kernel::load::{LoadOptions, Loaded};
+use skep_kernel::packet::{LocalAddresses, current_inode};
 use skep_kernel::proc::{self, Cgroup, clock_now};
 use skep_packet::file::Direction;
 
@@ -94,8 +95,9 @@ pub(super) struct Owners {
     loaded: Loaded,
     map: usize,
     layout: Layout,
-    /// The network namespace.
+    /// The network namespace, and what comes to its sockets.
     inode: u32,
+    addresses: LocalAddresses,
     /// What the program's clock is behind that of packets.
     behind: u64,
     /// Places of answers.
@@ -124,8 +126,8 @@ impl Wanted {
 }
 
 impl Owners {
-    /// Begins to watch the sockets of the machine; packets are of the network namespace with this number.
-    pub(super) fn start(inode: u32, wanted: Wanted) -> Result<Owners, Error> {
+    /// Begins to watch the sockets of the machine; packets are of the calling thread's network namespace.
+    pub(super) fn start(wanted: Wanted) -> Result<Owners, Error> {
         let program = Script::named("owners.bt", PROGRAM).compile()?;
         let object = &program.object;
         let unfit = || Error::Internal(format!("{MAP} is not laid out as expected"));
@@ -157,7 +159,8 @@ impl Owners {
             loaded,
             map,
             layout,
-            inode,
+            inode: current_inode()?,
+            addresses: LocalAddresses::open()?,
             behind: u64::try_from(behind).unwrap_or(0),
             flows: HashMap::new(),
             answers: Vec::new(),
@@ -281,15 +284,20 @@ impl Owners {
         }
     }
 
-    /// The process at one end: of the connected socket, else of the one that is bound to the address, else to the port.
+    /// The process at one end: of the connected socket, else of the one that is bound to the address, else to the port, if
+    /// the address is this machine's: what passes through has ports too.
     fn end(&mut self, protocol: u8, local: End, remote: End, time: u64) -> Option<Process> {
         let any = Ipv6Addr::UNSPECIFIED;
+        if local.1 == 0 {
+            return None;
+        }
         if let Some((process, _)) = self.look_up(protocol, local, remote) {
             return Some(process);
         }
-        for local in [local, (any, local.1)] {
-            if let Some((process, since)) = self.look_up(protocol, local, (any, 0)) {
-                return (since <= time.saturating_add(SLACK)).then_some(process);
+        for bound in [local, (any, local.1)] {
+            if let Some((process, since)) = self.look_up(protocol, bound, (any, 0)) {
+                let here = bound == local || self.addresses.contain(local.0).unwrap_or(false);
+                return (here && since <= time.saturating_add(SLACK)).then_some(process);
             }
         }
         None
