@@ -438,8 +438,11 @@ fn a_table_of_flows_on_a_terminal_and_by_another_order() {
 fn drops_have_a_reason_and_a_place() {
     let script = "up; begin --drops -t 'udp port 9777'; traffic udp 127.0.0.1:9777 2 5; traffic udp 127.0.0.1:9778 1 5; sleep 0.5; end; mv out lines
         begin --drops -c 1 -w file 'udp port 9779'; traffic udp [::1]:9779 1 5; wait $P
-        begin --drops -t 'udp port 9780 and len > 1000 and udp[1400] = 0x75'; traffic udp 127.0.0.1:9780 3 1450; traffic udp 127.0.0.1:9780 2 900; traffic udp 127.0.0.1:9778 4000 5; sleep 0.5; end; mv out long
-        \"$S\" capture --drops 'udp port what' 2>wrong || true";
+        begin --drops -t 'udp port 9780 and len > 1000 and udp[1400] = 0x75'; traffic udp 127.0.0.1:9780 3 1450; traffic udp 127.0.0.1:9780 2 900; traffic udp 127.0.0.1:9778 4000 5; sleep 0.5; end; mv out long; mv err long.err
+        \"$S\" capture --drops 'udp port what' 2>wrong || true
+        unshare -n sleep 60 & H=$!; sleep 0.2; nsenter -t $H -n ip link set lo up
+        begin --drops --netns $H -t 'udp port 9782'; traffic udp 127.0.0.1:9782 2 6
+        SKEP_TEST_TRAFFIC='udp 127.0.0.1:9782 3 7' nsenter -t $H -n \"$T\" --exact traffic >/dev/null; sleep 0.5; end; kill $H";
     let Some((_, folder)) = alone("live-drops", script) else { return };
     let lines = read(&folder, "lines");
     assert_eq!(lines.lines().count(), 2, "{lines}");
@@ -450,9 +453,12 @@ fn drops_have_a_reason_and_a_place() {
     let list = Command::new(SKEP).args(["capture", "-t", "-r"]).arg(folder.join("file")).output().unwrap();
     assert!(text(&list.stdout).starts_with("lo [dropped: NO_SOCKET in "), "{}", text(&list.stdout));
     // The filter sees whole packets, in the kernel: none of the others was sent, and none was lost.
-    let (long, err) = (read(&folder, "long"), read(&folder, "err"));
+    let (long, err) = (read(&folder, "long"), read(&folder, "long.err"));
     assert_eq!(long.lines().filter(|line| line.ends_with("length 1450")).count(), 3, "{long}");
     assert_eq!((counts(&err), long.lines().count()), ([3, 3, 0, 0], 3), "{err}");
+    let inside = read(&folder, "out");
+    assert_eq!(inside.lines().filter(|line| line.ends_with("9782: UDP, length 7")).count(), 3, "{inside}");
+    assert_eq!(inside.lines().count(), 3, "{inside}");
     let wrong = read(&folder, "wrong");
     assert!(wrong.contains("what") && !wrong.contains("drops.bt"), "{wrong}");
     std::fs::remove_dir_all(folder).unwrap();

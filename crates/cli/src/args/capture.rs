@@ -159,7 +159,7 @@ pub(crate) struct Live {
         value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub(crate) buffer: u32,
 
-    /// Interfaces of another network namespace: its name (`ip netns`) or the id of a process in it
+    /// Interfaces, or drops, of another network namespace: its name (`ip netns`) or the id of a process in it
     #[arg(long = "netns", value_name = "NAME|PID")]
     pub(crate) netns: Option<String>,
 
@@ -179,9 +179,10 @@ pub(crate) struct Live {
     #[arg(long = "cgroup", value_name = "PATH")]
     pub(crate) cgroup: Option<String>,
 
-    /// Packets that the kernel drops, of all interfaces and network namespaces, each with the reason and the place
-    #[arg(long = "drops", conflicts_with_all = ["interfaces", "way", "plain", "buffer", "netns", "process", "pid",
-        "comm", "cgroup", "top"])]
+    /// Packets that the kernel drops, of all interfaces and network namespaces (or of one: --netns), each with the reason
+    /// and the place
+    #[arg(long = "drops", conflicts_with_all = ["interfaces", "way", "plain", "buffer", "process", "pid", "comm",
+        "cgroup", "top"])]
     pub(crate) drops: bool,
 
     /// In place of packets print a table of flows each second, with their processes

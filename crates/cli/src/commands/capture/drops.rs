@@ -22,7 +22,8 @@ const LINK: u16 = 1;
 pub(super) fn run(options: &Capture) -> Result<ExitCode> {
     let mut signals = Signals::receive(&[]).map_err(skep::Error::from)?;
     let expression = Expression::new(&super::text(options)?, options.strict);
-    let mut drops = Drops::open(expression, options.most().unwrap_or(u32::MAX))?;
+    let most = options.most().unwrap_or(u32::MAX);
+    let mut drops = Drops::open(expression, most, options.live.netns.as_deref())?;
     drops.watch(&signals)?;
     let output = Output::new(options, LINK, true)?;
     drop_capabilities(options.write.is_some(), true)?;

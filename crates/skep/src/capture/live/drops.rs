@@ -1,5 +1,5 @@
 //! Packets that the kernel throws away: a filter enters; each dropped packet that matches leaves, with the reason and the
-//! place in the kernel as its comment. `programs/capture/drops.bt` filters and sends them, of all network namespaces.
+//! place in the kernel as its comment. `programs/capture/drops.bt` filters and sends them.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use skep_bpf::backend::Backend;
 use skep_bpf::schema::Clock;
 use skep_kernel::load::{LoadOptions, Loaded};
+use skep_kernel::packet::Namespace;
 use skep_kernel::proc::clock_now;
 use skep_packet::file::{Interface, Packet};
 use skep_runtime::decode;
@@ -20,9 +21,9 @@ use crate::capture::{Expression, Matched};
 use crate::{Error, Program, Script};
 
 const PROGRAM: &str = include_str!("../../../../../programs/capture/drops.bt");
-/// The reason's place in the program, and what stands there where the kernel tells none (before 5.17).
-const REASON: &str = "(enum skb_drop_reason)args.reason";
-const NO_REASON: &str = "(uint64)0";
+/// What older kernels do not tell, and what stands in its place: the socket (before 6.11), the reason (before 5.17).
+const SOCKET: (&str, &str) = ("args.rx_sk", "0");
+const REASON: (&str, &str) = ("(enum skb_drop_reason)args.reason", "(uint64)0");
 /// What the kernel's names of reasons begin with.
 const PREFIX: &str = "SKB_DROP_REASON_";
 
@@ -60,19 +61,22 @@ struct Dropped<'e> {
 }
 
 impl Drops {
-    /// Begins to watch. `snaplen`: most bytes of a packet.
-    pub fn open(mut expression: Expression, snaplen: u32) -> Result<Drops, Error> {
+    /// Begins to watch. `snaplen`: most bytes of a packet; `namespace`: only packets of this network namespace, by its name or a
+    /// process in it.
+    pub fn open(mut expression: Expression, snaplen: u32, namespace: Option<&str>) -> Result<Drops, Error> {
         // Mistakes are told in the expression, not in the program.
         expression.prepare(ETHERNET, false)?;
         let raw = match expression.prepare(RAW, false) {
             Ok(()) => expression.text(),
             Err(_) => NOTHING,
         };
-        let params = vec![expression.text().to_owned(), raw.to_owned()];
+        let namespace = namespace.map_or(Ok(0), |name| Namespace::find(name)?.inode())?;
+        let params = vec![expression.text().to_owned(), raw.to_owned(), namespace.to_string()];
         let script = |text: &str| Script::named("drops.bt", text).params(params.clone()).compile();
+        let older = PROGRAM.replace(SOCKET.0, SOCKET.1);
         let program = script(PROGRAM).or_else(|error| {
             // What is wrong with the program itself is told as it was found first.
-            script(&PROGRAM.replace(REASON, NO_REASON)).map_err(|_| error)
+            script(&older).or_else(|_| script(&older.replace(REASON.0, REASON.1))).map_err(|_| error)
         })?;
         let mut loaded = Loaded::load(&program.object, program.target.clone(), &LoadOptions::default())
             .map_err(Error::Kernel)?;
