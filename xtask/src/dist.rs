@@ -1,9 +1,10 @@
 //! `cargo xtask dist`: the binary that users get.
 //!
 //! In: nothing. Out: the path and size of the stripped static release binary. Always: an error above the size limit, or if
-//! the file still asks for a dynamic loader.
+//! the file still asks for a dynamic loader, or does not tell a mistake.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use object::{Object, ObjectSegment};
 
@@ -25,8 +26,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
 pub(crate) fn build() -> Result<PathBuf, String> {
     let path = binaries::build(binaries::SKEP)?;
     let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    check(&bytes).map_err(|message| format!("{}: {message}", path.display()))?;
+    check(&bytes)
+        .and_then(|()| complain(&path))
+        .map_err(|message| format!("{}: {message}", path.display()))?;
     Ok(path)
+}
+
+/// Whether it tells of a mistake, also where errors note the stack: without its unwinding data libgcc aborts then.
+fn complain(path: &Path) -> Result<(), String> {
+    let mut command = Command::new(path);
+    command.args(["capture", "-r", "/dev/null/no-file"]).env("RUST_BACKTRACE", "1");
+    let output = command.output().map_err(|error| error.to_string())?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    match (output.status.code(), told.contains("/dev/null/no-file")) {
+        (Some(1), true) => Ok(()),
+        _ => Err(format!("a file that is not there: {}, and it says {told:?}", output.status)),
+    }
 }
 
 fn size(path: &Path) -> Result<u64, String> {
