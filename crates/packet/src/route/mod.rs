@@ -7,6 +7,7 @@ pub mod direct;
 pub mod fib;
 mod hash;
 mod hop;
+mod packed;
 mod parse;
 mod policy;
 mod prefix;
@@ -14,10 +15,11 @@ pub mod record;
 mod table;
 
 pub use hop::{HOP_BYTES, Hop, Kind, LINK_AT, OWNER_AT, SPARE, Through};
+pub use packed::{NUMBERS, Packed};
 pub use parse::{Device, Links, NextHop, Route, Tail, Target, parse, parse_condition, some};
 pub use policy::{Entry, FILTERS, LISTS, POLICY, Policies, SLOTS, TEXT, WORDS, text_words};
 pub use prefix::Prefix;
-pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, OWN_ROOM, Row, Step, Table};
+pub use table::{BUCKETS, Change, Down, GROUP, GROUPS, HOPS, OWN_ROOM, Row, Step, Table, Whole};
 
 /// What is wrong with a route.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

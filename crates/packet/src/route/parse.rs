@@ -137,6 +137,11 @@ impl Tail {
         Route { prefix, target, condition, position }
     }
 
+    /// What becomes of packets.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
     /// The filter expression that packets have to match.
     pub fn condition(&self) -> Option<&str> {
         self.condition.as_deref()

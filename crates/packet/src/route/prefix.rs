@@ -109,10 +109,36 @@ impl Hash for Prefix {
     }
 }
 
+/// A block of IPv4 as it is mostly written, which is read faster so; `None`: it is written otherwise, or wrong.
+fn block_of_four(text: &[u8]) -> Option<Prefix> {
+    let (mut words, mut word, mut digits) = (0u64, 0u32, 0);
+    let mut parts = 0;
+    for byte in text {
+        match byte {
+            // No zero leads a number.
+            b'0'..=b'9' if digits < 3 && (digits == 0 || word != 0) => {
+                word = word * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' | b'/' if digits > 0 && word < 256 && (*byte == b'/') == (parts == 3) => {
+                words = words << 8 | u64::from(word);
+                (word, digits, parts) = (0, 0, parts + 1);
+            }
+            _ => return None,
+        }
+    }
+    let length = u8::try_from(word).ok().filter(|length| digits > 0 && parts == 4 && *length <= 32)?;
+    let address = IpAddr::V4(Ipv4Addr::from_bits(words as u32));
+    (masked(address, length) == address).then_some(Prefix { address, length })
+}
+
 impl FromStr for Prefix {
     type Err = RouteError;
 
     fn from_str(text: &str) -> Result<Prefix, RouteError> {
+        if let Some(prefix) = block_of_four(text.as_bytes()) {
+            return Ok(prefix);
+        }
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -164,6 +190,42 @@ mod tests {
         ] {
             let error = text.parse::<Prefix>().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_fast_way_reads_what_the_other_does() {
+        for text in
+            ["0.0.0.0/0", "10.0.0.0/8", "255.255.255.255/32", "192.0.2.0/24", "1.2.3.4/32", "10.20.128.0/17"]
+        {
+            let (address, length) = text.split_once('/').unwrap();
+            let wanted = Prefix::new(address.parse().unwrap(), length.parse().unwrap());
+            assert_eq!(block_of_four(text.as_bytes()), wanted.ok(), "{text}");
+        }
+        for text in [
+            "",
+            "/",
+            "1.2.3.4",
+            "1.2.3.4/",
+            "1.2.3/24",
+            "1.2.3.0.0/24",
+            "1.2.3.4/24",
+            "01.2.3.0/24",
+            "1.2.3.0/024",
+            "00.0.0.0/8",
+            "1.2.3.256/32",
+            "1.2.3.0/33",
+            "1.2.3.0/256",
+            "1..3.0/24",
+            "1.2.3.0/24/1",
+            " 1.2.3.0/24",
+            "1.2.3.0/2a",
+            "1000.0.0.0/8",
+            "::/0",
+            "1/2.3.0.0",
+            "1.2.3./24",
+        ] {
+            assert_eq!(block_of_four(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -8,7 +8,7 @@
 
 use super::direct::{Cells, Part};
 use super::hash::{fold, seed};
-use super::{GROUP, POLICY, Prefix};
+use super::{GROUP, POLICY, Packed, Prefix};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most routes of each family.
@@ -79,7 +79,7 @@ pub fn has_room(cells: &impl Cells, more: [u32; 2]) -> bool {
 /// The value of a route.
 pub fn value(cells: &impl Cells, prefix: Prefix) -> Option<u32> {
     let half = Half::of(cells, prefix);
-    half.seek(cells, prefix).ok().map(|slot| value_of(cells.get(Part::Record, half.word(slot))))
+    half.seek(cells, prefix).ok().map(|slot| value_in(cells.get(Part::Record, half.word(slot))))
 }
 
 /// Length and value of the longest route around a block whose length is one of these.
@@ -97,6 +97,18 @@ pub fn routes(cells: &impl Cells) -> Vec<(Prefix, u32)> {
         let half = Half::at(cells, at);
         routes.extend((0..half.slots).filter_map(|slot| half.route(cells, slot)));
     }
+    routes
+}
+
+/// The same in order.
+pub fn packed_routes(cells: &impl Cells) -> Packed {
+    let mut routes = Packed::default();
+    for at in 0..2 {
+        let half = Half::at(cells, at);
+        let all = (0..half.slots).filter_map(|slot| half.route(cells, slot));
+        all.for_each(|(prefix, value)| routes.push_value(prefix, value));
+    }
+    routes.sort();
     routes
 }
 
@@ -151,7 +163,7 @@ pub fn set(cells: &mut impl Cells, prefix: Prefix, value: u32) -> bool {
 pub fn remove(cells: &mut impl Cells, prefix: Prefix) -> Option<u32> {
     let half = Half::of(cells, prefix);
     let mut slot = half.seek(cells, prefix).ok()?;
-    let value = value_of(cells.get(Part::Record, half.word(slot)));
+    let value = value_in(cells.get(Part::Record, half.word(slot)));
     cells.set(Part::Record, half.word(slot), GONE);
     add(cells, LENGTHS[half.family] + u32::from(prefix.length()), -1);
     // Before a slot that was never used nothing has to be passed over.
@@ -186,12 +198,17 @@ fn words(prefix: Prefix) -> [u64; 3] {
     }
 }
 
-fn packed(value: u32) -> u32 {
+/// A value in 24 bits.
+pub(super) fn packed(value: u32) -> u32 {
     PACKED.iter().fold(value & NUMBER, |out, (mark, bit)| if value & mark != 0 { out | bit } else { out })
 }
 
-fn value_of(word: u64) -> u32 {
-    let packed = (word >> VALUE) as u32;
+fn value_in(word: u64) -> u32 {
+    value_of((word >> VALUE) as u32)
+}
+
+/// The value that was packed so.
+pub(super) fn value_of(packed: u32) -> u32 {
     PACKED.iter().fold(packed & NUMBER, |out, (mark, bit)| if packed & bit != 0 { out | mark } else { out })
 }
 
@@ -268,7 +285,7 @@ impl Half {
                 Ipv6Addr::from_bits(high << 64 | low).into()
             }
         };
-        Some((Prefix::new(address, length).ok()?, value_of(word)))
+        Some((Prefix::new(address, length).ok()?, value_in(word)))
     }
 }
 

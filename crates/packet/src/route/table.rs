@@ -9,8 +9,11 @@
 
 mod live;
 mod plan;
+mod read;
+mod whole;
 
 pub(super) use plan::owner;
+pub use whole::Whole;
 
 use super::hash::Map;
 use super::policy::{Policies, list_of};
@@ -176,62 +179,6 @@ struct Group {
 }
 
 impl Table {
-    /// The table that maps hold: what no route leads to does not count. `hop` and `bucket` read the arrays.
-    pub fn of(
-        routes: impl IntoIterator<Item = (Prefix, u32)>,
-        hop: impl Fn(u32) -> Option<Hop>,
-        bucket: impl Fn(u32) -> u32,
-        policies: Policies,
-    ) -> Table {
-        let mut table = Table { routes: routes.into_iter().collect(), policies, ..Table::default() };
-        let mut uses: Map<u32, usize> = Map::default();
-        table.routes.values().for_each(|value| *uses.entry(*value).or_default() += 1);
-        for list in table.policies.lists.keys() {
-            table.policies.values(*list).into_iter().for_each(|value| *uses.entry(value).or_default() += 1);
-        }
-        for (value, count) in uses {
-            let used = match value & GROUP {
-                0 if list_of(value).is_some() => Vec::new(),
-                0 => vec![value],
-                _ => {
-                    let group = value & !GROUP;
-                    let first = group.saturating_mul(BUCKETS);
-                    let buckets: Vec<u32> = (0..BUCKETS).map(|at| bucket(first.saturating_add(at))).collect();
-                    let members = distinct(&buckets);
-                    table.name_group(group, Group { members: members.clone(), buckets });
-                    members
-                }
-            };
-            *table.uses.entry(value).or_default() += count;
-            for number in used {
-                if let Some(hop) = hop(number) {
-                    table.numbers.insert(hop.clone(), number);
-                    if !table.hops.contains_key(&number) {
-                        table.own(hop.owner);
-                    }
-                    table.hops.insert(number, hop);
-                }
-            }
-        }
-        table
-    }
-
-    /// A next hop comes that this route alone leads to, if any.
-    fn own(&mut self, owner: u64) {
-        if owner != 0 {
-            self.owned += 1;
-            *self.owners.entry(owner).or_default() += 1;
-        }
-    }
-
-    fn name_group(&mut self, number: u32, group: Group) {
-        for member in &group.members {
-            *self.uses.entry(*member).or_default() += 1;
-        }
-        self.shapes.insert(group.members.clone(), number);
-        self.groups.insert(number, group);
-    }
-
     /// All routes, by prefix; of one destination in the order in which they are tried.
     pub fn routes(&self) -> impl Iterator<Item = Row> {
         let mut all: Vec<Prefix> = self.routes.keys().copied().collect();

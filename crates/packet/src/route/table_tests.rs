@@ -437,3 +437,6 @@ fn next_hops_are_renewed_where_they_are() {
     let steps = table.plan(&[Change::Follow(route)]).unwrap();
     assert!(matches!(&steps[..], [Step::Route { .. }]), "{steps:?}");
 }
+
+#[path = "whole_tests.rs"]
+mod whole;

@@ -20,6 +20,15 @@ pub(super) struct Writer<'m> {
     turn: Turn,
 }
 
+/// What a change takes.
+pub(super) struct Planned<'p> {
+    /// The table behind it, where filters may be new.
+    pub(super) table: Option<&'p Table>,
+    pub(super) steps: &'p [Step],
+    /// There is more to do than the steps.
+    pub(super) others: bool,
+}
+
 impl<'m> Writer<'m> {
     /// Waits for the right.
     pub(super) fn begin(maps: Maps<'m>) -> Result<Writer<'m>, Error> {
@@ -70,9 +79,24 @@ impl<'m> Writer<'m> {
         lookups: &mut Lookups,
         (table, steps): (Option<&Table>, &[Step]),
     ) -> Result<u64, Error> {
+        let write = |lookups: &mut Lookups, maps: Maps<'_>, unfinished: bool| {
+            let arrays = lookups.prepare((router, maps), steps, unfinished)?;
+            steps::apply(maps, arrays, steps)
+        };
+        self.apply_by(router, lookups, Planned { table, steps, others: false }, &write)
+    }
+
+    /// The same, where `write` does the steps, and what else there is to do. It is told whether lookups may hold anything.
+    pub(super) fn apply_by(
+        self,
+        router: &Router,
+        lookups: &mut Lookups,
+        Planned { table, steps, others }: Planned<'_>,
+        write: &dyn Fn(&mut Lookups, Maps<'_>, bool) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
         let unfinished = !self.generation.is_multiple_of(2);
         let same = self.maps.machine()? == self.machine;
-        if steps.is_empty() && same && !unfinished && !router.mixed {
+        if steps.is_empty() && !others && same && !unfinished && !router.mixed {
             return Ok(self.generation);
         }
         self.maps.set_generation(self.generation | 1, self.arrays, self.machine)?;
@@ -91,8 +115,7 @@ impl<'m> Writer<'m> {
         let maps = renewed.as_ref().map_or(self.maps, |loaded| Maps(loaded.maps()));
         let mut steps_done = || {
             router.serve_cpus(maps, steps)?;
-            let arrays = lookups.prepare((router, maps), steps, unfinished)?;
-            steps::apply(maps, arrays, steps)
+            write(lookups, maps, unfinished)
         };
         let applied = prepared.and_then(|()| steps_done());
         match &applied {

@@ -23,6 +23,9 @@ const SOON: u32 = 1 << 14;
 /// Arrays are made smaller when they have room for so many times as much as they hold.
 const MUCH: u32 = 8;
 
+/// Routes whose places in the record are read at once.
+const NEAR: usize = 64;
+
 /// The arrays of running programs.
 #[derive(Debug)]
 pub(super) struct Mapped {
@@ -50,11 +53,12 @@ impl Mapped {
     /// The arrays of new programs, with a record of no routes.
     pub(super) fn begun(maps: Maps<'_>, room: Room) -> Result<Mapped, Error> {
         let mut mapped = Mapped::of(maps)?;
-        mapped.fill(room, &[])?;
+        mapped.fill(room, std::iter::empty())?;
         Ok(mapped)
     }
 
     /// The array and the place in it.
+    #[inline]
     fn word(&self, part: Part, at: u32) -> (&Words, u32) {
         match part {
             Part::Root => (&self.roots, at),
@@ -77,13 +81,25 @@ impl Mapped {
     }
 
     /// Gives arrays that hold nothing these routes; gives back those that found no place where programs look.
-    fn fill(&mut self, room: Room, routes: &[(Prefix, u32)]) -> Result<Vec<(Prefix, u32)>, Error> {
+    pub(super) fn fill(
+        &mut self,
+        room: Room,
+        mut routes: impl Iterator<Item = (Prefix, u32)>,
+    ) -> Result<Vec<(Prefix, u32)>, Error> {
         record::begin(self, room);
-        let mut left = Vec::new();
-        for (prefix, value) in routes {
-            record::set(self, *prefix, *value);
-            if !Direct::new(self).set(*prefix, *value) {
-                left.push((*prefix, *value));
+        let (mut left, mut near) = (Vec::new(), Vec::with_capacity(NEAR));
+        loop {
+            near.clear();
+            near.extend(routes.by_ref().take(NEAR));
+            if near.is_empty() {
+                break;
+            }
+            record::touch(self, near.iter().map(|route| route.0));
+            for (prefix, value) in near.iter().copied() {
+                record::set(self, prefix, value);
+                if !Direct::new(self).set(prefix, value) {
+                    left.push((prefix, value));
+                }
             }
         }
         self.complete()?;
@@ -92,11 +108,13 @@ impl Mapped {
 }
 
 impl Cells for Mapped {
+    #[inline]
     fn get(&self, part: Part, at: u32) -> u64 {
         let (words, at) = self.word(part, at);
         words.get(at)
     }
 
+    #[inline]
     fn set(&mut self, part: Part, at: u32, cell: u64) {
         let (words, at) = self.word(part, at);
         words.set(at, cell);
@@ -126,6 +144,15 @@ impl Lookups {
         self.0.as_ref().map(|mapped| mapped.id)
     }
 
+    /// The arrays.
+    pub(super) fn mapped(&mut self, maps: Maps<'_>) -> Result<&mut Mapped, Error> {
+        let mapped = match self.0.take() {
+            Some(mapped) => mapped,
+            None => Mapped::of(maps)?,
+        };
+        Ok(self.0.insert(mapped))
+    }
+
     /// The arrays, with room for the routes of these steps. With `all` they may hold anything but for the record, and are made anew.
     pub(super) fn prepare(
         &mut self,
@@ -133,22 +160,12 @@ impl Lookups {
         steps: &[Step],
         all: bool,
     ) -> Result<&mut Mapped, Error> {
-        let mapped = match self.0.take() {
-            Some(mapped) => mapped,
-            None => Mapped::of(maps)?,
-        };
-        let mapped = self.0.insert(mapped);
+        let mapped = self.mapped(maps)?;
         let new = Prefix::in_order(steps.iter().filter_map(Step::comes).map(|prefix| (prefix, ())));
         let four = new.iter().take_while(|(prefix, ())| prefix.address().is_ipv4()).count();
         let more = [four as u32, (new.len() - four) as u32];
         let routes = [0, 1].map(|at| record::count(mapped)[at].saturating_add(more[at]));
-        if let Some(at) = (0..2).find(|at| routes[*at] > record::MOST[*at]) {
-            let (most, family) = (record::MOST[at], ["IPv4", "IPv6"][at]);
-            return Err(Error::Route(format!(
-                "a table has at most {most} routes of {family}, this would have {}",
-                routes[at]
-            )));
-        }
+        check_count(routes)?;
         let lacking = direct::blocks_lacking(mapped, new.into_iter().map(|(prefix, ())| prefix));
         let blocks = direct::capacity(direct::blocks_wanted(mapped, lacking));
         if all || router.mixed {
@@ -160,13 +177,7 @@ impl Lookups {
             return Ok(mapped);
         }
         let room = if fits { record::room(mapped) } else { Room::for_routes(routes) };
-        // Small arrays grow by much, so that a table that fills route by route does not often load programs.
-        let grown = if blocks > mapped.blocks() {
-            blocks.max((mapped.blocks() * GROWTH).min(SOON))
-        } else {
-            mapped.blocks()
-        };
-        let larger = router.renew(maps, (grown, room), |larger| {
+        let larger = router.renew(maps, (grown(blocks, mapped), room), |larger| {
             record::begin(larger, room);
             direct::copy(mapped, larger);
             larger.complete()?;
@@ -186,12 +197,35 @@ impl Lookups {
         let Some(mapped) = &mut self.0 else { return Ok(()) };
         mapped.complete()?;
         let used = direct::blocks_wanted(mapped, Blocks::default());
-        if direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks() {
+        if is_much(used, mapped) {
             let (blocks, routes) = (direct::capacity(used), record::count(mapped));
             *mapped = router.rebuild(maps, mapped, routes, blocks)?;
         }
         Ok(())
     }
+}
+
+/// An error where there are more routes of IPv4 or IPv6 than a table can have.
+pub(super) fn check_count(routes: [u32; 2]) -> Result<(), Error> {
+    let Some(at) = (0..2).find(|at| routes[*at] > record::MOST[*at]) else { return Ok(()) };
+    let (most, family) = (record::MOST[at], ["IPv4", "IPv6"][at]);
+    Err(Error::Route(format!(
+        "a table has at most {most} routes of {family}, this would have {}",
+        routes[at]
+    )))
+}
+
+/// How many blocks arrays get that need so many. Small ones grow by much, so that a table that fills route by route does not often load programs.
+pub(super) fn grown(blocks: u32, mapped: &Mapped) -> u32 {
+    match blocks > mapped.blocks() {
+        true => blocks.max((mapped.blocks() * GROWTH).min(SOON)),
+        false => mapped.blocks(),
+    }
+}
+
+/// Whether the arrays are much too large for so many blocks.
+pub(super) fn is_much(used: u32, mapped: &Mapped) -> bool {
+    direct::capacity(used.saturating_mul(MUCH)) < mapped.blocks()
 }
 
 /// Routes that found no place in new arrays; `None`: the tries have them already.
@@ -200,7 +234,7 @@ type Left = Option<Vec<(Prefix, u32)>>;
 impl Router {
     /// Puts programs with arrays of so many blocks and slots in the place of the running ones; `fill` gives them what they are to hold. Each port changes
     /// over in one step.
-    fn renew(
+    pub(super) fn renew(
         &self,
         maps: Maps<'_>,
         (blocks, room): (u32, Room),
@@ -242,6 +276,6 @@ impl Router {
         let blocks =
             blocks.max(direct::capacity(direct::blocks_for(known.iter().map(|route| route.0)).in_large()));
         let room = Room::for_routes(routes);
-        self.renew(maps, (blocks, room), |mapped| mapped.fill(room, &known).map(Some))
+        self.renew(maps, (blocks, room), |mapped| mapped.fill(room, known.into_iter()).map(Some))
     }
 }

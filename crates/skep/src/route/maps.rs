@@ -9,7 +9,7 @@ use skep_kernel::device::{Device, Neighbour};
 use skep_kernel::map::Map;
 use skep_packet::route::record;
 use skep_packet::route::{
-    BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Policies, Prefix, SPARE, Step, Table, WORDS,
+    BUCKETS, GROUP, HOP_BYTES, HOPS, Hop, Kind, LINK_AT, Packed, Policies, Prefix, SPARE, Step, Table, WORDS,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -65,25 +65,44 @@ impl<'a> Maps<'a> {
 
     /// The table of these routes alone.
     fn table_of(self, routes: Vec<(Prefix, u32)>) -> Result<Table, Error> {
-        let buckets = self.named("buckets")?;
-        let read = |map: &Map, at: u32| map.lookup(&at.to_ne_bytes()).ok();
-        let hop = |at: u32| self.hop(at);
-        let bucket = |at: u32| read(buckets, at).and_then(|e| Some(word(e.get(0)?.value(), 0))).unwrap_or(0);
-        // Of many routes that lead to one next hop each array entry is read once.
-        let mut known: BTreeMap<u32, u32> = BTreeMap::new();
-        let groups =
-            routes.iter().map(|r| r.1).filter(|value| value & GROUP != 0).map(|value| value & !GROUP);
-        for group in groups.collect::<std::collections::BTreeSet<u32>>() {
-            let first = group.saturating_mul(BUCKETS);
-            known.extend((first..first.saturating_add(BUCKETS)).map(|at| (at, bucket(at))));
-        }
+        let buckets = self.buckets_of(groups(routes.iter().map(|route| route.1)))?;
         let policies = self.policies(&routes)?;
-        let mut table = Table::of(routes, hop, |at| known.get(&at).copied().unwrap_or(0), policies);
+        let bucket = |at: u32| buckets.get(&at).copied().unwrap_or(0);
+        let mut table = Table::of(routes, |at| self.hop(at), bucket, policies);
+        self.count(&mut table);
+        Ok(table)
+    }
+
+    /// The table of these routes, without them; none has a condition.
+    pub(super) fn table_of_values(self, routes: &Packed) -> Result<Table, Error> {
+        let buckets = self.buckets_of(groups(routes.routes().map(|route| route.1)))?;
+        let bucket = |at: u32| buckets.get(&at).copied().unwrap_or(0);
+        let mut table = Table::of_values(routes.routes().map(|route| route.1), |at| self.hop(at), bucket);
+        self.count(&mut table);
+        Ok(table)
+    }
+
+    fn count(self, table: &mut Table) {
         let most = self.most_hops();
         if most > HOPS {
             table.count_all(most);
         }
-        Ok(table)
+    }
+
+    /// The buckets of groups.
+    fn buckets_of(self, groups: BTreeSet<u32>) -> Result<BTreeMap<u32, u32>, Error> {
+        let buckets = self.named("buckets")?;
+        let bucket = |at: u32| {
+            let entries = buckets.lookup(&at.to_ne_bytes()).ok();
+            entries.and_then(|e| Some(word(e.get(0)?.value(), 0))).unwrap_or(0)
+        };
+        // Of many routes that lead to one group each entry is read once.
+        let mut known: BTreeMap<u32, u32> = BTreeMap::new();
+        for group in groups {
+            let first = group.saturating_mul(BUCKETS);
+            known.extend((first..first.saturating_add(BUCKETS)).map(|at| (at, bucket(at))));
+        }
+        Ok(known)
     }
 
     /// Next hops that there can be.
@@ -288,6 +307,11 @@ impl<'a> Maps<'a> {
         };
         Ok((sum("packets")?, sum("octets")?))
     }
+}
+
+/// Numbers of the groups among values.
+fn groups(values: impl Iterator<Item = u32>) -> BTreeSet<u32> {
+    values.filter(|value| value & GROUP != 0).map(|value| value & !GROUP).collect()
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {

@@ -17,6 +17,7 @@ mod sync;
 mod trial;
 mod up;
 mod watch;
+mod whole;
 mod write;
 
 use crate::error::Error;
@@ -198,10 +199,15 @@ impl Router {
         lookups: &mut Lookups,
         change: (&Table, &[Step]),
     ) -> Result<u64, Error> {
+        self.tell_ports()?;
+        writer.with(self.digest()).apply(self, lookups, (Some(change.0), change.1))
+    }
+
+    /// Tells the programs what ports are like.
+    fn tell_ports(&self) -> Result<(), Error> {
         let (maps, ports) = (Maps(&self.maps), || self.ports.iter().map(|port| &port.device));
         maps.name_ports(ports())?;
-        maps.name_sources(&self.machine.sources(ports().map(|device| device.index)))?;
-        writer.with(self.digest()).apply(self, lookups, (Some(change.0), change.1))
+        maps.name_sources(&self.machine.sources(ports().map(|device| device.index)))
     }
 
     /// A number for what interfaces and addresses are like.

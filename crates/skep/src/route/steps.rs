@@ -46,7 +46,7 @@ pub(super) fn apply(maps: Maps<'_>, arrays: &mut Mapped, steps: &[Step]) -> Resu
 }
 
 /// Marks next hops that no route leads to behind the steps.
-fn spare(maps: Maps<'_>, steps: &[Step]) -> Result<(), Error> {
+pub(super) fn spare(maps: Maps<'_>, steps: &[Step]) -> Result<(), Error> {
     let mut numbers = BTreeSet::new();
     for step in steps {
         match step {

@@ -2,7 +2,7 @@
 
 use super::super::hash::Map;
 use super::super::policy::{self, Entry, Policies, Policy};
-use super::super::{FILTERS, Hop, Kind, LISTS, POLICY, Prefix, Route, RouteError};
+use super::super::{FILTERS, Hop, Kind, LISTS, POLICY, Prefix, Route, RouteError, Target};
 use super::{Change, OFFSET, OWN_ROOM, PRIME, Step, Table, free, mix};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ const NEAR: usize = 32;
 
 /// What a batch makes of routes.
 #[derive(Default)]
-struct Draft {
-    steps: Vec<Step>,
+pub(super) struct Draft {
+    pub(super) steps: Vec<Step>,
     /// Values of routes without conditions.
     plain: Values,
     /// Values of targets that several routes may lead to, by where they lie in memory and whether the routes are followed.
@@ -225,21 +225,27 @@ impl Table {
                 (route, true)
             }
         };
-        let value = self.value_for(route, followed, draft)?;
+        let value = self.value_for((route.prefix, &route.target), None, followed, draft)?;
         draft.plain.insert(route.prefix, Some(value));
         Ok(())
     }
 
     /// The value of a route's target, made where there is none.
-    fn value_for(&mut self, route: &Route, followed: bool, draft: &mut Draft) -> Result<u32, RouteError> {
-        let owner = owner(route);
+    pub(super) fn value_for(
+        &mut self,
+        (prefix, target): (Prefix, &Arc<Target>),
+        condition: Option<&str>,
+        followed: bool,
+        draft: &mut Draft,
+    ) -> Result<u32, RouteError> {
+        let owner = owner_of(prefix, condition);
         let counts = !followed || self.counts_all.is_some();
         let own = counts && (self.can_own() || self.owners.contains_key(&owner));
-        let key = (Arc::as_ptr(&route.target) as usize, followed);
+        let key = (Arc::as_ptr(target) as usize, followed);
         if let Some(value) = draft.shared.get(&key).filter(|_| !own) {
             return Ok(*value);
         }
-        let hops = self.hops_of(route, followed, own.then_some(owner));
+        let hops = self.hops_of(target, followed, own.then_some(owner));
         let value = self.value_of(&hops, &mut draft.free_hop, &mut draft.steps)?;
         if !own {
             draft.shared.insert(key, value);
@@ -247,8 +253,13 @@ impl Table {
         Ok(value)
     }
 
+    /// Whether a route without a condition has next hops that it alone leads to.
+    pub(super) fn owns(&self, prefix: Prefix) -> bool {
+        self.owners.contains_key(&owner_of(prefix, None))
+    }
+
     /// Whether there are numbers for next hops that one route alone leads to.
-    fn can_own(&self) -> bool {
+    pub(super) fn can_own(&self) -> bool {
         self.owned + OWN_ROOM < self.most_hops() as usize
     }
 
@@ -269,7 +280,7 @@ impl Table {
                 "there is a route to {prefix} with that `if` already: `replace` changes it"
             )));
         }
-        let value = self.value_for(route, false, draft)?;
+        let value = self.value_for((prefix, &route.target), Some(text), false, draft)?;
         let conditions = self.conditions(prefix, draft);
         if let Some(place) = place {
             conditions.remove(place);
@@ -299,8 +310,8 @@ impl Table {
     }
 
     /// A route's next hops. With an owner each is its own, as long as there are enough numbers.
-    fn hops_of(&self, route: &Route, followed: bool, owner: Option<u64>) -> Vec<Hop> {
-        let mut hops = route.target.hops();
+    fn hops_of(&self, target: &Target, followed: bool, owner: Option<u64>) -> Vec<Hop> {
+        let mut hops = target.hops();
         let owner = owner.filter(|_| hops.iter().all(|hop| hop.kind != Kind::Local));
         for hop in &mut hops {
             hop.followed = followed;
@@ -315,11 +326,15 @@ impl Table {
 
 /// A number that tells a route apart: of its destination and its condition. Never 0.
 pub(in crate::route) fn owner(route: &Route) -> u64 {
-    let bits = match route.prefix.address() {
+    owner_of(route.prefix, route.condition.as_deref())
+}
+
+fn owner_of(prefix: Prefix, condition: Option<&str>) -> u64 {
+    let bits = match prefix.address() {
         std::net::IpAddr::V4(a) => u128::from(a.to_bits()) | 1 << 127,
         std::net::IpAddr::V6(a) => a.to_bits(),
     };
-    let prefix = mix(mix((bits >> 64) as u64) ^ bits as u64).wrapping_add(route.prefix.length().into());
-    let condition = route.condition.iter().flat_map(|text| text.bytes());
+    let prefix = mix(mix((bits >> 64) as u64) ^ bits as u64).wrapping_add(prefix.length().into());
+    let condition = condition.iter().flat_map(|text| text.bytes());
     mix(condition.fold(prefix ^ OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))) | 1
 }
