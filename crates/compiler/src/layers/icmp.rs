@@ -2,10 +2,11 @@
 //! given, and quotes the beginning of what it was.
 //!
 //! What always holds: no error is made about an error, about a fragment behind the first, for a sender that is no one host, or for a
-//! frame that is more than Ethernet and a plain IP header (RFC 1122, 3.2.2; RFC 4443, 2.4). The new frame is written whole, so
+//! frame that is more than Ethernet, or nothing, and a plain IP header (RFC 1122, 3.2.2; RFC 4443, 2.4). The new frame is written whole, so
 //! nothing of the old one but the quote leaves.
 
 use super::access::{At, Context};
+use super::table::LinkType;
 use super::walk::{Depth, Frame};
 use crate::ir::{BinOp, Block, Cc, FuncBuilder, IntTy, Op, Type, UnOp, Value};
 use skep_bpf::helpers::id;
@@ -67,18 +68,21 @@ impl Frame {
     /// answered, or cannot be.
     pub fn become_icmp_error(&mut self, f: &mut FuncBuilder, six: bool, error: IcmpError, missing: Block) {
         let family = if six { &IP6 } else { &IP4 };
-        let old = self.reader().window(f, At::constant(0), ETH + family.quote, missing);
+        let link = if self.link() == LinkType::Raw { 0 } else { ETH };
+        let old = self.reader().window(f, At::constant(0), link + family.quote, missing);
         let number = |f: &mut FuncBuilder, at: u32, bytes: u32| {
             let value = old.number(f, at, bytes);
             f.extend(value, IntTy::U64)
         };
-        let proto = number(f, 12, 2);
-        is(f, proto, u64::from(family.ether_type), missing);
-        let first = number(f, ETH, 1);
+        if link != 0 {
+            let proto = number(f, 12, 2);
+            is(f, proto, u64::from(family.ether_type), missing);
+        }
+        let first = number(f, link, 1);
         let mask = f.u64(family.first.1);
         let first = f.bin(BinOp::And, Type::U64, first, mask);
         is(f, first, family.first.0, missing);
-        let sender = (number(f, ETH + family.source, 1), number(f, ETH + family.source, 8));
+        let sender = (number(f, link + family.source, 1), number(f, link + family.source, 8));
         one_host(f, six, sender, missing);
         // Fragments behind the first have no transport layer.
         let (protocol, behind) = self.transport_at(f, Depth::Outer, missing);
@@ -107,18 +111,21 @@ impl Frame {
             }
         }
         f.switch_to(other);
-        let total = ETH + family.header + ICMP + family.quote;
+        let total = link + family.header + ICMP + family.quote;
         let slot = f.slot(total.next_multiple_of(8), 8, "answer");
         let at = f.slot_addr(slot);
         f.zero(at, 0, total.next_multiple_of(8), 8);
-        old.copy(f, 6, 6, at, 0);
-        old.copy(f, 0, 6, at, 6);
-        old.copy(f, 12, 2, at, 12);
-        old.copy(f, ETH, family.quote, at, (ETH + family.header + ICMP) as i32);
-        header(f, family, (at, error));
-        let (old_source, new_target) = (ETH + family.source, (ETH + family.source + family.address) as i32);
-        old.copy(f, old_source, family.address, at, new_target);
-        sums(f, family, at);
+        if link != 0 {
+            old.copy(f, 6, 6, at, 0);
+            old.copy(f, 0, 6, at, 6);
+            old.copy(f, 12, 2, at, 12);
+        }
+        let ip = link as i32;
+        old.copy(f, link, family.quote, at, ip + (family.header + ICMP) as i32);
+        header(f, family, (at, ip), error);
+        let new_target = ip + (family.source + family.address) as i32;
+        old.copy(f, link + family.source, family.address, at, new_target);
+        sums(f, family, (at, ip));
         self.resize(f, total, missing);
         self.store(f, At::constant(0), (at, total), 0, missing);
     }
@@ -169,9 +176,8 @@ fn one_host(f: &mut FuncBuilder, six: bool, (first, eight): (Value, Value), miss
     unless(f, Cc::Ugt, first, most, missing);
 }
 
-/// The IP header but for the addresses' target and the checksum, and the ICMP header but for its checksum.
-fn header(f: &mut FuncBuilder, family: &Family, (at, error): (Value, IcmpError)) {
-    let ip = ETH as i32;
+/// The IP header, `ip` bytes behind `at`, but for the addresses' target and the checksum, and the ICMP header but for its checksum.
+fn header(f: &mut FuncBuilder, family: &Family, (at, ip): (Value, i32), error: IcmpError) {
     let byte = |f: &mut FuncBuilder, off: i32, value: u64| {
         let value = f.u64(value);
         f.store(1, at, off, value);
@@ -196,7 +202,7 @@ fn header(f: &mut FuncBuilder, family: &Family, (at, error): (Value, IcmpError))
     f.store(1, at, icmp, error.kind);
     f.store(1, at, icmp + 1, error.code);
     let info = f.push_value(Op::Un { op: UnOp::Bswap(4), a: error.info }, Type::U64);
-    // The frame lies at an even address, its words do not.
+    // Behind Ethernet words lie at even addresses.
     let sixteen = f.u64(16);
     let high = f.bin(BinOp::Lshr, Type::U64, info, sixteen);
     f.store(2, at, icmp + 4, info);
@@ -204,8 +210,7 @@ fn header(f: &mut FuncBuilder, family: &Family, (at, error): (Value, IcmpError))
 }
 
 /// The checksums.
-fn sums(f: &mut FuncBuilder, family: &Family, at: Value) {
-    let ip = ETH as i32;
+fn sums(f: &mut FuncBuilder, family: &Family, (at, ip): (Value, i32)) {
     let icmp = ip + family.header as i32;
     let length = ICMP + family.quote;
     let seed = match family.header {
