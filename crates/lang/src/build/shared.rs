@@ -12,10 +12,16 @@ use skep_bpf::event::{Action, lay_out};
 use skep_bpf::helpers::{self, id as helper};
 use skep_bpf::object::Counter;
 use skep_bpf::schema::ValueType;
+use skep_bpf::target::TargetExt;
+use skep_bpf::version::KernelVersion;
 use skep_compiler::ir::{FuncBuilder, FuncKind, PtrKind, Type, Value};
 
 /// Functions of this kind in a module, at most; a program may have 256 in all.
 const MOST: usize = 96;
+/// First kernel whose helpers take a map's key from a function's memory (map_key_value_types became mem_types, kernel/bpf/verifier.c).
+const MEMORY_KEYS: KernelVersion = KernelVersion::new(6, 2);
+/// Bytes of a key that a function copies to its stack before, at most.
+const COPIED: u32 = 64;
 
 /// What a shared function does with a map.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +51,12 @@ impl Fx<'_, '_> {
     /// Whether there is, or may be, a shared function for `operation`.
     pub(super) fn shares(&self, operation: Operation, info: &MapInfo) -> bool {
         let own = (self.body.stem.to_owned(), operation.name(), info.id.index());
-        self.cx.large && (self.cx.shared.len() < MOST || self.cx.shared.contains_key(&own))
+        let fits = info.key_size <= COPIED || self.takes_memory_keys();
+        self.cx.large && fits && (self.cx.shared.len() < MOST || self.cx.shared.contains_key(&own))
+    }
+
+    fn takes_memory_keys(&self) -> bool {
+        self.cx.target.kernel_version().is_ok_and(|version| version >= MEMORY_KEYS)
     }
 
     /// Calls the shared function for `operation` on the entry of `key` (none: of a map without key), which is made for it at
@@ -119,7 +130,12 @@ impl Fx<'_, '_> {
         inner.f.set_loc(loc);
         inner.failure = Some(event);
         let key = match key {
-            Some(key) => key,
+            Some(key) if inner.takes_memory_keys() => key,
+            Some(key) => {
+                let at = inner.scratch(bytes, "key");
+                inner.f.copy(at, 0, key, 0, bytes, 8);
+                at
+            }
             None => inner.agg_key(info, &[])?,
         };
         let result = match operation {

@@ -1,7 +1,7 @@
 //! Large bodies: parts, the variables that they share, and the functions for what statements do alike.
 
 use super::*;
-use skep_compiler::ir::FuncKind;
+use skep_compiler::ir::{FuncKind, Function};
 
 fn globals(module: &Module) -> Vec<u32> {
     let kinds = module.funcs.iter().map(|f| f.kind);
@@ -44,6 +44,18 @@ fn a_large_body_is_built_in_parts() {
     // Each update and each lookup is in one place.
     let updates = helpers(&module).into_iter().filter(|id| *id == skep_bpf::helpers::id::MAP_UPDATE_ELEM);
     assert_eq!(updates.count(), 2);
+}
+
+#[test]
+fn keys_lie_on_the_stack_where_helpers_take_no_memory_of_a_function() {
+    // Copied by each of the three functions for operations on maps.
+    let copies = |kernel| {
+        let module = built_for(&large(2_000), kernel);
+        let global = |f: &&Function| matches!(f.kind, FuncKind::Global { bytes: 1.. });
+        let insts = module.funcs.iter().filter(global).flat_map(|f| &f.insts);
+        insts.filter(|inst| matches!(inst.op, Op::Copy { .. })).count()
+    };
+    assert_eq!(copies((6, 1)), copies((6, 2)) + 3);
 }
 
 #[test]
