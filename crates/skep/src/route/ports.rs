@@ -54,16 +54,15 @@ pub(super) fn why_no_xdp(port: &Device, native: bool) -> Option<String> {
     None
 }
 
-/// Where packets of a port are forwarded; `why_not` is what is known of why XDP does not run.
-pub(super) fn way(machine: &Machine, port: &Device, xdp: bool, why_not: Option<String>) -> String {
-    let below =
-        port.tag.and_then(|tag| machine.devices.iter().find(|d| d.index == tag.lower && d.xdp.is_some()));
-    match (xdp, below) {
+/// Where packets of a port are forwarded; `runs`: the interfaces on which the router's XDP program runs, `why_not` what is known of why it does not run here.
+pub(super) fn way(machine: &Machine, port: &Device, runs: &[u32], why_not: Option<String>) -> String {
+    let below = port.tag.map(|tag| tag.lower).filter(|lower| runs.contains(lower));
+    match (runs.contains(&port.index), below) {
         (true, _) if machine.takes_frames(port) => "XDP, then TC".to_owned(),
         (true, _) => {
             "XDP, then TC; what goes out here by TC: its driver takes no frames from XDP programs".to_owned()
         }
-        (false, Some(below)) => format!("XDP on {} by its tag, then TC", below.name),
+        (false, Some(below)) => format!("XDP on {} by its tag, then TC", machine.name_of(below)),
         (false, None) => {
             let why = why_not.or_else(|| why_no_xdp(port, false)).unwrap_or_else(|| REFUSED.to_owned());
             format!("TC: {why}")
@@ -104,8 +103,10 @@ mod tests {
             ..Device::default()
         };
         let machine = Machine::made(vec![(lower.clone(), true), (vlan.clone(), false)], Vec::new(), 1);
-        assert_eq!(way(&machine, &vlan, false, None), "XDP on eth3 by its tag, then TC");
-        assert_eq!(way(&machine, &lower, true, None), "XDP, then TC");
+        assert_eq!(way(&machine, &vlan, &[1], None), "XDP on eth3 by its tag, then TC");
+        assert_eq!(way(&machine, &lower, &[1], None), "XDP, then TC");
+        // A program there that is not the router's does not count.
+        assert!(way(&machine, &vlan, &[], None).starts_with("TC: "));
         assert!(machine.has_vlans(&lower) && !machine.has_vlans(&vlan));
         let exit = machine.exit(2).unwrap().fast.unwrap();
         assert_eq!((exit.device, exit.tag), (1, 100));

@@ -52,9 +52,11 @@ impl Router {
 
     /// The ports, and how packets of each are handled.
     pub fn ports(&self) -> Vec<String> {
+        let runs: Vec<u32> =
+            self.ports.iter().filter(|port| port.xdp).map(|port| port.device.index).collect();
         let way = |port: &Port| match port.filters.is_empty() {
             true => "XDP alone: its TC program is gone".to_owned(),
-            false => ports::way(&self.machine, &port.device, port.xdp, None),
+            false => ports::way(&self.machine, &port.device, &runs, None),
         };
         self.ports.iter().map(|port| format!("{}: {}", port.device.name, way(port))).collect()
     }

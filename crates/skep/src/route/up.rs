@@ -245,33 +245,43 @@ fn attach(
     ports: &[Device],
     mode: Mode,
 ) -> Result<Vec<PortReport>, Error> {
-    let mut reports = Vec::new();
-    let mut all = || -> Result<(), Error> {
+    let all = || -> Result<Vec<PortReport>, Error> {
+        let mut reasons = Vec::new();
         for port in ports {
             device::hold_tc(program(loaded, ProgType::SchedCls, port)?, port.index, &port.name)?;
-            let why_not = match mode {
+            reasons.push(match mode {
                 Mode::Generic => Some("`--generic`".to_owned()),
                 _ => attach_xdp(loaded, machine, port, mode == Mode::Native)?,
-            };
-            if let (Mode::Native, Some(why)) = (mode, &why_not) {
-                return Err(Error::Route(format!(
-                    "XDP does not run on {}: {why}; without `--native` TC forwards its packets",
-                    port.name
-                )));
-            }
-            let way = ports::way(machine, port, why_not.is_none(), why_not);
-            reports.push(PortReport { name: port.name.clone(), way });
+            });
         }
-        Ok(())
+        let with_reasons = || ports.iter().zip(&reasons);
+        let runs: Vec<u32> =
+            with_reasons().filter(|(_, why)| why.is_none()).map(|(port, _)| port.index).collect();
+        // A VLAN device is served by XDP on what it lies on.
+        let unserved = |port: &Device| port.tag.is_none_or(|tag| !runs.contains(&tag.lower));
+        let refused =
+            with_reasons().find_map(|(port, why)| Some((port, why.as_ref()?)).filter(|_| unserved(port)));
+        if let (Mode::Native, Some((port, why))) = (mode, refused) {
+            let below = port.tag.map(|tag| format!(", and {} is no port", machine.name_of(tag.lower)));
+            return Err(Error::Route(format!(
+                "XDP does not run on {}: {why}{}; without `--native` TC forwards its packets",
+                port.name,
+                below.unwrap_or_default()
+            )));
+        }
+        let report = |(port, why): (&Device, &Option<String>)| PortReport {
+            name: port.name.clone(),
+            way: ports::way(machine, port, &runs, why.clone()),
+        };
+        Ok(with_reasons().map(report).collect())
     };
-    if let Err(error) = all() {
+    all().or_else(|error| {
         // As far as it came, it is a router.
         if let Some(router) = super::find()? {
             Router::down(router)?;
         }
-        return Err(error);
-    }
-    Ok(reports)
+        Err(error)
+    })
 }
 
 /// Runs XDP on a port; why not, where that is not possible or not wanted.
