@@ -14,6 +14,9 @@ use crate::vars::Vars;
 pub(crate) struct Output {
     pub(crate) stdout: Vec<String>,
     pub(crate) stderr: Vec<String>,
+    /// What the commands before and after said.
+    pub(crate) before: Vec<String>,
+    pub(crate) after: Vec<String>,
     /// The lines of the files that the case names, in its order; nothing of a file that is not there.
     pub(crate) written: Vec<Vec<String>>,
     pub(crate) status: Option<ExitStatus>,
@@ -42,6 +45,8 @@ pub(crate) fn check(case: &Case, output: &Output, vars: &Vars) -> Vec<String> {
     reasons.extend(rejected("stdout", &patterns(&case.reject), &output.stdout));
     reasons.extend(in_order("stderr", &patterns(&case.stderr), &output.stderr));
     reasons.extend(rejected("stderr", &patterns(&case.reject_stderr), &output.stderr));
+    reasons.extend(in_order("the commands before", &patterns(&case.expect_before), &output.before));
+    reasons.extend(in_order("the commands after", &patterns(&case.expect_after), &output.after));
     for ((name, wanted), lines) in case.written.iter().zip(&output.written) {
         reasons.extend(in_order(name, &patterns(wanted), lines));
     }

@@ -72,6 +72,7 @@ const FEATURES: &[(&str, &[Probe])] = &[
     ("shell", &[Probe::Path("/bin/sh")]),
     ("veth", &[Probe::Symbol("veth_newlink")]),
     ("vlan", &[Probe::Symbol("vlan_newlink")]),
+    ("bridge", &[Probe::Symbol("br_dev_newlink")]),
     ("gre", &[Probe::Symbol("ipgre_newlink")]),
     ("geneve", &[Probe::Symbol("geneve_newlink")]),
     ("vxlan", &[Probe::Symbol("vxlan_newlink")]),

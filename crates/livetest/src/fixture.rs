@@ -65,8 +65,11 @@ pub(crate) struct Case {
     pub(crate) called: Option<String>,
     /// In a network namespace of its own, with a pair of veth devices of this MTU.
     pub(crate) net: Option<u32>,
-    /// Devices on top of that pair.
-    pub(crate) devices: Vec<String>,
+    /// Devices on top of that pair, addresses and neighbours, as `net::check` takes them.
+    pub(crate) parts: Vec<String>,
+    /// Commands of the program in that namespace, before the loads and after the program has ended.
+    pub(crate) before: Vec<Vec<String>>,
+    pub(crate) after: Vec<Vec<String>>,
     /// Started as this user, without privileges.
     pub(crate) user: Option<u32>,
     pub(crate) env: Vec<(String, String)>,
@@ -83,6 +86,10 @@ pub(crate) struct Case {
     pub(crate) contains: Vec<String>,
     /// None matches any line of standard output.
     pub(crate) reject: Vec<String>,
+    /// Each matches a line of what the commands before say, in this order.
+    pub(crate) expect_before: Vec<String>,
+    /// The same of those after.
+    pub(crate) expect_after: Vec<String>,
     /// Each matches a line of standard error, in this order.
     pub(crate) stderr: Vec<String>,
     /// None matches any line of standard error.
@@ -111,7 +118,9 @@ impl Case {
             emit: Vec::new(),
             called: None,
             net: None,
-            devices: Vec::new(),
+            parts: Vec::new(),
+            before: Vec::new(),
+            after: Vec::new(),
             user: None,
             env: Vec::new(),
             files: Vec::new(),
@@ -123,6 +132,8 @@ impl Case {
             expect: Vec::new(),
             contains: Vec::new(),
             reject: Vec::new(),
+            expect_before: Vec::new(),
+            expect_after: Vec::new(),
             stderr: Vec::new(),
             reject_stderr: Vec::new(),
             written: Vec::new(),
@@ -133,7 +144,8 @@ impl Case {
     fn patterns(&self) -> impl Iterator<Item = &String> {
         let written = self.written.iter().flat_map(|(_, patterns)| patterns);
         let streams = [&self.expect, &self.contains, &self.reject, &self.stderr, &self.reject_stderr];
-        streams.into_iter().flatten().chain(written)
+        let around = [&self.expect_before, &self.expect_after];
+        streams.into_iter().chain(around).flatten().chain(written)
     }
 
     fn says_something(&self) -> bool {
@@ -220,6 +232,10 @@ fn check(case: &Case) -> Result<(), String> {
     if !case.says_something() {
         return Err("a case needs something that it expects".to_owned());
     }
+    let around = !case.before.is_empty() || !case.after.is_empty();
+    if around && (case.net.is_none() || case.not_bpftrace.is_none()) {
+        return Err("`before` and `after` need `net`, and `bpftrace: no, REASON`".to_owned());
+    }
     for pattern in case.patterns() {
         regex::Regex::new(pattern).map_err(|error| format!("pattern `{pattern}`: {error}"))?;
     }
@@ -277,10 +293,19 @@ fn set(case: &mut Case, key: &str, value: &str, block: &[&str]) -> Result<(), St
         }
         "emit" => case.emit.extend(words(value)?),
         "net" => case.net = Some(number(value.strip_prefix("veth ").ok_or("expected `veth MTU`")?)?),
-        "device" => {
-            crate::net::check_device(value)?;
-            case.devices.push(value.to_owned());
+        "device" | "address" | "neighbour" => {
+            for item in items(value, block) {
+                let part = format!("{key}: {item}");
+                crate::net::check(&part)?;
+                case.parts.push(part);
+            }
         }
+        "before" | "after" => {
+            let commands: Result<Vec<_>, _> = items(value, block).iter().map(|line| words(line)).collect();
+            if key == "before" { &mut case.before } else { &mut case.after }.extend(commands?);
+        }
+        "expect-before" => case.expect_before.extend(items(value, block)),
+        "expect-after" => case.expect_after.extend(items(value, block)),
         "user" => case.user = Some(number(value)?),
         "called" => case.called = Some(value.to_owned()),
         "env" => {
@@ -402,6 +427,31 @@ contains: open
     }
 
     #[test]
+    fn commands_around_a_run_and_parts_of_a_network() {
+        let text = "\
+== a
+bpftrace: no, it has no router
+net: veth 1500
+device: vlan va.5 5
+address:
+  va.5 10.0.5.1/24
+  va.5 2001:db8:5::1/64
+neighbour: va.5 10.0.5.9 02:00:00:00:05:09
+before:
+  route up --ports va.5
+  route add 10.9.0.0/16 drop if 'udp port 7'
+after: route down
+script: 1
+expect-after: ^stopped
+";
+        let case = &parse("x", text).unwrap()[0];
+        assert_eq!(case.before[1][4..], ["if", "udp port 7"]);
+        assert_eq!((case.before.len(), &case.after[0][..]), (2, &["route", "down"].map(str::to_owned)[..]));
+        assert_eq!(case.parts[2], "address: va.5 2001:db8:5::1/64");
+        assert_eq!((case.parts.len(), &case.expect_after[0][..]), (4, "^stopped"));
+    }
+
+    #[test]
     fn a_mistake_is_named_with_its_line() {
         for (text, message) in [
             ("needs: uprobe", "x.test:1: expected `== NAME`"),
@@ -413,6 +463,8 @@ contains: open
             ("== a\nneeds: teapot", "teapot"),
             ("== a\nload: teapot", "teapot"),
             ("== a\ndevice: teapot", "x.test:2: expected KIND NAME NUMBER"),
+            ("== a\naddress: va.5", "x.test:2: expected DEVICE ADDRESS/LENGTH"),
+            ("== a\nscript: 1\nexpect: 1\nbefore: maps", "x.test:1: `before` and `after` need `net`"),
             ("== a\nargs: 'x", "no closing '"),
         ] {
             let error = parse("x", text).unwrap_err();

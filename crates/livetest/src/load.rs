@@ -17,7 +17,7 @@ pub(crate) const HOLD: &str = "LIVETEST_HOLD";
 /// The environment variable with the name that a workload's process takes.
 pub(crate) const COMM: &str = "LIVETEST_COMM";
 
-/// A `load` line: `[comm=NAME] [cgroup=PATH] [cpu=N] [stay=MS] WORKLOAD ARGS…`.
+/// A `load` line: `[comm=NAME] [cgroup=PATH] [cpu=N] [wait=MS] [stay=MS] WORKLOAD ARGS…`.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     comm: Option<String>,
@@ -36,7 +36,7 @@ impl Load {
             match word.split_once('=') {
                 Some(("comm", name)) if load.words.is_empty() => load.comm = Some(name.to_owned()),
                 Some(("cgroup", path)) if load.words.is_empty() => load.cgroup = Some(path.to_owned()),
-                Some(("cpu" | "stay", _)) if load.words.is_empty() => load.options.push(word),
+                Some(("cpu" | "wait" | "stay", _)) if load.words.is_empty() => load.options.push(word),
                 _ => load.words.push(word),
             }
         }

@@ -8,6 +8,7 @@
 //! The same binary is the load: `livetest workload NAME ARGS…` does the system calls that the fixtures trace.
 
 mod args;
+mod around;
 mod cgroup;
 mod expect;
 mod feature;

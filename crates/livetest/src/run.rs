@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::args::{Options, Style};
+use crate::around::Around;
 use crate::expect::Output;
 use crate::fixture::{Case, End, Via};
 use crate::load::Running;
@@ -97,8 +98,36 @@ pub(crate) fn run(case: &Case, options: &Options, way: Way) -> Result<Ran, Strin
     let fixtures = std::fs::canonicalize(&options.fixtures).unwrap_or_else(|_| options.fixtures.clone());
     vars.set("FIXTURES", fixtures.display());
     case.builds.iter().try_for_each(|words| build(words, &vars, &dir.0))?;
-    let network = case.net.map(|mtu| crate::net::Network::make(mtu, &case.devices)).transpose()?;
-    let holder = network.as_ref().map(crate::net::Network::pid);
+    let Some(mtu) = case.net else { return within(case, options, way, &dir.0, vars, None) };
+    let pins = !case.before.is_empty() || !case.after.is_empty();
+    let network = crate::net::Network::make(mtu, &case.parts, pins)?;
+    let around = Around { program: &options.program, net: network.pid(), dir: &dir.0, limit };
+    let (before, mut told) = around.run(&case.before, &vars);
+    let ran = told
+        .take()
+        .map_or_else(|| within(case, options, way, &dir.0, vars.clone(), Some(network.pid())), Err);
+    // Also when the case has failed.
+    let (after, trouble) = around.run(&case.after, &vars);
+    drop(network);
+    ran.map(|mut ran| {
+        ran.trouble = ran.trouble.or(trouble);
+        ran.output.before = before;
+        ran.output.after = after;
+        ran
+    })
+}
+
+/// Runs the case in the network that a process holds, or in this one.
+fn within(
+    case: &Case,
+    options: &Options,
+    way: Way,
+    dir: &Path,
+    mut vars: Vars,
+    holder: Option<u32>,
+) -> Result<Ran, String> {
+    let limit = case.timeout * options.time_scale;
+    let me = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let mut loads = Vec::new();
     for (index, load) in case.loads.iter().enumerate() {
         let running = load.start(&vars, holder, limit)?;
@@ -106,7 +135,7 @@ pub(crate) fn run(case: &Case, options: &Options, way: Way) -> Result<Ran, Strin
         vars.set(&name, running.pid());
         loads.push(running);
     }
-    let mut words = command_line(case, options, way, &dir.0, &mut vars)?;
+    let mut words = command_line(case, options, way, dir, &mut vars)?;
     if let Some(pid) = holder {
         words.splice(0..0, [me.display().to_string(), "in-net".to_owned(), pid.to_string()]);
     }
@@ -118,13 +147,12 @@ pub(crate) fn run(case: &Case, options: &Options, way: Way) -> Result<Ran, Strin
     }
     let trouble = session.drive();
     let mut output = session.finish();
-    drop(network);
     for (name, _) in &case.written {
-        let text = std::fs::read(dir.0.join(name)).unwrap_or_default();
+        let text = std::fs::read(dir.join(name)).unwrap_or_default();
         output.written.push(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect());
     }
     let differences = match way {
-        Way::Replayed => replay::differences(case, options, &replay::file(&dir.0), &output)?,
+        Way::Replayed => replay::differences(case, options, &replay::file(dir), &output)?,
         _ => Vec::new(),
     };
     Ok(Ran { command: words, output, vars, trouble, differences })

@@ -9,8 +9,13 @@ pub(crate) fn render(command: &[String], output: &Output, reasons: &[String]) ->
     let mut lines: Vec<String> = reasons.iter().map(|reason| format!("reason: {reason}")).collect();
     let words: Vec<String> = command.iter().map(|word| quote(word)).collect();
     lines.extend(words.join(" ").lines().map(|line| format!("$ {line}")));
-    lines.extend(cut("stdout", &output.stdout));
-    lines.extend(cut("stderr", &output.stderr));
+    let streams = [
+        ("before", &output.before),
+        ("stdout", &output.stdout),
+        ("stderr", &output.stderr),
+        ("after", &output.after),
+    ];
+    lines.extend(streams.into_iter().flat_map(|(name, lines)| cut(name, lines)));
     lines
 }
 

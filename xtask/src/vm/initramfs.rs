@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 use super::modules;
 
 /// Modules that tests need where the kernel has them apart; each comes with what it depends on.
-const MODULES: [&str; 7] = ["veth", "sch_ingress", "cls_bpf", "8021q", "ip_gre", "geneve", "vxlan"];
+const MODULES: [&str; 8] = ["veth", "sch_ingress", "cls_bpf", "8021q", "bridge", "ip_gre", "geneve", "vxlan"];
 
 /// Writes the initramfs. `src/bin/guest-init.rs` is the reader of `guest/` and `modules/`.
 pub(super) fn write(

@@ -1,7 +1,9 @@
-//! Devices on top of `va`: a VLAN, or one end of a tunnel whose other end is who sends and receives at `vb`.
+//! Devices on top of `va`: a VLAN, or one end of a tunnel whose other end is who sends and receives at `vb`; or a bridge.
 //!
-//! In: `vlan NAME ID`, `gre NAME KEY`, `geneve NAME VNI`, `vxlan NAME VNI`. Out: the device, up. Always: `va` is then 10.0.0.2 with
-//! the hardware address 02:00:00:00:00:02, and knows 10.0.0.1 at 02:00:00:00:00:01; tunnels go between these.
+//! In: `vlan NAME ID`, `gre NAME KEY`, `geneve NAME VNI`, `vxlan NAME VNI`, `bridge NAME PORT`. Out: the device, up. Always: `va` is then
+//! 10.0.0.2 with the hardware address 02:00:00:00:00:02, and knows 10.0.0.1 at 02:00:00:00:00:01; tunnels go between these.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
@@ -15,15 +17,9 @@ const HERE: [u8; 4] = [10, 0, 0, 2];
 const THERE: [u8; 4] = [10, 0, 0, 1];
 const HERE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const THERE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const BRIDGE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 11];
+const IFLA_MASTER: u16 = 10;
 
-const RTM_NEWADDR: u16 = 20;
-const RTM_NEWNEIGH: u16 = 28;
-const AF_INET: u8 = 2;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-const NUD_PERMANENT: u16 = 0x80;
 /// GRE_KEY (include/net/gre.h), in network byte order.
 const KEY_FLAG: [u8; 2] = [0x20, 0];
 const GENEVE_PORT: u16 = 6081;
@@ -50,6 +46,8 @@ pub(super) struct Device<'l> {
     kind: &'static str,
     name: &'l str,
     data: Vec<u8>,
+    /// Of a bridge, the interface that belongs to it.
+    port: Option<&'l str>,
 }
 
 impl Device<'_> {
@@ -57,60 +55,51 @@ impl Device<'_> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let usage = || {
             let kinds = KINDS.map(|(kind, _)| kind).join(", ");
-            format!("expected KIND NAME NUMBER with KIND one of {kinds}, found `{line}`")
+            format!("expected KIND NAME NUMBER with KIND one of {kinds}, or bridge NAME PORT, found `{line}`")
         };
-        let [kind, name, number] = words[..] else { return Err(usage()) };
+        let [kind, name, what] = words[..] else { return Err(usage()) };
+        if kind == "bridge" {
+            return Ok(Device { kind: "bridge", name, data: Vec::new(), port: Some(what) });
+        }
         let (kind, data) = KINDS.iter().find(|(known, _)| *known == kind).ok_or_else(usage)?;
-        let number = number.parse().map_err(|_| usage())?;
-        Ok(Device { kind, name, data: data(number) })
-    }
-}
-
-/// Gives `va` its addresses and makes the devices.
-pub(super) fn make(netlink: &mut Netlink, lines: &[String]) -> Result<(), String> {
-    let under = name_to_index(&netlink.0, "va").map_err(|error| format!("va: {error}"))?;
-    netlink.address(under).map_err(|error| format!("the addresses of va: {error}"))?;
-    for line in lines {
-        let device = Device::parse(line)?;
-        let made = netlink.add(&device, under).and_then(|()| netlink.set_up(device.name));
-        made.map_err(|error| format!("making `{line}`: {error}"))?;
-    }
-    Ok(())
-}
-
-impl Netlink {
-    fn address(&mut self, index: u32) -> Result<(), Errno> {
-        let mut link = vec![0; 16];
-        attribute(&mut link, IFLA_IFNAME, b"va\0");
-        attribute(&mut link, IFLA_ADDRESS, &HERE_ADDRESS);
-        self.request(RTM_NEWLINK, 0, &link)?;
-        // struct ifaddrmsg: family, length of the prefix, flags, scope, index.
-        let mut address = vec![AF_INET, 24, 0, 0];
-        address.extend(index.to_ne_bytes());
-        attribute(&mut address, IFA_LOCAL, &HERE);
-        attribute(&mut address, IFA_ADDRESS, &HERE);
-        self.request(RTM_NEWADDR, CREATE, &address)?;
-        // struct ndmsg: family, padding, index, state, flags, type.
-        let mut neighbour = vec![AF_INET, 0, 0, 0];
-        neighbour.extend(index.to_ne_bytes());
-        neighbour.extend(NUD_PERMANENT.to_ne_bytes());
-        neighbour.extend([0, 0]);
-        attribute(&mut neighbour, NDA_DST, &THERE);
-        attribute(&mut neighbour, NDA_LLADDR, &THERE_ADDRESS);
-        self.request(RTM_NEWNEIGH, CREATE, &neighbour)
+        let number = what.parse().map_err(|_| usage())?;
+        Ok(Device { kind, name, data: data(number), port: None })
     }
 
-    fn add(&mut self, device: &Device<'_>, under: u32) -> Result<(), Errno> {
+    pub(super) fn make(&self, netlink: &mut Netlink) -> Result<(), Errno> {
+        let under = name_to_index(&netlink.0, "va")?;
         let (mut info, mut body) = (Vec::new(), vec![0; 16]);
-        attribute(&mut info, IFLA_INFO_KIND, format!("{}\0", device.kind).as_bytes());
-        attribute(&mut info, IFLA_INFO_DATA, &device.data);
-        attribute(&mut body, IFLA_IFNAME, format!("{}\0", device.name).as_bytes());
-        if device.kind == "vlan" {
+        attribute(&mut info, IFLA_INFO_KIND, format!("{}\0", self.kind).as_bytes());
+        attribute(&mut info, IFLA_INFO_DATA, &self.data);
+        attribute(&mut body, IFLA_IFNAME, format!("{}\0", self.name).as_bytes());
+        if self.kind == "vlan" {
             attribute(&mut body, IFLA_LINK, &under.to_ne_bytes());
         }
+        if self.port.is_some() {
+            attribute(&mut body, IFLA_ADDRESS, &BRIDGE_ADDRESS);
+        }
         attribute(&mut body, IFLA_LINKINFO, &info);
-        self.request(RTM_NEWLINK, CREATE, &body)
+        netlink.request(RTM_NEWLINK, CREATE, &body)?;
+        if let Some(port) = self.port {
+            let bridge = name_to_index(&netlink.0, self.name)?;
+            let mut body = vec![0; 16];
+            attribute(&mut body, IFLA_IFNAME, format!("{port}\0").as_bytes());
+            attribute(&mut body, IFLA_MASTER, &bridge.to_ne_bytes());
+            netlink.request(RTM_NEWLINK, 0, &body)?;
+        }
+        netlink.set_up(self.name)
     }
+}
+
+/// Gives `va` its addresses.
+pub(super) fn name_ends(netlink: &mut Netlink) -> Result<(), Errno> {
+    let mut link = vec![0; 16];
+    attribute(&mut link, IFLA_IFNAME, b"va\0");
+    attribute(&mut link, IFLA_ADDRESS, &HERE_ADDRESS);
+    netlink.request(RTM_NEWLINK, 0, &link)?;
+    let index = name_to_index(&netlink.0, "va")?;
+    netlink.give_address(index, IpAddr::V4(Ipv4Addr::from(HERE)), 24)?;
+    netlink.give_neighbour(index, IpAddr::V4(Ipv4Addr::from(THERE)), &THERE_ADDRESS)
 }
 
 fn attributes(list: &[(u16, &[u8])]) -> Vec<u8> {
@@ -127,7 +116,9 @@ mod tests {
     fn devices_are_checked() {
         let device = Device::parse("vlan va.5 5").unwrap();
         assert_eq!((device.kind, device.name, &device.data[..6]), ("vlan", "va.5", &[6, 0, 1, 0, 5, 0][..]));
-        for wrong in ["", "vlan va.5", "vlan va.5 x", "teapot t 1", "vlan va.5 5 6"] {
+        let bridge = Device::parse("bridge br0 vb").unwrap();
+        assert_eq!((bridge.kind, bridge.name, bridge.port), ("bridge", "br0", Some("vb")));
+        for wrong in ["", "vlan va.5", "bridge br0", "vlan va.5 x", "teapot t 1", "vlan va.5 5 6"] {
             assert!(Device::parse(wrong).err().unwrap().contains("vlan, gre"), "{wrong}");
         }
     }

@@ -1,6 +1,6 @@
 //! What fixtures trace: small programs built into this binary, each with an exact number of system calls or events.
 //!
-//! In: `[cpu=N] [stay=MS] NAME ARGS…`, and from the environment a name for the process and whether to stop before the work.
+//! In: `[cpu=N] [wait=MS] [stay=MS] NAME ARGS…`, and from the environment a name for the process and whether to stop before the work.
 //! Out: the work done, or a message. Always: between the stop and the work nothing else happens in the process.
 
 mod calls;
@@ -109,6 +109,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
         Ok(Some(value))
     };
     let cpu = take("cpu=")?;
+    let wait = take("wait=")?;
     let stay = take("stay=")?;
     check(words)?;
     let workload = find(&words[0])?;
@@ -129,10 +130,10 @@ pub(crate) fn run(words: &[String]) -> Result<(), String> {
         // The tracer of system calls sees the end of this call before the process stops, so nothing of it comes later.
         kill_process(getpid(), Signal::STOP).map_err(|error| format!("kill: {error}"))?;
     }
+    let sleep = |time: usize| std::thread::sleep(std::time::Duration::from_millis(time as u64));
+    wait.into_iter().for_each(sleep);
     (workload.work)(&words[1..])?;
-    if let Some(stay) = stay {
-        std::thread::sleep(std::time::Duration::from_millis(stay as u64));
-    }
+    stay.into_iter().for_each(sleep);
     Ok(())
 }
 
