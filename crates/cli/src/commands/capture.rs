@@ -55,15 +55,20 @@ pub(crate) fn run(options: &Capture) -> Result<ExitCode> {
     let link = offline.first_link().unwrap_or(ETHERNET);
     let mut output = Output::new(options, link, false)?;
     let mut damaged = false;
-    while let Some(matched) = offline.next_match()? {
-        if output.take(&matched)? == Kept::Full {
+    while offline.advance()? {
+        let matched = if options.count { None } else { offline.matched() };
+        if let Some(matched) = matched
+            && output.take(&matched)? == Kept::Full
+        {
             break;
         }
         let look = offline.totals().matched % PACKETS_PER_LOOK == 0;
         if look && signals.next().is_some() {
             break;
         }
-        damaged |= tell(&mut offline);
+        if offline.is_damaged() {
+            damaged |= tell(&mut offline);
+        }
     }
     // A signal ends standard input, maybe in the middle of a packet.
     if signals.next().is_none() {

@@ -20,6 +20,13 @@ struct File<'s> {
     alive: bool,
 }
 
+impl File<'_> {
+    #[cold]
+    fn failed(&self, error: FileError) -> MergeError {
+        MergeError { name: self.name.clone(), error }
+    }
+}
+
 /// Damage or a failure of one of the files; the others go on.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {error}")]
@@ -38,6 +45,7 @@ impl<'s> Merge<'s> {
     }
 
     /// Goes to the next packet; `false` at the end of all files. After an error it goes on with what is left.
+    #[inline]
     pub fn advance(&mut self) -> Result<bool, MergeError> {
         match self.files.as_mut_slice() {
             [file] => {
@@ -45,7 +53,7 @@ impl<'s> Merge<'s> {
                 (self.current, self.started) = (0, true);
                 file.alive = matches!(more, Some(Ok(true)));
                 match more {
-                    Some(Err(error)) => Err(MergeError { name: file.name.clone(), error }),
+                    Some(Err(error)) => Err(file.failed(error)),
                     _ => Ok(file.alive),
                 }
             }
@@ -99,6 +107,7 @@ impl<'s> Merge<'s> {
     }
 
     /// Index of the file that the current packet is of, and the packet.
+    #[inline]
     pub fn packet(&self) -> Option<(usize, Packet<'_>)> {
         let file = self.files.get(self.current).filter(|file| file.alive)?;
         Some((self.current, file.reader.packet()))

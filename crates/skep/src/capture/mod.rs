@@ -146,8 +146,13 @@ impl<'s> Offline<'s> {
     /// Goes to the next packet that matches and shows it; `None` at the end, or when enough were found. Damage ends a
     /// file; what is wrong stands in [`Offline::damage`], and the other files go on.
     pub fn next_match(&mut self) -> Result<Option<Matched<'_>>, Error> {
+        Ok(if self.advance()? { self.matched() } else { None })
+    }
+
+    /// The same without showing it; `false` at the end.
+    pub fn advance(&mut self) -> Result<bool, Error> {
         if self.limits.count.is_some_and(|most| self.totals.matched >= most) {
-            return Ok(None);
+            return Ok(false);
         }
         loop {
             if self.speed != Speed::Steady && self.next_ahead() {
@@ -155,7 +160,7 @@ impl<'s> Offline<'s> {
             }
             match self.files.advance() {
                 Ok(true) => {}
-                Ok(false) => return Ok(None),
+                Ok(false) => return Ok(false),
                 Err(error) => {
                     self.damage.push(error.to_string());
                     continue;
@@ -167,13 +172,18 @@ impl<'s> Offline<'s> {
             }
         }
         self.totals.matched += 1;
-        let Some((file, mut packet)) = self.files.packet() else { return Ok(None) };
-        let interface = self.files.reader(file).and_then(|reader| reader.interfaces().get(packet.interface));
-        let Some(interface) = interface else { return Ok(None) };
+        Ok(true)
+    }
+
+    /// The packet that was found last.
+    #[inline]
+    pub fn matched(&self) -> Option<Matched<'_>> {
+        let (file, mut packet) = self.files.packet()?;
+        let interface = self.files.reader(file)?.interfaces().get(packet.interface)?;
         if let Some(most) = self.limits.bytes {
             packet.data = packet.data.get(..most).unwrap_or(packet.data);
         }
-        Ok(Some(Matched { packet, file, interface, process: "", block: None }))
+        Some(Matched { packet, file, interface, process: "", block: None })
     }
 
     /// Goes to the next match by machine code; `false`: the next packet is to be tested as it comes.
@@ -235,6 +245,12 @@ impl<'s> Offline<'s> {
     /// Counts up to now.
     pub fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Whether something was wrong with files since the last call of [`Offline::damage`].
+    #[inline]
+    pub fn is_damaged(&self) -> bool {
+        !self.damage.is_empty()
     }
 
     /// What was wrong with files, each with its name, since the last call.
