@@ -122,7 +122,6 @@ impl Sync {
                         self.find_router()?;
                     }
                     if Maps(&self.router.maps).generation()? != self.generation {
-                        self.mirror.look_again();
                         self.apply(tell)?;
                     }
                 }
@@ -201,6 +200,8 @@ impl Sync {
             table.remember(&self.table, |number| maps.hop(number));
             self.table = table;
             self.lookups = Lookups::default();
+            // Whoever changed it may have taken a route away that had the place of a followed one.
+            self.mirror.look_again();
         }
         // Few entries, whatever the number of routes: they come first.
         steps.extend(self.table.set_down(&self.mirror.down()));
