@@ -25,19 +25,8 @@ const TURNS: usize = 4;
 /// Frames that no socket has room for all of.
 const FULL: usize = 600;
 
-const FILTERS: [&str; 10] = [
-    "ip",
-    "tcp port 80",
-    "host 10.0.0.1",
-    "net 10.0.0.0/8",
-    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
-    "vlan 100",
-    "ip6 and tcp dst port 443",
-    "udp portrange 5000-6000",
-    "icmp or arp",
-    "(tcp port 80 or tcp port 443 or udp portrange 5000-6000) and (net 10.1.0.0/16 or ip6) \
-     and not (tcp[tcpflags] & tcp-rst != 0) and (ip[8] > 30 or ip6) and greater 60",
-];
+/// Filters, one a line, which tests hold to libpcap's length.
+const FILTERS: &str = include_str!("../../../tests/packet/usual-filters.txt");
 
 /// Frames by name: Ethernet, then what is told here, filled up with zeros to 74 bytes.
 const FRAMES_SENT: [(&str, &[u8]); 4] = [
@@ -87,7 +76,7 @@ pub(crate) fn measure(rounds: usize) -> Result<()> {
     print!("  {:>6}{:>9}", "skep", "libpcap");
     FRAMES_SENT.iter().for_each(|(name, _)| print!("{name:>14}"));
     println!("{:>10}  filter", "compile");
-    for text in FILTERS {
+    for text in FILTERS.lines() {
         let (ours, time) = ours(text)?;
         let theirs = classic::compile(text)?;
         print!("  {:>6}{:>9}", classic::translated(&ours), classic::translated(&theirs));

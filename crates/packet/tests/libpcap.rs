@@ -71,6 +71,8 @@ fn seed() -> u64 {
     std::env::var("SKEP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
+/// Filters as they are written most, one a line; `skep-bench filter` measures them.
+const FILTERS: &str = include_str!("../../../tests/packet/usual-filters.txt");
 const NO_TAGS: &str = "no VLAN support for";
 const REJECTS_ALL: &str = "expression rejects all packets";
 
@@ -226,21 +228,7 @@ fn sockets_programs_are_as_short() {
         Ok(oracle) => oracle,
         Err(error) => return println!("not root, so libpcap compiles for no live interface: {error}"),
     };
-    let expressions = [
-        "",
-        "ip",
-        "tcp port 80",
-        "host 10.0.0.1",
-        "net 10.0.0.0/8",
-        "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
-        "vlan 100",
-        "ip6 and tcp dst port 443",
-        "udp portrange 5000-6000",
-        "icmp or arp",
-        "(tcp port 80 or tcp port 443 or udp portrange 5000-6000) and (net 10.1.0.0/16 or ip6) \
-         and not (tcp[tcpflags] & tcp-rst != 0) and (ip[8] > 30 or ip6) and greater 60",
-    ];
-    for text in expressions {
+    for text in std::iter::once("").chain(FILTERS.lines()) {
         let options = Options {
             link: LinkType::Ethernet,
             source: oracle.source(false),
