@@ -44,6 +44,9 @@ struct Args {
     /// Of live captures, only loads whose name contains this
     #[arg(long, default_value = "")]
     only: String,
+    /// Live captures: tcpdump beside itself, which shows how far the ratios move on their own
+    #[arg(long)]
+    null: bool,
     /// Rounds of each measurement
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -85,7 +88,8 @@ fn main() -> Result<()> {
         capture::measure(&args.skep, args.rounds)?;
     }
     if wanted("live") {
-        live::measure(&args.skep, args.rounds, args.folder.as_deref(), &args.only)?;
+        let loads = live::Wanted { skep: &args.skep, rounds: args.rounds, only: &args.only, null: args.null };
+        live::measure(&loads, args.folder.as_deref())?;
     }
     if wanted("route") {
         route::measure(&args.skep, &args.forward, args.rounds, &args.what)?;

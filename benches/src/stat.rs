@@ -13,6 +13,13 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// Between which values the middle half of some measurements lies; NaN without any.
+pub(crate) fn middle_half(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |part: usize| values.get(values.len().saturating_sub(1) * part / 4).copied().unwrap_or(f64::NAN);
+    (at(1), at(3))
+}
+
 /// Geometric mean of ratios; NaN without any.
 pub(crate) fn geometric_mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64).exp()
@@ -36,5 +43,17 @@ impl RunStats {
 impl Drop for RunStats {
     fn drop(&mut self) {
         let _ = std::fs::write(SWITCH, self.before.trim());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_half_leaves_a_quarter_at_each_end() {
+        assert_eq!(middle_half(vec![9.0, 1.0, 5.0, 3.0, 7.0]), (3.0, 7.0));
+        assert_eq!(middle_half(vec![4.0]), (4.0, 4.0));
+        assert!(middle_half(Vec::new()).0.is_nan());
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Run {
     pub(super) total: f64,
     /// The user's part.
     pub(super) user: f64,
-    /// What sending took.
+    /// What sending cost the sender.
     pub(super) sent: f64,
     /// Part of all packets that was lost.
     pub(super) lost: f64,
