@@ -150,6 +150,8 @@ fn one_change_of_a_large_table() {
         $S route add 10.97.0.0/16 via 10.0.2.2; own second
         $S route add 10.96.0.0/16 via 10.0.2.2; $S route add 10.95.0.0/16 via 10.0.2.2; own third
         $S route replace 10.97.0.0/16 drop; $S route replace 10.96.0.0/16 dev r2; own fourth
+        neighbour() {{ echo \"$1\"; ip -d neigh show dev r2 10.0.2.2; }}
+        neighbour shared; $S route del 10.95.0.0/16; neighbour gone
         echo reached; $S route replace 10.0.2.2/32 via 10.0.2.2; ROUTE_TEST_ROLE='probe 10.0.2.2' $a $T
         $S route show | grep -vc drop
         $S route down; kill $P"
@@ -167,7 +169,14 @@ fn one_change_of_a_large_table() {
     told("fourth", " 1  via 10.0.2.2 dev r2");
     told("fourth", " 1  dev r2");
     assert!(shown.contains("10.0.2.2: 3 of 3"), "{shown}");
-    assert_eq!(shown.lines().filter(|line| line.contains("managed")).count(), 0, "{shown}");
+    // Marked while a route leads there, also by a next hop that it shared with others until they went.
+    let marked = |line: &str| line.contains("managed");
+    let (before, behind) = shown.split_once("\nshared\n").unwrap();
+    let (behind, gone) = behind.split_once("\ngone\n").unwrap();
+    assert!(!before.lines().any(marked) && !gone.lines().any(marked), "{shown}");
+    if !behind.lines().any(marked) {
+        eprintln!("skipped: this kernel or `ip` knows no managed neighbours");
+    }
 }
 
 #[test]

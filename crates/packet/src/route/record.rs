@@ -90,6 +90,18 @@ pub fn longest(cells: &impl Cells, prefix: Prefix, lengths: std::ops::Range<u8>)
     lengths.find_map(|length| Some((length, value(cells, Prefix::around(prefix.address(), length))?)))
 }
 
+/// Whether some route but this one has such a value.
+pub fn any_other(cells: &impl Cells, prefix: Prefix, mut is: impl FnMut(u32) -> bool) -> bool {
+    let own = Half::of(cells, prefix).seek(cells, prefix).ok();
+    (0..2).any(|at| {
+        let half = Half::at(cells, at);
+        (0..half.slots).filter(|slot| at != family(prefix) || own != Some(*slot)).any(|slot| {
+            let word = cells.get(Part::Record, half.word(slot));
+            word != 0 && word != GONE && is(value_in(word))
+        })
+    })
+}
+
 /// All routes with their values, in no order.
 pub fn routes(cells: &impl Cells) -> Vec<(Prefix, u32)> {
     let mut routes = Vec::with_capacity(count(cells).iter().sum::<u32>() as usize);
@@ -334,6 +346,11 @@ mod tests {
             assert_eq!(value(&cells, prefix), known.get(&prefix).copied());
         }
         assert_eq!(routes(&cells).into_iter().collect::<BTreeMap<_, _>>(), known);
+        for (prefix, value) in known.iter().take(50) {
+            let others = known.iter().filter(|(other, _)| *other != prefix);
+            assert_eq!(any_other(&cells, *prefix, |v| v == *value), others.clone().any(|(_, v)| v == value));
+            assert_eq!(others.count() > 0, any_other(&cells, *prefix, |_| true));
+        }
         assert_eq!(count(&cells).iter().sum::<u32>() as usize, known.len());
         for _ in 0..2000 {
             let Some(address) = Some(prefix(&mut state).address()) else { continue };

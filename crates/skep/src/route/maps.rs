@@ -105,6 +105,16 @@ impl<'a> Maps<'a> {
         Ok(known)
     }
 
+    /// Where the buckets of a group lead; `None`: that could not be read.
+    pub(super) fn members(self, group: u32) -> Option<BTreeSet<Option<u32>>> {
+        let (map, first) = (self.find("buckets")?, group.saturating_mul(BUCKETS));
+        let each = (first..first.saturating_add(BUCKETS)).map(|at| {
+            let entries = map.lookup(&at.to_ne_bytes()).ok()?;
+            Some(Some(word(entries.get(0)?.value(), 0)))
+        });
+        each.collect()
+    }
+
     /// Next hops that there can be.
     pub(super) fn most_hops(self) -> u32 {
         self.find("hops").map_or(HOPS, Map::max_entries)

@@ -8,7 +8,8 @@ use super::write::POLICIES;
 use super::{Maps, Router};
 use crate::error::Error;
 use skep_kernel::device;
-use skep_packet::route::{Change, Hop, Kind, OWN_ROOM, Step, record};
+use skep_packet::route::{Change, GROUP, Hop, Kind, OWN_ROOM, Prefix, Step, record};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What a change takes.
@@ -92,7 +93,8 @@ fn done(maps: Maps<'_>, arrays: &Mapped, change: &Change) -> Result<Option<Done>
         },
     }
     // What this route alone led to is given back.
-    if let (Some(number), Some(old)) = (before, old.filter(|hop| hop.owner != 0)) {
+    let alone = |hop: &Hop| hop.owner != 0 || !is_shared(maps, arrays, (prefix, before));
+    if let (Some(number), Some(old)) = (before, old.filter(alone)) {
         done.steps.push(Step::Spare(number));
         let neighbour = old.neighbour().filter(|place| done.known != Some(*place));
         if neighbour.is_some()
@@ -103,6 +105,17 @@ fn done(maps: Maps<'_>, arrays: &Mapped, change: &Change) -> Result<Option<Done>
         }
     }
     Ok(Some(done))
+}
+
+/// Whether other routes than this one lead to the next hop that it leads to, alone or among several. Where many do, one of them is found soon.
+fn is_shared(maps: Maps<'_>, arrays: &Mapped, (prefix, before): (Prefix, Option<u32>)) -> bool {
+    let mut groups = BTreeSet::new();
+    let leads = |value: u32| {
+        let group = value & GROUP != 0 && groups.insert(value);
+        Some(value) == before || group && maps.members(value & !GROUP).is_none_or(|all| all.contains(&before))
+    };
+    // What could not be read is not given away.
+    record::any_other(arrays, prefix, leads) || arrays.complete().is_err()
 }
 
 /// Whether one of these steps makes a next hop with that neighbour.
