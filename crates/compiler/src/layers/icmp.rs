@@ -1,14 +1,17 @@
 //! Answering a packet with an ICMP error about itself: the frame goes back to its sender's addresses, from an address that is
-//! given, and quotes the beginning of what it was.
+//! given, and quotes as much of what it was as such an answer may have. The quote stays where it is: room for the new headers is made before it, and what is
+//! behind it is cut off.
 //!
 //! What always holds: no error is made about an error, about a fragment behind the first, for a sender that is no one host, or for a
 //! frame that is more than Ethernet, or nothing, and a plain IP header (RFC 1122, 3.2.2; RFC 4443, 2.4). The new frame is written whole, so
 //! nothing of the old one but the quote leaves.
 
-use super::access::{At, Context};
+use super::access::{At, Context, Mode, Reader};
 use super::table::LinkType;
 use super::walk::{Depth, Frame};
-use crate::ir::{BinOp, Block, Cc, FuncBuilder, IntTy, Op, Type, UnOp, Value};
+use crate::ir::{
+    BinOp, Block, Cc, FuncBuilder, FuncId, FuncKind, Function, IntTy, Op, PtrKind, Type, UnOp, Value,
+};
 use skep_bpf::helpers::id;
 
 /// What the error says. The numbers are u64.
@@ -22,12 +25,16 @@ pub struct IcmpError {
     pub info: Value,
     /// The address that it comes from, in memory of the program.
     pub from: (Value, i32),
+    /// What sums the quote up: see [`quote_sum`].
+    pub sum: FuncId,
 }
 
 /// Bytes of an Ethernet header.
 const ETH: u32 = 14;
 /// Bytes of an ICMP error's header.
 const ICMP: u32 = 8;
+/// `BPF_ADJ_ROOM_MAC`: room behind the link header.
+const BEHIND_LINK: u64 = 1;
 
 /// What differs between the families.
 struct Family {
@@ -40,8 +47,22 @@ struct Family {
     first: (u64, u64),
     /// Number of ICMP.
     icmp: u64,
-    /// What is quoted: the header, and the eight bytes behind it that say which connection it was.
+    /// Where the header says how long the packet is, and what that does not count.
+    length: (u32, u32),
+    /// Most bytes that are quoted: the answer has 576 then (RFC 1812, 4.3.2.3), or the least MTU of IPv6 (RFC 4443, 2.4).
     quote: u32,
+}
+
+impl Family {
+    /// Bytes before the quote, behind a link header of so many.
+    fn front(&self, link: u32) -> u32 {
+        link + self.header + ICMP
+    }
+}
+
+/// Bytes of the link header.
+fn link_header(link: LinkType) -> u32 {
+    if link == LinkType::Raw { 0 } else { ETH }
 }
 
 const IP4: Family = Family {
@@ -51,7 +72,8 @@ const IP4: Family = Family {
     address: 4,
     first: (0x45, 0xff),
     icmp: 1,
-    quote: 28,
+    length: (2, 0),
+    quote: 576 - 28,
 };
 const IP6: Family = Family {
     ether_type: 0x86dd,
@@ -60,7 +82,8 @@ const IP6: Family = Family {
     address: 16,
     first: (0x60, 0xf0),
     icmp: 58,
-    quote: 48,
+    length: (4, 40),
+    quote: 1280 - 48,
 };
 
 impl Frame {
@@ -68,8 +91,8 @@ impl Frame {
     /// answered, or cannot be.
     pub fn become_icmp_error(&mut self, f: &mut FuncBuilder, six: bool, error: IcmpError, missing: Block) {
         let family = if six { &IP6 } else { &IP4 };
-        let link = if self.link() == LinkType::Raw { 0 } else { ETH };
-        let old = self.reader().window(f, At::constant(0), link + family.quote, missing);
+        let link = link_header(self.link());
+        let old = self.reader().window(f, At::constant(0), link + family.header, missing);
         let number = |f: &mut FuncBuilder, at: u32, bytes: u32| {
             let value = old.number(f, at, bytes);
             f.extend(value, IntTy::U64)
@@ -84,6 +107,17 @@ impl Frame {
         is(f, first, family.first.0, missing);
         let sender = (number(f, link + family.source, 1), number(f, link + family.source, 8));
         one_host(f, six, sender, missing);
+        let length = number(f, link + family.length.0, 2);
+        let length = f.add_imm(length, i64::from(family.length.1));
+        let frame = self.reader().frame_len(f);
+        let frame = f.extend(frame, IntTy::U64);
+        let there = f.add_imm(frame, -i64::from(link));
+        let most = f.u64(u64::from(family.quote));
+        let quoted = least(f, length, there);
+        let quoted = least(f, quoted, most);
+        let header_len = f.u64(u64::from(family.header));
+        unless(f, Cc::Ult, quoted, header_len, missing);
+        let quoted = self.reader().veil(f, quoted);
         // Fragments behind the first have no transport layer.
         let (protocol, behind) = self.transport_at(f, Depth::Outer, missing);
         let (asks, other, mark) = (f.block(&[]), f.block(&[]), self.mark());
@@ -111,54 +145,168 @@ impl Frame {
             }
         }
         f.switch_to(other);
-        let total = link + family.header + ICMP + family.quote;
-        let slot = f.slot(total.next_multiple_of(8), 8, "answer");
+        let (front, ip) = (family.front(link), link as i32);
+        let slot = f.slot(front.next_multiple_of(8), 8, "answer");
         let at = f.slot_addr(slot);
-        f.zero(at, 0, total.next_multiple_of(8), 8);
+        f.zero(at, 0, front.next_multiple_of(8), 8);
         if link != 0 {
             old.copy(f, 6, 6, at, 0);
             old.copy(f, 0, 6, at, 6);
             old.copy(f, 12, 2, at, 12);
         }
-        let ip = link as i32;
-        old.copy(f, link, family.quote, at, ip + (family.header + ICMP) as i32);
-        header(f, family, (at, ip), error);
         let new_target = ip + (family.source + family.address) as i32;
         old.copy(f, link + family.source, family.address, at, new_target);
-        sums(f, family, (at, ip));
-        self.resize(f, total, missing);
-        self.store(f, At::constant(0), (at, total), 0, missing);
+        header(f, family, (at, ip), error, quoted);
+        let kept = f.add_imm(quoted, i64::from(link));
+        self.resize(f, family.header + ICMP, (frame, kept), missing);
+        self.sums(f, family, (at, ip), (quoted, error.sum), missing);
+        self.store(f, At::constant(0), (at, front), 0, missing);
     }
 
-    /// Gives the frame another length.
-    fn resize(&mut self, f: &mut FuncBuilder, total: u32, missing: Block) {
+    /// Makes so much room for the new headers, and cuts off what is behind the bytes to be kept.
+    fn resize(&mut self, f: &mut FuncBuilder, room: u32, (frame, kept): (Value, Value), missing: Block) {
         let ctx = self.reader().ctx();
-        let new = f.u64(u64::from(total));
-        let result = match self.context() {
+        match self.context() {
             Some(Context::Skb) => {
+                // This also makes one piece of the packet, and of what a card would cut into segments.
                 let flags = f.u64(0);
-                f.helper(id::SKB_CHANGE_TAIL, &[ctx, new, flags], Type::I64)
+                let result = f.helper(id::SKB_CHANGE_TAIL, &[ctx, kept, flags], Type::I64);
+                is(f, result, 0, missing);
+                let (room, mode, flags) = (f.u64(room.into()), f.u64(BEHIND_LINK), f.u64(0));
+                let result = f.helper(id::SKB_ADJUST_ROOM, &[ctx, room, mode, flags], Type::I64);
+                is(f, result, 0, missing);
             }
             _ => {
-                let now = self.reader().frame_len(f);
-                let now = f.extend(now, IntTy::U64);
-                // There is always room before a frame; what is behind depends on the driver.
-                let (longer, shorter, done) = (f.block(&[]), f.block(&[]), f.block(&[Type::I64]));
-                f.branch(Cc::Ult, now, new, longer, shorter);
-                for (block, helper, (from, to)) in
-                    [(longer, id::XDP_ADJUST_HEAD, (now, new)), (shorter, id::XDP_ADJUST_TAIL, (new, now))]
-                {
-                    f.switch_to(block);
-                    let change = f.bin(BinOp::Sub, Type::U64, from, to);
-                    let result = f.helper(helper, &[ctx, change], Type::I64);
-                    f.jump(done, &[result]);
-                }
-                f.switch_to(done);
-                f.block_param(done, 0)
+                let room = f.iconst(Type::I64, -i64::from(room));
+                let result = f.helper(id::XDP_ADJUST_HEAD, &[ctx, room], Type::I64);
+                is(f, result, 0, missing);
+                let less = f.bin(BinOp::Sub, Type::U64, kept, frame);
+                let result = f.helper(id::XDP_ADJUST_TAIL, &[ctx, less], Type::I64);
+                is(f, result, 0, missing);
+            }
+        }
+        self.changed(f);
+    }
+
+    /// The checksums of an answer whose headers are at `at`, that of IP `ip` bytes behind it, and whose quote is in the frame.
+    fn sums(
+        &self,
+        f: &mut FuncBuilder,
+        family: &Family,
+        (at, ip): (Value, i32),
+        (quoted, function): (Value, FuncId),
+        missing: Block,
+    ) {
+        let icmp = ip + family.header as i32;
+        let four = family.header == 20;
+        if four {
+            let none = f.u64(0);
+            let sum = sum(f, at, (ip, family.header), none);
+            f.store(2, at, ip + 10, sum);
+        }
+        let seed = match four {
+            true => f.u64(0),
+            // The pseudo header: length and number of ICMP, then the addresses.
+            false => {
+                let length = f.add_imm(quoted, ICMP.into());
+                let length = f.push_value(Op::Un { op: UnOp::Bswap(2), a: length }, Type::U64);
+                let number = f.u64(u64::from((family.icmp as u16).to_be()));
+                let numbers = f.bin(BinOp::Add, Type::U64, length, number);
+                raw_sum(f, at, (ip + family.source as i32, 2 * family.address), numbers)
             }
         };
-        is(f, result, 0, missing);
-        self.changed(f);
+        let seed = raw_sum(f, at, (icmp, ICMP), seed);
+        let sum = f.call(function, &[self.reader().ctx(), quoted, seed], Type::U64);
+        let short = f.u64(SHORT);
+        unless(f, Cc::Eq, sum, short, missing);
+        let sum = folded(f, sum);
+        f.store(2, at, icmp + 2, sum);
+    }
+}
+
+/// What [`quote_sum`] gives where the frame does not have the bytes.
+const SHORT: u64 = u64::MAX;
+
+/// A function that adds the sum over an error's quote, of so many bytes, to a sum of 32 bits; for frames that are read in this mode. The verifier looks at it once, whichever ways
+/// lead to errors.
+pub fn quote_sum(name: &str, mode: Mode, link: LinkType, six: bool) -> Function {
+    let (kind, params) = (FuncKind::Global { bytes: 0 }, [Type::Ptr(PtrKind::Ctx), Type::U64, Type::U64]);
+    let mut f = FuncBuilder::new(name, kind, &params, Type::U64);
+    let [ctx, quoted, seed] = [0, 1, 2].map(|at| f.param(at));
+    let family = if six { &IP6 } else { &IP4 };
+    let quote = Quote {
+        reader: Reader::new(&mut f, mode, ctx),
+        family,
+        front: family.front(link_header(link)),
+        quoted,
+    };
+    let (missing, low) = (f.cold_block(), f.u64(0xffff_ffff));
+    let seed = f.bin(BinOp::And, Type::U64, seed, low);
+    let words = quote.words(&mut f, seed, missing);
+    let sum = quote.odd_bytes(&mut f, words, missing);
+    f.ret(sum);
+    f.switch_to(missing);
+    let short = f.u64(SHORT);
+    f.ret(short);
+    f.finish()
+}
+
+/// The bytes of a packet that an error quotes, behind the error's headers in the frame.
+struct Quote<'f> {
+    reader: Reader,
+    family: &'f Family,
+    /// What is before them.
+    front: u32,
+    /// How many.
+    quoted: Value,
+}
+
+impl Quote<'_> {
+    /// Adds the sum of the words. Parts of so many bytes as the length has bits are taken one after the other, because the verifier has to know how
+    /// many a helper gets, and that of older kernels takes 512 at most.
+    fn words(&self, f: &mut FuncBuilder, mut sum: Value, missing: Block) -> Value {
+        for bit in (2..=self.family.quote.ilog2()).rev().map(|bit| 1 << bit) {
+            let done = f.block(&[Type::U64]);
+            let ptr = self.part(f, bit, (done, sum), missing);
+            let each = bit.min(512);
+            let mut more = sum;
+            for first in (0..bit).step_by(each as usize) {
+                more = raw_sum(f, ptr, (first as i32, each), more);
+            }
+            f.jump(done, &[more]);
+            f.switch_to(done);
+            sum = f.block_param(done, 0);
+        }
+        sum
+    }
+
+    /// Adds the sum of the last bytes, which are no whole word.
+    fn odd_bytes(&self, f: &mut FuncBuilder, mut sum: Value, missing: Block) -> Value {
+        for bit in [2, 1] {
+            let done = f.block(&[Type::U64]);
+            let ptr = self.part(f, bit, (done, sum), missing);
+            // Of a byte at an even place, the machine being little-endian, the number is that of its pair with a zero.
+            let ty = Type::Int(IntTy { bits: (8 * bit) as u8, signed: false });
+            let number = f.load(ty, ptr, 0);
+            let number = f.extend(number, IntTy::U64);
+            let more = f.bin(BinOp::Add, Type::U64, sum, number);
+            f.jump(done, &[more]);
+            f.switch_to(done);
+            sum = f.block_param(done, 0);
+        }
+        sum
+    }
+
+    /// A pointer to the `bit` bytes for this bit of the length; goes to `done` with the sum where the length does not have it.
+    fn part(&self, f: &mut FuncBuilder, bit: u32, (done, sum): (Block, Value), missing: Block) -> Value {
+        let all = self.family.quote.next_power_of_two() - 1;
+        let (mask, before) = (f.u64(bit.into()), f.u64(u64::from(all & !(2 * bit - 1))));
+        let (has, zero, there) = (f.bin(BinOp::And, Type::U64, self.quoted, mask), f.u64(0), f.block(&[]));
+        f.branch_args(Cc::Eq, has, zero, (done, &[sum]), (there, &[]));
+        f.switch_to(there);
+        let off = f.bin(BinOp::And, Type::U64, self.quoted, before);
+        let at = At { base: Some(off), add: self.front, max: self.front + all };
+        self.reader.direct(f, at, bit, missing)
     }
 }
 
@@ -176,23 +324,29 @@ fn one_host(f: &mut FuncBuilder, six: bool, (first, eight): (Value, Value), miss
     unless(f, Cc::Ugt, first, most, missing);
 }
 
-/// The IP header, `ip` bytes behind `at`, but for the addresses' target and the checksum, and the ICMP header but for its checksum.
-fn header(f: &mut FuncBuilder, family: &Family, (at, ip): (Value, i32), error: IcmpError) {
+/// The IP header of an answer that quotes so many bytes, `ip` bytes behind `at`, but for the addresses' target and the checksum, and the ICMP header but for
+/// its checksum.
+fn header(f: &mut FuncBuilder, family: &Family, (at, ip): (Value, i32), error: IcmpError, quoted: Value) {
     let byte = |f: &mut FuncBuilder, off: i32, value: u64| {
         let value = f.u64(value);
         f.store(1, at, off, value);
+    };
+    let length = |f: &mut FuncBuilder, off: i32, more: u32| {
+        let length = f.add_imm(quoted, more.into());
+        let length = f.push_value(Op::Un { op: UnOp::Bswap(2), a: length }, Type::U64);
+        f.store(2, at, off, length);
     };
     byte(f, ip, family.first.0);
     match family.header {
         20 => {
             // Precedence "internetwork control" (RFC 1812, 4.3.2.5).
             byte(f, ip + 1, 0xc0);
-            byte(f, ip + 3, u64::from(family.header + ICMP + family.quote));
+            length(f, ip + 2, family.header + ICMP);
             byte(f, ip + 8, 64);
             byte(f, ip + 9, family.icmp);
         }
         _ => {
-            byte(f, ip + 5, u64::from(ICMP + family.quote));
+            length(f, ip + 4, ICMP);
             byte(f, ip + 6, family.icmp);
             byte(f, ip + 7, 64);
         }
@@ -209,28 +363,6 @@ fn header(f: &mut FuncBuilder, family: &Family, (at, ip): (Value, i32), error: I
     f.store(2, at, icmp + 6, high);
 }
 
-/// The checksums.
-fn sums(f: &mut FuncBuilder, family: &Family, (at, ip): (Value, i32)) {
-    let icmp = ip + family.header as i32;
-    let length = ICMP + family.quote;
-    let seed = match family.header {
-        20 => {
-            let none = f.u64(0);
-            let sum = sum(f, at, (ip, family.header), none);
-            f.store(2, at, ip + 10, sum);
-            f.u64(0)
-        }
-        // The pseudo header: length and number of ICMP, then the addresses.
-        _ => {
-            let numbers =
-                f.u64(u64::from(length.swap_bytes()) + u64::from((family.icmp as u32).swap_bytes()));
-            raw_sum(f, at, (ip + family.source as i32, 2 * family.address), numbers)
-        }
-    };
-    let sum = sum(f, at, (icmp, length), seed);
-    f.store(2, at, icmp + 2, sum);
-}
-
 /// The sum over bytes (a multiple of four), not folded.
 fn raw_sum(f: &mut FuncBuilder, at: Value, (off, len): (i32, u32), seed: Value) -> Value {
     let (none, zero) = (f.u64(0), f.u64(0));
@@ -242,8 +374,13 @@ fn raw_sum(f: &mut FuncBuilder, at: Value, (off, len): (i32, u32), seed: Value) 
 
 /// The checksum over bytes, in the order in which it lies.
 fn sum(f: &mut FuncBuilder, at: Value, bytes: (i32, u32), seed: Value) -> Value {
-    let mut sum = raw_sum(f, at, bytes, seed);
-    for _ in 0..2 {
+    let sum = raw_sum(f, at, bytes, seed);
+    folded(f, sum)
+}
+
+/// The checksum of a sum of little more than 32 bits.
+fn folded(f: &mut FuncBuilder, mut sum: Value) -> Value {
+    for _ in 0..3 {
         let (low, sixteen) = (f.u64(0xffff), f.u64(16));
         let (low, high) =
             (f.bin(BinOp::And, Type::U64, sum, low), f.bin(BinOp::Lshr, Type::U64, sum, sixteen));
@@ -251,6 +388,14 @@ fn sum(f: &mut FuncBuilder, at: Value, bytes: (i32, u32), seed: Value) -> Value 
     }
     let all = f.u64(0xffff);
     f.bin(BinOp::Xor, Type::U64, sum, all)
+}
+
+/// The lesser of two numbers.
+fn least(f: &mut FuncBuilder, a: Value, b: Value) -> Value {
+    let known = f.block(&[Type::U64]);
+    f.branch_args(Cc::Ult, a, b, (known, &[a]), (known, &[b]));
+    f.switch_to(known);
+    f.block_param(known, 0)
 }
 
 /// Goes on where a value is this one.

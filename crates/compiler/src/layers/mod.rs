@@ -19,7 +19,7 @@ pub mod walk;
 pub use access::{At, Context, Mode, Reader, Window};
 pub use assign::NewValue;
 pub use decode::{Decoded, Place, Stop, decode, visit};
-pub use icmp::IcmpError;
+pub use icmp::{IcmpError, quote_sum};
 pub use table::{Field, FieldKind, Guard, Layer, LayerId, Length, LinkType, Next, Shown, Space, Tier};
 pub use value::Value;
 pub use walk::{Depth, Frame, Tunnel};

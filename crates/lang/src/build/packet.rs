@@ -170,13 +170,15 @@ impl Fx<'_, '_> {
         self.put(from, &ty, address, 0)?;
         let family = self.f.load(Type::U32, address, 0);
         let family = self.number(family);
-        let error = IcmpError { kind, code, info, from: (address, 4) };
+        let (mode, link) = self.with_frame(|frame, _| (frame.reader().mode(), frame.link()))?;
         let (done, mark) = (self.f.block(&[]), self.mark_packet());
         for (six, number) in [false, true].into_iter().zip(FAMILIES) {
             let (this, next, number) = (self.f.block(&[]), self.f.block(&[]), self.f.u64(number));
             self.f.branch(Cc::Eq, family, number, this, next);
             self.f.switch_to(this);
             let here = self.mark_packet();
+            let error =
+                IcmpError { kind, code, info, from: (address, 4), sum: self.cx.quote_sum(mode, link, six) };
             self.with_frame(|frame, f| frame.become_icmp_error(f, six, error, end))?;
             self.f.jump(done, &[]);
             self.f.switch_to(next);
@@ -347,6 +349,18 @@ impl Fx<'_, '_> {
 }
 
 impl ModuleCx<'_> {
+    /// The function that sums up what an ICMP error quotes.
+    fn quote_sum(&mut self, mode: Mode, link: LinkType, six: bool) -> FuncId {
+        let key = (format!("{mode:?} {link:?}"), "quote", usize::from(six));
+        if let Some(known) = self.shared.get(&key) {
+            return *known;
+        }
+        let name = self.func_name("quote");
+        let func = self.add_func(skep_compiler::layers::quote_sum(&name, mode, link, six));
+        self.shared.insert(key, func);
+        func
+    }
+
     /// The function that finds the layers of such packets; one for all programs alike.
     fn locator(&mut self, mode: Mode, source: PacketSource, depth: Depth) -> FuncId {
         let known = self.locators.iter().find(|(key, _)| *key == (source, depth));

@@ -23,8 +23,8 @@ pub(super) static ROWS: &[Builtin] = &[
         "icmp_error",
         &["icmp_error(TYPE, CODE, INFO, ADDRESS)"],
         "Makes of the packet an ICMP (ICMPv6) error about itself, from ADDRESS to its sender; `tx()` or `redirect(packet.ifindex)` sends it. \
-              INFO is the number behind the checksum: of \"too big\" the MTU. A packet that must not be answered ends the probe: an \
-              error, a fragment behind the first, one with options or tags.",
+              INFO is the number behind the checksum: of \"too big\" the MTU. The answer quotes as much of the packet as 576 bytes \
+              (ICMPv6: 1,280) have room for. A packet that must not be answered ends the probe: an error, a fragment behind the first, one with options or tags.",
         "xdp:lo /packet.ip4.ttl == 1/ { icmp_error(11, 0, 0, ntop(pton(\"192.0.2.1\"))); tx(); }",
         (4, 4),
         icmp_error,
