@@ -253,9 +253,11 @@ impl Fx<'_, '_> {
         let entry = self.f.cast(entry, stack);
         self.f.jump(join, &[entry]);
         self.f.switch_to(none);
-        let slot = self.slot_for(ty, "nothing");
-        let zeros = self.f.slot_addr(slot);
-        self.f.zero(zeros, 0, self.cx.size_of(ty).next_multiple_of(8), 8);
+        // Not on the stack: there might be no room, and to claim some costs the entries that are there too.
+        let nothing = vec![0; self.cx.size_of(ty).next_multiple_of(8) as usize];
+        let nothing = self.cx.constant(nothing);
+        let zeros = self.f.map_value_addr(nothing, 0);
+        let zeros = self.f.cast(zeros, stack);
         self.f.jump(join, &[zeros]);
         self.f.switch_to(join);
         Ok(self.f.block_param(join, 0))
