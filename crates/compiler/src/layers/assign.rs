@@ -108,9 +108,11 @@ impl Frame {
         let room = len.next_multiple_of(8);
         let [old, new] = ["old", "new"].map(|name| f.slot(room, 8, name));
         let (old, new) = (f.slot_addr(old), f.slot_addr(new));
-        f.zero(old, 0, room, 8);
-        whole.copy(f, first, len, old, 0);
-        f.copy(new, 0, old, 0, room, 8);
+        // Each from the packet: what was just written in small parts can not be read as a whole without waiting for it.
+        for slot in [old, new] {
+            f.zero(slot, 0, room, 8);
+            whole.copy(f, first, len, slot, 0);
+        }
         put(f, field, first, len, new, value);
         let change = Change { at: at.plus(first), len, old, new };
         let outer = match depth {
