@@ -22,17 +22,15 @@ const RECEIVER: &str = "02:00:00:00:00:09";
 const TO: &str = "10.9.0.9:9";
 /// `XDP_PASS`
 const PASS: i32 = 2;
-/// Frames of one call to the kernel, which cannot be interrupted. Each call also waits for two RCU grace periods, some 25
-/// milliseconds (`bpf_dispatcher_change_prog` in bpf_prog_test_run_xdp, net/bpf/test_run.c, Linux 6.18).
-const AT_ONCE: u32 = 100_000;
-
 /// Where frames come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Source {
     /// Calls to `send`.
     Socket,
-    /// The receiving interface, below everything else.
-    Xdp,
+    /// The receiving interface, below everything else: so many frames by one call to the kernel, which cannot be interrupted. Each
+    /// call also waits for two RCU grace periods, some 25 milliseconds (`bpf_dispatcher_change_prog` in bpf_prog_test_run_xdp,
+    /// net/bpf/test_run.c, Linux 6.18).
+    Xdp(u32),
 }
 
 /// The end of a veth pair in this network namespace, and the other end in another one.
@@ -103,7 +101,7 @@ pub(super) struct Flood<'p> {
 #[derive(Debug)]
 enum Kind {
     Socket(UdpSocket),
-    Xdp(Box<Loaded>),
+    Xdp(Box<Loaded>, u32),
 }
 
 impl Flood<'_> {
@@ -115,7 +113,7 @@ impl Flood<'_> {
                 socket.connect(TO)?;
                 Kind::Socket(socket)
             }
-            Source::Xdp => Kind::Xdp(Box::new(pass()?)),
+            Source::Xdp(at_once) => Kind::Xdp(Box::new(pass()?), at_once),
         };
         Ok(Flood { pair, kind, frame: frame(bytes) })
     }
@@ -135,11 +133,11 @@ impl Flood<'_> {
                     socket.send(payload)?;
                 }
             }
-            Kind::Xdp(loaded) => {
+            Kind::Xdp(loaded, at_once) => {
                 let program = loaded.program(0).context("no program")?;
                 self.pair.within(|| -> Result<()> {
-                    for sent in (0..frames).step_by(AT_ONCE as usize) {
-                        program.test_run_live(&self.frame, self.pair.index, AT_ONCE.min(frames - sent))?;
+                    for sent in (0..frames).step_by(*at_once as usize) {
+                        program.test_run_live(&self.frame, self.pair.index, (frames - sent).min(*at_once))?;
                     }
                     Ok(())
                 })??;

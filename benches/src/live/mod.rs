@@ -32,7 +32,11 @@ struct Load {
     snaplen: Option<u32>,
 }
 
-const LOADS: [Load; 6] = [
+/// Frames of a long burst, and of one of some milliseconds.
+const LONG: u32 = 100_000;
+const SHORT: u32 = 15_000;
+
+const LOADS: [Load; 7] = [
     Load {
         shown: "sockets, 64, -s 96",
         source: Source::Socket,
@@ -47,16 +51,29 @@ const LOADS: [Load; 6] = [
         frames: 1_000_000,
         snaplen: Some(96),
     },
-    Load { shown: "XDP, 64, -s 96", source: Source::Xdp, bytes: 64, frames: 2_000_000, snaplen: Some(96) },
+    Load {
+        shown: "XDP, 64, -s 96",
+        source: Source::Xdp(LONG),
+        bytes: 64,
+        frames: 2_000_000,
+        snaplen: Some(96),
+    },
     Load {
         shown: "XDP, 1442, -s 96",
-        source: Source::Xdp,
+        source: Source::Xdp(LONG),
         bytes: 1442,
         frames: 2_000_000,
         snaplen: Some(96),
     },
     Load { shown: "sockets, 1442, all", source: Source::Socket, bytes: 1442, frames: 400_000, snaplen: None },
-    Load { shown: "XDP, 1442, all", source: Source::Xdp, bytes: 1442, frames: 400_000, snaplen: None },
+    Load { shown: "XDP, 1442, all", source: Source::Xdp(LONG), bytes: 1442, frames: 400_000, snaplen: None },
+    Load {
+        shown: "XDP in short bursts, 1442, all",
+        source: Source::Xdp(SHORT),
+        bytes: 1442,
+        frames: 400_000,
+        snaplen: None,
+    },
 ];
 
 /// What is measured.
@@ -109,7 +126,7 @@ fn all(wanted: &Wanted<'_>, folder: &Path) -> Result<()> {
          the median of the rounds' ratios, and between which values half of them lie"
     );
     println!(
-        "  {:<22}{:>22}{:>22}{:>34}{:>18}",
+        "  {:<30}{:>22}{:>22}{:>34}{:>18}",
         "load", "user + system", "user", "added to the sender", "lost"
     );
     for load in LOADS.iter().filter(|load| load.shown.contains(only)) {
@@ -138,7 +155,7 @@ fn all(wanted: &Wanted<'_>, folder: &Path) -> Result<()> {
         let ratio = |(skep, peer): (f64, f64)| format!("{skep:.0} / {peer:.0} {:>6.2}", skep / peer);
         let lost = of(&|run| run.lost * 100.0);
         println!(
-            "  {:<22}{:>22}{:>22}{:>34}{:>18}",
+            "  {:<30}{:>22}{:>22}{:>34}{:>18}",
             load.shown,
             ratio(of(&|run| run.total)),
             ratio(of(&|run| run.user)),
@@ -172,7 +189,7 @@ fn processes(skep: &str, rounds: usize, pair: &Pair, path: &Path, only: &str) ->
         let [with, without] = [0, 1].map(|i| median(runs[i].iter().map(|run| run.total).collect()));
         let lost = [0, 1].map(|i| median(runs[i].iter().map(|run| run.lost * 100.0).collect()));
         println!(
-            "  {:<22} with processes {with:.0}, without {without:.0}: {:.2}; lost {:.1} %, {:.1} %",
+            "  {:<30} with processes {with:.0}, without {without:.0}: {:.2}; lost {:.1} %, {:.1} %",
             load.shown,
             with / without,
             lost[0],
