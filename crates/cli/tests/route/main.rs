@@ -73,8 +73,8 @@ fn good(output: &Output) -> String {
     shown
 }
 
-/// The part of a host: `serve`, `expire ADDRESS`, `probe ADDRESS…` (three datagrams) or `ask ADDRESS` (datagrams, then a stream). Without a role
-/// it is no test.
+/// The part of a host: `serve`, `expire ADDRESS`, `probe ADDRESS…` (three datagrams), `steady ADDRESS` (datagrams until a file `end` is there) or
+/// `ask ADDRESS` (datagrams, then a stream). Without a role it is no test.
 #[test]
 fn host() {
     let Ok(role) = std::env::var(ROLE) else { return };
@@ -82,6 +82,7 @@ fn host() {
         None => serve(),
         Some(("expire", address)) => expire(address.parse().unwrap()),
         Some(("probe", addresses)) => addresses.split(' ').for_each(|a| probe(a.parse().unwrap())),
+        Some(("steady", address)) => steady(address.parse().unwrap()),
         Some((_, address)) => ask(address.parse().unwrap()),
     }
 }
@@ -145,6 +146,28 @@ fn echoes(address: IpAddr, count: u8, patience: Duration) -> u32 {
         }
     }
     answers
+}
+
+/// A datagram every two milliseconds until a file `end` is there: how many came back, each once.
+fn steady(address: IpAddr) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let receiver = socket.try_clone().unwrap();
+    let hear = std::thread::spawn(move || {
+        let mut seen = std::collections::HashSet::new();
+        let mut buffer = [0; 4];
+        while receiver.recv_from(&mut buffer).is_ok_and(|(length, _)| length == 4) {
+            assert!(seen.insert(buffer), "one came twice");
+        }
+        seen.len()
+    });
+    let mut sent = 0u32;
+    while !std::path::Path::new("end").exists() {
+        socket.send_to(&sent.to_le_bytes(), (address, 7)).unwrap();
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    println!("\nsent {sent}, came back {}", hear.join().unwrap());
 }
 
 fn probe(address: IpAddr) {
