@@ -21,8 +21,8 @@ const STREAM: usize = 3_000_000;
 /// 10.0.1.1 and 10.0.2.1, the hosts 10.0.1.2 and 10.0.2.2, and the same below 2001:db8.
 const NETWORK: &str = r#"
 set -e
-unshare -n sleep 60 & A=$!
-unshare -n sleep 60 & B=$!
+unshare -n sleep 120 & A=$!
+unshare -n sleep 120 & B=$!
 trap "kill $A $B 2>/dev/null" EXIT
 a="nsenter -t $A -n"; b="nsenter -t $B -n"
 for i in 1 2 3 4 5 6 7 8 9 10; do [ "$(readlink /proc/$B/ns/net)" != "$(readlink /proc/self/ns/net)" ] && break; sleep 0.1; done

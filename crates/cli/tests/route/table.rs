@@ -228,7 +228,7 @@ fn changes_while_packets_flow_lose_none() {
         (cat small; echo 10.99.0.0/24 via 10.0.2.2
          awk 'BEGIN {{ for (i = 0; i < 15000; i++) printf \"%d.%d.9.0/24 drop\\n\", 20 + i / 256, i % 256 }}') > large
         ROUTE_TEST_ROLE='steady 10.99.0.1' $a $T > heard & H=$!
-        for i in 1 2 3; do
+        for i in 1 2; do
           $S route load large; $S route add 10.99.0.1/32 via 10.0.2.2; $S route replace 10.99.0.0/24 via 10.0.2.2 if \"tcp\"
           $S route replace 10.99.0.0/24 via 10.0.2.2; $S route del 10.99.0.1/32; $S route load small
           $S route replace 10.99.0.0/16 via 10.0.2.2 if \"udp port 7\"; $S route del 10.99.0.0/16 if \"udp port 7\"
