@@ -201,14 +201,16 @@ fn trace(options: &Trace, program: &Program, mut child: Option<&mut Child>) -> R
         tracer.drop_privilege()?;
     }
     wait(options, &mut tracer, &mut signals, child)?;
+    if let Some(at) = notified {
+        std::thread::sleep(NOTICED.saturating_sub(at.elapsed()));
+        // What was to end a run that has ended by itself.
+        while signals.next().is_some() {}
+    }
     // A second Ctrl-C ends the process at once.
     signals.release();
     let (outcome, recording) = tracer.finish()?;
     if let (Some(written), false) = (&recording, options.no_warnings) {
         recorded(written);
-    }
-    if let Some(at) = notified {
-        std::thread::sleep(NOTICED.saturating_sub(at.elapsed()));
     }
     Ok(ExitCode::from(u8::try_from(outcome.exit_code & 0xff).unwrap_or(1)))
 }
