@@ -1,4 +1,6 @@
-//! Additions to what maps hold: `@m[k]++`, `--`, and `@m[k] += b` in arrays.
+//! Additions to what maps hold: `@m[k]++`, `--`, and `@m[k] += b` in arrays enter; the code that adds leaves, with the value before or
+//! behind where somebody wants it. What always holds: `++` and `--` of 32 and 64 bits that CPUs share are one atomic instruction; `+=` is a
+//! load, an addition and a store, as it is written.
 
 use super::Result;
 use super::func::Fx;

@@ -1,4 +1,4 @@
-//! Names, numbers and addresses, with the lengths and masks behind them.
+//! What a primitive is about: tokens enter, a name, a number or an address leaves, with the length or mask behind it, or the mistake.
 
 use super::super::ast::Id;
 use super::super::lex::Kind;
